@@ -1,0 +1,1 @@
+//! A resumable, strict tokenizer. (interface; owner: json)

@@ -1,0 +1,49 @@
+//! The editor: untouched bytes leave as they came, selected values are handed over whole and replaced.
+//! (interface; owner: json)
+
+use crate::json::JsonError;
+
+/// What takes a selected value's place.
+pub trait Replace {
+    /// Why a value is refused.
+    type Error;
+
+    /// A selected value begins; returns how many bytes of it may be held.
+    fn begin(&mut self, selector: usize) -> usize;
+
+    /// A selected value grows beyond what `begin` allowed. `Ok`: it passes unchanged.
+    fn too_large(&mut self, selector: usize) -> Result<(), Self::Error>;
+
+    /// `raw` is the whole selected value as it stands in the document (a string with its quotes). Appends what takes its
+    /// place to `out`. `Step::Wait`: nothing was appended, ask again with the same value at the next `feed`.
+    fn replace(&mut self, selector: usize, raw: &[u8], out: &mut Vec<u8>) -> Result<Step, Self::Error>;
+}
+
+/// See [`Replace::replace`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The value is replaced.
+    Done,
+    /// Something must be fetched first.
+    Wait,
+}
+
+/// How far a `feed` came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fed {
+    /// Everything was taken in.
+    All,
+    /// A replacement waits: feed again from this many bytes on.
+    Waiting(usize),
+}
+
+/// Why a document cannot be edited.
+#[derive(Debug, thiserror::Error)]
+pub enum EditError<E> {
+    /// Not JSON.
+    #[error(transparent)]
+    Json(JsonError),
+    /// Refused by the replacer.
+    #[error("refused")]
+    Refused(E),
+}

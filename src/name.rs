@@ -1,0 +1,79 @@
+//! Names that are checked once, where they enter, and then carried as types.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A partition's name: 1–255 characters of `A-Za-z0-9._%-`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PartitionName(Arc<str>);
+
+/// The logical field a value belongs to (`ssn`, `card.pan`); part of its key derivation.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Class(Arc<str>);
+
+/// Why a text is no partition name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a partition name: use 1 to 255 characters of A-Z a-z 0-9 . _ % -")]
+pub struct BadPartitionName(String);
+
+impl PartitionName {
+    /// Checks and takes a name.
+    pub fn new(text: &str) -> Result<Self, BadPartitionName> {
+        let fits = (1..=255).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'%' | b'-'));
+        if fits { Ok(Self(text.into())) } else { Err(BadPartitionName(text.chars().take(80).collect())) }
+    }
+
+    /// The partition that rules without a `key:` use.
+    pub fn default_name() -> Self {
+        Self("default".into())
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Class {
+    /// Any text names a class, the empty one too (a member may be named `""`).
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The class as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+macro_rules! shows_as_its_text {
+    ($($name:ident),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", &*self.0)
+            }
+        }
+    )*};
+}
+shows_as_its_text!(PartitionName, Class);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_name_is_checked() {
+        for good in ["a", "tenant-7", "2376.tenant4758", "a%2Fb", &"x".repeat(255)] {
+            assert_eq!(PartitionName::new(good).unwrap().as_str(), good);
+        }
+        for bad in ["", "a b", "é", "a/b", "a*", &"x".repeat(256)] {
+            assert!(PartitionName::new(bad).is_err(), "{bad}");
+        }
+    }
+}

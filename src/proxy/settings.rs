@@ -1,0 +1,108 @@
+//! What the proxy is told: the compiled form of `listeners`, `callers`, `limits`, `drain` and `upstream_limits`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::HeaderName;
+use ipnet::IpNet;
+
+/// All of it.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// At least one.
+    pub listeners: Vec<Arc<Listener>>,
+    /// One current-thread runtime each.
+    pub workers: usize,
+    /// Over all workers.
+    pub upstream_limits: UpstreamLimits,
+    /// First match wins; none: role `default`.
+    pub callers: Vec<Caller>,
+    /// Bounds.
+    pub limits: Limits,
+    /// How the process stops.
+    pub drain: Drain,
+}
+
+/// One front door and the upstream behind it.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// Unique.
+    pub name: String,
+    /// Where it listens.
+    pub bind: Vec<Address>,
+    /// Where it forwards to; several are taken in turn.
+    pub upstream: Vec<Address>,
+    /// Whether the upstream is spoken to in HTTP/2 (prior knowledge) instead of HTTP/1.1.
+    pub upstream_http2: bool,
+    /// `unmatched: reject`
+    pub reject_unmatched: bool,
+    /// `on_ambiguous: reject` (default) or pass
+    pub reject_ambiguous: bool,
+    /// `case: ignore`
+    pub ignore_case: bool,
+    /// Peers whose forwarding headers and `trusted_headers` are believed.
+    pub trusted_peers: Vec<IpNet>,
+    /// Dropped from all other peers.
+    pub trusted_headers: Vec<HeaderName>,
+    /// Peers that may be shown plaintext; `None`: any.
+    pub open_for: Option<Vec<IpNet>>,
+}
+
+/// A place to listen on or connect to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// A numeric address.
+    Tcp(SocketAddr),
+    /// A host to resolve, and a port (upstreams only).
+    Host(String, u16),
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+/// Of the connections to upstreams.
+#[derive(Debug, Clone, Copy)]
+pub struct UpstreamLimits {
+    /// Open at once.
+    pub connections: usize,
+    /// Kept idle.
+    pub idle: usize,
+    /// Kept idle for this long; below the upstream's own time.
+    pub idle_timeout: Duration,
+}
+
+/// Maps a caller to a role by a header from a trusted peer.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// All must be present with exactly this value.
+    pub headers: Vec<(HeaderName, String)>,
+    /// The role.
+    pub role: String,
+}
+
+/// Bounds of the process.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of all buffers together.
+    pub memory: usize,
+    /// Of a request's or response's header section.
+    pub header: usize,
+    /// Longest value sealed or opened.
+    pub value: usize,
+    /// Requests at once.
+    pub in_flight: usize,
+    /// Connections at once.
+    pub connections: usize,
+    /// Up to here a body is checked whole before its first byte is forwarded.
+    pub buffer: usize,
+}
+
+/// See config.md.
+#[derive(Debug, Clone, Copy)]
+pub struct Drain {
+    /// Not ready, still accepting.
+    pub delay: Duration,
+    /// Then everything is cut.
+    pub deadline: Duration,
+}

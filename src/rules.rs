@@ -1,0 +1,223 @@
+//! The rule language: files, checks, and what they compile to. (interface; owner: rules)
+
+use std::sync::Arc;
+
+use crate::jsonpath::Path;
+use crate::name::Class;
+
+pub mod compile;
+pub mod file;
+pub mod route;
+pub mod schema;
+
+/// All rules of a load, in the order of their files.
+#[derive(Debug, Default)]
+pub struct RuleSet {
+    /// The rules.
+    pub rules: Vec<Arc<Rule>>,
+}
+
+/// One compiled rule.
+#[derive(Debug)]
+pub struct Rule {
+    /// Unique; what logs and metrics carry.
+    pub name: Arc<str>,
+    /// The route pattern as written (`/customers/{id}/**`, the first of a list), for logs and metrics instead of a raw path.
+    pub pattern: Arc<str>,
+    /// What it does.
+    pub kind: RuleKind,
+    /// What the engine cannot read, per rule.
+    pub limits: Unreadable,
+}
+
+/// See [`Rule::kind`].
+#[derive(Debug)]
+pub enum RuleKind {
+    /// `action: pass`: the search ends here.
+    Pass,
+    /// `action: reject`: 403.
+    Reject,
+    /// Seals and opens.
+    Fields {
+        /// Acts on the request's body.
+        request: Vec<Arc<Action>>,
+        /// Acts on the response's body.
+        response: Vec<Arc<Action>>,
+    },
+}
+
+/// What an action does to the values it selects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Plaintext → token.
+    Seal,
+    /// Token → plaintext.
+    Open,
+}
+
+/// `mode`, in the order of a roll-out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mode {
+    /// Changes nothing, reports.
+    Observe,
+    /// Opens; seals nothing; plaintext passes.
+    Read,
+    /// Opens and seals; plaintext passes.
+    Migrate,
+    /// Opens and seals; plaintext where a token should be goes to `on_plaintext`.
+    Enforce,
+}
+
+/// `on_error`, `on_plaintext`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnBad {
+    /// The message is refused.
+    Reject,
+    /// The value stays.
+    Pass,
+    /// `"[redacted]"`
+    Redact,
+    /// `null`
+    Nullify,
+}
+
+/// `on_token`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnToken {
+    /// 422.
+    Reject,
+    /// It is data: sealed like any other text.
+    Seal,
+    /// Stays if it authenticates for this partition, class and record; else 422.
+    Keep,
+}
+
+/// `reveal`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reveal {
+    /// As it was.
+    Plain,
+    /// All but the last n characters become `*`.
+    Mask(usize),
+    /// `"[redacted]"`
+    Redact,
+}
+
+/// A `reject | pass` option; the default depends on whether the rule seals the message or only opens it, and is resolved here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnUnreadable {
+    /// Refuse the message.
+    Reject,
+    /// Let it through as it is.
+    Pass,
+}
+
+/// One half of the `on_…` options, resolved for a direction.
+#[derive(Debug, Clone, Copy)]
+pub struct UnreadableHalf {
+    /// `on_media_type`
+    pub media_type: OnUnreadable,
+    /// `on_invalid_json`
+    pub invalid_json: OnUnreadable,
+    /// `on_encoding`
+    pub encoding: OnUnreadable,
+    /// `on_too_large`
+    pub too_large: OnUnreadable,
+    /// `on_upgrade`
+    pub upgrade: OnUnreadable,
+    /// `on_signature`
+    pub signature: OnUnreadable,
+}
+
+/// The per-rule options about messages.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// For requests.
+    pub request: UnreadableHalf,
+    /// For responses.
+    pub response: UnreadableHalf,
+    /// `json_types`, lower case, without parameters.
+    pub json_types: Vec<String>,
+    /// `signature_headers`, lower case, beside the built-in ones.
+    pub signature_headers: Vec<String>,
+    /// `provision`
+    pub provision: bool,
+    /// `max_partitions`
+    pub max_partitions: usize,
+}
+
+/// One compiled action.
+#[derive(Debug)]
+pub struct Action {
+    /// The rule it stands in.
+    pub rule: Arc<str>,
+    /// Seal or open.
+    pub verb: Verb,
+    /// What it selects: each path with its class and the selector as written.
+    pub fields: Vec<Field>,
+    /// Which partition.
+    pub key: Key,
+    /// The other options of rules.md's table.
+    pub mode: Mode,
+    /// `deterministic`
+    pub deterministic: bool,
+    /// `sign`
+    pub sign: bool,
+    /// `signers`: ids of the signers accepted (hex of id(vk)); empty: any that the partition lists.
+    pub signers: Vec<[u8; 16]>,
+    /// `nulls: seal`
+    pub seal_nulls: bool,
+    /// `pad`
+    pub pad: Option<usize>,
+    /// `required`
+    pub required: bool,
+    /// `max_length`
+    pub max_length: Option<usize>,
+    /// `max_value`; `None`: the process's `limits.value`.
+    pub max_value: Option<usize>,
+    /// `on_error`
+    pub on_error: OnBad,
+    /// `on_plaintext`
+    pub on_plaintext: OnBad,
+    /// `on_token`
+    pub on_token: OnToken,
+    /// `reveal`
+    pub reveal: Reveal,
+    /// Whether any action of the set opens this one's class masked, so that a sealing action must refuse values of masked shape.
+    pub refuses_masked: bool,
+    /// `suite`
+    pub suite: crate::token::Suite,
+}
+
+/// One path of an action.
+#[derive(Debug)]
+pub struct Field {
+    /// What the matcher runs.
+    pub path: Arc<Path>,
+    /// The class of its values.
+    pub class: Class,
+    /// The selector as written.
+    pub selector: Arc<str>,
+}
+
+/// `key:`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Key {
+    /// One partition.
+    Fixed(crate::name::PartitionName),
+    /// `tenant-{tenant}`
+    Template(Vec<KeyPart>),
+    /// `tenant-*` (opening only): the token's own partition must match.
+    Glob(String),
+}
+
+/// A piece of a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyPart {
+    /// Text as it stands.
+    Text(String),
+    /// A captured path segment.
+    Segment(String),
+    /// `{header:NAME}`, lower case.
+    Header(String),
+}

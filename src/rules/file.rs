@@ -1,0 +1,1 @@
+//! The files as written. (interface; owner: rules)

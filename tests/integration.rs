@@ -1,0 +1,1 @@
+//! One integration binary: each further one would link the whole library again.
