@@ -22,3 +22,8 @@ pub mod token;
 pub mod rules;
 // Floor 4: wire
 pub mod proxy;
+// Floor 5: operations
+pub mod reload;
+// Floor 6: program
+pub mod cli;
+pub mod config;
