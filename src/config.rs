@@ -153,7 +153,7 @@ pub fn load_text(name: &str, text: &str, flags: &Overrides, purpose: Purpose, ma
     let source = Source { name: name.into(), text: text.into() };
     let mut findings = Findings::default();
     let config = file::parse(&source, &mut findings)
-        .map(|file| compile::compile(file, &source, flags, purpose, machine, &mut findings))
+        .map(|(file, shown)| compile::compile(file, &shown, flags, purpose, machine, &mut findings))
         .filter(|_| !findings.has_errors());
     Loaded { config, findings }
 }

@@ -37,6 +37,9 @@ pub(super) fn compile(
     let mut checks = Checks { source, findings };
     let listeners = checks.listeners(value(file.listeners).unwrap_or_default(), flags, purpose);
     let callers = checks.callers(value(file.callers).unwrap_or_default(), &listeners);
+    let probe = checks.probe(file.probe, flags.probe.as_deref());
+    let admin = checks.admin(file.admin, flags);
+    checks.distinct(&listeners, probe.as_ref(), admin.as_ref());
     let rules = flags.rules.clone().or_else(|| value(file.rules).map(PathBuf::from)).or_else(default_rules);
     let keyring = (rules.is_some() || purpose == Purpose::Keys || file.keyring.is_some() || flags.keyring.is_some())
         .then(|| checks.keyring(value(file.keyring).unwrap_or_default(), flags));
@@ -57,8 +60,8 @@ pub(super) fn compile(
         rules,
         keyring,
         dev: flags.dev,
-        probe: checks.probe(file.probe, flags.probe.as_deref()),
-        admin: checks.admin(file.admin, flags),
+        probe,
+        admin,
         log: flags.log.or_else(|| value(telemetry.log)).unwrap_or(LogLevel::Info),
     }
 }
@@ -272,6 +275,19 @@ impl Checks<'_> {
             }
         }
         Some(Admin { address, token })
+    }
+
+    /// No two parts of the process listen on one address.
+    fn distinct(&mut self, listeners: &[Listener], probe: Option<&Address>, admin: Option<&Admin>) {
+        let mut taken = HashSet::new();
+        let binds = listeners.iter().flat_map(|l| &l.bind).chain(probe).chain(admin.map(|a| &a.address));
+        for address in binds {
+            let any_port = matches!(address, Address::Tcp(at) if at.port() == 0);
+            if !any_port && !taken.insert(address) {
+                let message = "two of the listeners, the probe and the admin interface have the same address";
+                self.flag("address-taken", message, "give each its own port or socket");
+            }
+        }
     }
 
     fn workers(&mut self, file: Option<At<u64>>, flag: Option<usize>, machine: Machine) -> usize {

@@ -14,17 +14,25 @@ use crate::report::{Findings, Source};
 
 pub(super) use super::node::At;
 
-/// Reads a document; what cannot be read is reported and left out. `None`: it is no mapping at all.
-pub(super) fn parse(source: &Source, findings: &mut Findings) -> Option<File> {
+/// Reads a document; what cannot be read is reported and left out. `None`: it is no mapping at all. Also the file as findings
+/// may show it, without what may be a secret.
+pub(super) fn parse(source: &Source, findings: &mut Findings) -> Option<(File, Source)> {
     let root = node::parse(source, findings)?;
-    match root.value {
-        node::Value::Null => Some(File::default()),
-        _ => File::from_node(&root, &mut Reader::new(source, findings)),
+    if matches!(root.value, node::Value::Null) {
+        return Some((File::default(), source.clone()));
     }
+    let mut reader = Reader::new(source, findings);
+    let file = File::from_node(&root, &mut reader);
+    let shown = reader.shown();
+    for (source, _) in findings.0.iter_mut().filter_map(|f| f.place.as_mut()) {
+        *source = shown.clone();
+    }
+    file.map(|file| (file, shown))
 }
 
 section! {
     /// The configuration of a Sidecloak process, besides its rules.
+    #[schemars(title = "sidecloak.yaml")]
     File {
         /// Front doors, each with its upstream.
         listeners: Vec<At<Listener>>,

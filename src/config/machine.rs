@@ -1,6 +1,6 @@
 //! How much of the machine this process may use: its control groups' limits, or the machine's own size.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 
 use crate::bounded;
@@ -24,8 +24,9 @@ impl Machine {
     pub fn detect() -> Self {
         let groups = groups(&text("/proc/self/cgroup").unwrap_or_default());
         let total = text("/proc/meminfo").and_then(|t| mem_total(&t)).unwrap_or(UNKNOWN_MEMORY);
-        let memory = limit(&groups, "memory", "memory.max", "memory.limit_in_bytes", |t| t.trim().parse().ok());
-        let quota = limit(&groups, "cpu", "cpu.max", "cpu.cfs_quota_us", cpu_quota);
+        let root = Path::new("/sys/fs/cgroup");
+        let memory = limit(root, &groups, "memory", "memory.max", "memory.limit_in_bytes", |t| t.trim().parse().ok());
+        let quota = limit(root, &groups, "cpu", "cpu.max", "cpu.cfs_quota_us", cpu_quota);
         let cpus = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             memory: memory.map_or(total, |m| m.min(total)).max(1),
@@ -35,12 +36,19 @@ impl Machine {
 }
 
 /// The smallest limit on the way from this process's group to the root.
-fn limit(groups: &[Group], controller: &str, v2: &str, v1: &str, parse: impl Fn(&str) -> Option<u64>) -> Option<u64> {
+fn limit(
+    mount: &Path,
+    groups: &[Group],
+    controller: &str,
+    v2: &str,
+    v1: &str,
+    parse: impl Fn(&str) -> Option<u64>,
+) -> Option<u64> {
     let mut smallest = None::<u64>;
     for group in groups {
         let (root, file) = match group {
-            Group::V2(_) => (PathBuf::from("/sys/fs/cgroup"), v2),
-            Group::V1(c, _) if c.split(',').any(|c| c == controller) => (Path::new("/sys/fs/cgroup").join(c), v1),
+            Group::V2(_) => (mount.to_owned(), v2),
+            Group::V1(c, _) if c.split(',').any(|c| c == controller) => (mount.join(c), v1),
             Group::V1(..) => continue,
         };
         let (Group::V2(path) | Group::V1(_, path)) = group;
@@ -123,6 +131,36 @@ mod tests {
         assert_eq!(mem_total("MemFree: 1 kB\nMemTotal:        2048 kB\n"), Some(2 << 20));
         assert_eq!(mem_total("MemTotal:        2048 kB\nMemFree: 1 kB\n"), Some(2 << 20));
         assert_eq!(mem_total(""), None);
+    }
+
+    #[test]
+    fn the_smallest_limit_up_to_the_root_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| {
+            let path = root.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("pod/container/memory.max", "max\n");
+        write("pod/memory.max", "1000\n");
+        write("memory.max", "2000\n");
+        write("pod/cpu.max", "150000 100000\n");
+        write("memory/a/memory.limit_in_bytes", "500\n");
+        write("cpu,cpuacct/a/cpu.cfs_quota_us", "300000\n");
+        write("cpu,cpuacct/a/cpu.cfs_period_us", "100000\n");
+        let memory = |groups: &str| {
+            let parse = |t: &str| t.trim().parse().ok();
+            limit(root.path(), &self::groups(groups), "memory", "memory.max", "memory.limit_in_bytes", parse)
+        };
+        let cpu =
+            |groups: &str| limit(root.path(), &self::groups(groups), "cpu", "cpu.max", "cpu.cfs_quota_us", cpu_quota);
+        assert_eq!(memory("0::/pod/container"), Some(1000));
+        assert_eq!(memory("0::/"), Some(2000));
+        assert_eq!(memory("4:memory:/a\n5:cpu,cpuacct:/a"), Some(500));
+        assert_eq!(memory("4:pids:/a"), None);
+        assert_eq!(cpu("0::/pod/container"), Some(2));
+        assert_eq!(cpu("4:memory:/a\n5:cpu,cpuacct:/a"), Some(3));
+        assert_eq!(cpu("0::/"), None);
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub(super) struct Reader<'a> {
     source: &'a Source,
     findings: &'a mut Findings,
     path: Vec<&'static str>,
+    /// What may be a secret: where findings show the file, these bytes are hidden.
+    hidden: Vec<Range<usize>>,
 }
 
 /// What can be read from a node; `None` if it was reported.
@@ -34,7 +36,7 @@ pub(super) struct NotYet;
 
 impl<'a> Reader<'a> {
     pub fn new(source: &'a Source, findings: &'a mut Findings) -> Self {
-        Self { source, findings, path: Vec::new() }
+        Self { source, findings, path: Vec::new(), hidden: Vec::new() }
     }
 
     /// The key being read, such as `limits.header`.
@@ -44,6 +46,30 @@ impl<'a> Reader<'a> {
 
     pub fn error(&mut self, span: &Range<usize>, code: &'static str, message: String, help: impl Into<String>) {
         self.findings.push(Finding::error(code, message).help(help).at(self.source, span.clone()));
+    }
+
+    /// Hides what stands there from the snippets of all findings.
+    pub fn hide(&mut self, node: &Node) {
+        match &node.value {
+            Value::List(items) => items.iter().for_each(|item| self.hide(item)),
+            Value::Map(entries) => entries.iter().for_each(|(_, value)| self.hide(value)),
+            Value::Null | Value::Bool(_) => {}
+            Value::Number(_) | Value::OtherNumber | Value::Text(_) => self.hidden.push(node.span.clone()),
+        }
+    }
+
+    /// The file as findings may show it: of the same length, so that places stay right.
+    pub fn shown(&self) -> Source {
+        let inside = |at: usize| self.hidden.iter().any(|span| span.contains(&at));
+        let text: String = self.source.text.char_indices().fold(String::new(), |mut text, (at, c)| {
+            if inside(at) {
+                text.extend(std::iter::repeat_n('*', c.len_utf8()))
+            } else {
+                text.push(c)
+            }
+            text
+        });
+        Source { name: self.source.name.clone(), text: text.into() }
     }
 
     /// Reports that the node is not `expected`.
@@ -73,7 +99,9 @@ impl<'a> Reader<'a> {
     /// The entries of a mapping; keys not in `known` are reported.
     pub fn entries<'n>(&mut self, node: &'n Node, known: &[&str]) -> Option<&'n [(At<String>, Node)]> {
         let Value::Map(entries) = &node.value else { return self.wrong_type(node, "a mapping") };
-        for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.value.as_str())) {
+        for (key, value) in entries.iter().filter(|(key, _)| !known.contains(&key.value.as_str())) {
+            // A misspelt `token` may hold one.
+            self.hide(value);
             let place = if self.path.is_empty() { String::new() } else { format!(" in `{}`", self.key()) };
             let help = closest(&key.value, known)
                 .map_or_else(|| format!("known here: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
@@ -86,8 +114,8 @@ impl<'a> Reader<'a> {
 /// Declares a section: a struct with an optional, placed value per key, its reader, and its schema.
 macro_rules! section {
     ($(#[$meta:meta])* $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty,)* }) => {
-        $(#[$meta])*
         #[derive(Debug, Clone, Default, JsonSchema)]
+        $(#[$meta])*
         #[schemars(deny_unknown_fields)]
         pub(super) struct $name {
             $($(#[$field_meta])* pub $field: Option<At<$type>>,)*

@@ -258,6 +258,9 @@ fn from_text<T>(node: &Node, reader: &mut Reader<'_>, parse: fn(&str) -> Result<
     match parse(&text) {
         Ok(value) => Some(value),
         Err((code, message, help)) => {
+            if code == "inline-secret" || text.contains('@') {
+                reader.hide(node);
+            }
             reader.error(&node.span, code, format!("`{}`: {message}", reader.key()), help);
             None
         }

@@ -155,7 +155,7 @@ extra: 1
     expected.sort_unstable();
     assert_eq!(found, expected);
     let shown = load(text).findings.to_string();
-    assert!(!load(text).findings.0.iter().any(|f| f.message.contains("c2Vjc")));
+    assert!(!shown.contains("c2Vjc"), "a secret in {shown}");
     for part in ["sidecloak.yaml:2:5", "did you mean `name`?", "write `127.0.0.1:8080`"] {
         assert!(shown.contains(part), "{part} in {shown}");
     }
@@ -183,7 +183,7 @@ fn what_is_not_there_yet_is_refused_by_name(#[case] text: &str, #[case] names: &
 #[case("listeners: [{ name: a }]", &[("no-upstream", 1, 13)])]
 #[case("listeners: [{ upstream: 'http://a', bind: [] }]", &[("no-bind", 1, 43)])]
 #[case("listeners: [{ upstream: 'http://a/v1' }]", &[("bad-upstream", 1, 25)])]
-#[case("listeners: [{ upstream: 'http://a' }, { name: front, upstream: 'http://b' }]", &[("duplicate-name", 1, 47)])]
+#[case("listeners: [{ upstream: 'http://a' }, { name: front, bind: 'unix:/b', upstream: 'http://b' }]", &[("duplicate-name", 1, 47)])]
 #[case("listeners: [{ upstream: 'http://a', trusted_headers: ['x y'] }]", &[("bad-header-name", 1, 55), ("nobody-trusted", 1, 54)])]
 #[case("listeners: front", &[("wrong-type", 1, 12), ("no-upstream", 0, 0)])]
 #[case("front", &[("wrong-type", 1, 1)])]
@@ -282,9 +282,35 @@ fn flags_alone_are_enough_and_are_checked_the_same() {
     let codes: Vec<_> = findings.0.iter().map(|f| f.code).filter(|c| *c != "no-rules").collect();
     assert_eq!(
         codes,
-        ["bad-address", "not-yet", "bad-owner", "not-yet", "bad-count", "bad-address", "admin-exposed"],
+        ["bad-address", "not-yet", "bad-address", "admin-exposed", "bad-owner", "not-yet", "bad-count"],
         "{findings}"
     );
+}
+
+#[test]
+fn what_may_be_a_secret_is_shown_in_no_snippet() {
+    let text = "listeners: [{ upstream: 'http://u:hunter2@a' }]
+keyring: { store: bad, master_key: hunter2 }
+admin: { bind: '127.0.0.1:1', tokn: hunter2, secrets: [{ é: héhunter2 }], bnd: 1 }
+";
+    let findings = load(text).findings;
+    assert_eq!(findings.0.iter().filter(|f| f.code == "unknown-field").count(), 3);
+    for shown in [findings.to_string(), findings.0.iter().map(|f| f.to_json().to_string()).collect()] {
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+    assert!(findings.to_string().contains("tokn: *******"), "{findings}");
+}
+
+#[test]
+fn one_address_is_for_one_part() {
+    for text in [
+        "listeners: [{ upstream: http://a }]\nprobe: { bind: '127.0.0.1:8080' }",
+        "listeners: [{ upstream: http://a, bind: 'unix:/a' }]\nadmin: { bind: 'unix:/a' }",
+        "listeners: [{ upstream: http://a }, { upstream: http://b }]",
+    ] {
+        assert_eq!(problems(text), [("address-taken", 0, 0)], "{text}");
+    }
+    good("listeners: [{ upstream: http://a, bind: ['127.0.0.1:0', '127.0.0.1:0'] }]");
 }
 
 #[test]
@@ -349,4 +375,22 @@ fn the_schema_knows_the_keys_and_refuses_others() {
     }
     assert_eq!(schema["$defs"]["Listener"]["additionalProperties"], false);
     assert!(schema["$defs"]["Listener"]["properties"]["case"].to_string().contains("ignore"));
+}
+
+#[test]
+fn the_reference_names_every_key_and_its_example_holds() {
+    let reference = include_str!("../../docs/config.md");
+    let example = reference.split("## The file\n").nth(1).unwrap();
+    let example: String = example
+        .lines()
+        .skip_while(|l| l.is_empty())
+        .map_while(|l| l.strip_prefix("    "))
+        .fold(String::new(), |text, line| text + line + "\n");
+    assert!(example.contains("telemetry:"), "{example}");
+    good(&example);
+    let schema: serde_json::Value = serde_json::from_str(&schema::schema()).unwrap();
+    let sections = schema["$defs"].as_object().unwrap().values().chain([&schema]);
+    for key in sections.filter_map(|s| s["properties"].as_object()).flat_map(|p| p.keys()) {
+        assert!(reference.contains(key.as_str()), "docs/config.md does not name `{key}`");
+    }
 }
