@@ -41,14 +41,15 @@ impl<T> Given<T> {
         self.span.is_some()
     }
 
-    fn read(&mut self, node: &Node, reader: &mut Reader<'_>)
+    fn read(&mut self, key: &str, node: &Node, reader: &mut Reader<'_>)
     where
         T: FromNode,
     {
         self.span = Some(node.span.clone());
         if node.value == Yaml::Null {
             // YAML's null is also the empty value: `on_error:` with nothing behind it must never mean the weakest setting.
-            reader.error(&node.span, "null", "no value", "give a value, or remove the key for its default");
+            let message = format!("`{key}` has no value");
+            reader.error(&node.span, "null", message, "give one, or remove the key for its default");
             return;
         }
         self.value = T::from_node(node, reader).map(|value| At { value, span: node.span.clone() });
@@ -93,7 +94,7 @@ macro_rules! mapping {
                 let mut read = Self::default();
                 for (key, value) in entries {
                     match key.value.as_str() {
-                        $( $key => read.$field.read(value, reader), )*
+                        $( $key => read.$field.read($key, value, reader), )*
                         $( $later => reader.error(
                             &key.span, "not-yet", concat!("`", $later, "` is not available yet"),
                             "remove it; docs/rules.md lists what is available",

@@ -18,8 +18,6 @@ use super::{Action, Key, Mode, OnToken, OnUnreadable, Rule, RuleKind, RuleSet, V
 /// What the rules do to the exchange of a test, whatever step of the roll-out they are on.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Outcome {
-    /// Whether any rule with fields applies to it.
-    met: bool,
     seals: BTreeSet<String>,
     opens: BTreeSet<String>,
     rejected: Option<(u16, String)>,
@@ -49,7 +47,7 @@ pub(super) fn run(set: &RuleSet, rule: &Arc<str>, test: &At<TestEntry>, context:
         );
         return;
     }
-    let outcome = match decide(set, when, t, context) {
+    let outcome = match decide(set, rule, when, t, context) {
         Ok(outcome) => outcome,
         Err(message) => {
             reader.error(&test.span, "test", format!("{title}: {message}"), "fix the test");
@@ -88,7 +86,13 @@ pub(super) fn run(set: &RuleSet, rule: &Arc<str>, test: &At<TestEntry>, context:
     }
 }
 
-fn decide(set: &RuleSet, when: &WhenEntry, test: &TestEntry, context: &Context) -> Result<Outcome, String> {
+fn decide(
+    set: &RuleSet,
+    rule: &Arc<str>,
+    when: &WhenEntry,
+    test: &TestEntry,
+    context: &Context,
+) -> Result<Outcome, String> {
     let reject = |status, why: &str| Ok(Outcome { rejected: Some((status, why.into())), ..Outcome::default() });
     let headers = headers(when)?;
     let raw = when.path.get().map_or("", String::as_str);
@@ -104,8 +108,10 @@ fn decide(set: &RuleSet, when: &WhenEntry, test: &TestEntry, context: &Context) 
     let default_method = if request.is_some() { "POST" } else { "GET" };
     let method = when.method.get().map_or(default_method, String::as_str);
     let host = when.host.get().map(|h| h.to_ascii_lowercase());
+    // A test that names no listener is about one that its own rule meets.
+    let own = set.rules.iter().find(|r| r.name == *rule).and_then(|r| r.matches.listeners.first());
     let any = String::new();
-    let listener = when.listener.get().or_else(|| context.listeners.first()).unwrap_or(&any);
+    let listener = when.listener.get().or(own).or_else(|| context.listeners.first()).unwrap_or(&any);
     let facts = RequestFacts {
         method,
         path: &path,
@@ -118,7 +124,7 @@ fn decide(set: &RuleSet, when: &WhenEntry, test: &TestEntry, context: &Context) 
     if let End::Rejected(rule) = &route.end {
         return reject(403, &format!("rule `{}`", rule.name));
     }
-    let mut outcome = Outcome { met: !route.rules.is_empty(), ..Outcome::default() };
+    let mut outcome = Outcome::default();
     if let Some(why) = missing_key(&route.rules, &headers) {
         return reject(422, &why);
     }
@@ -257,4 +263,66 @@ fn paths(given: &Given<Vec<At<String>>>) -> Option<BTreeSet<String>> {
 
 fn list(paths: &BTreeSet<String>) -> String {
     if paths.is_empty() { "nothing".into() } else { paths.iter().cloned().collect::<Vec<_>>().join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::rules::compile::{Context, load_text};
+    use rstest::rstest;
+
+    /// Findings of a test in a file of two rules.
+    fn findings(test: &str) -> Vec<String> {
+        let text = format!(
+            "rules:\n  - name: admin\n    match: {{ path: /admin/** }}\n    action: reject\n  - name: pii\n    match: {{ path: \"/c/{{t}}/**\", status: 2xx }}\n    request:\n      - {{ seal: $..ssn, key: \"t-{{t}}.{{header:x-t}}\", mode: observe, required: true }}\n    response:\n      - open: $..ssn\n    mode: enforce\n  - name: strict\n    match: {{ path: /s }}\n    protect: [{{ fields: $.a, required: true }}]\n    on_encoding: reject\n    tests:\n      - {test}\n"
+        );
+        let context = Context { trusted_headers: vec!["x-t".into()], ..Context::default() };
+        let loaded = load_text("t.yaml", &text, &context);
+        assert_eq!(loaded.rules.is_none(), loaded.findings.has_errors());
+        assert!(loaded.findings.0.iter().all(|f| f.line_column().is_some_and(|(line, _)| line == 17)));
+        loaded.findings.0.iter().map(|f| format!("{}: {}", f.code, f.message)).collect()
+    }
+
+    #[rstest]
+    #[case("{ when: { path: /c/1, headers: { x-t: a } }, request: { ssn: 1 }, seals: [\"$['ssn']\"] }")]
+    #[case(
+        "{ when: { path: /c/1?ssn=1, headers: { x-t: a } }, request: [{ ssn: 1 }, { ssn: null }], seals: [\"$[0]['ssn']\"] }"
+    )]
+    #[case("{ when: { path: /c/1 }, rejected: 422 }")]
+    #[case("{ when: { path: /s }, request: { b: 1 }, rejected: 422 }")]
+    #[case("{ when: { path: /s }, request: { a: 1 }, seals: [\"$['a']\"], opens: [] }")]
+    #[case("{ when: { path: /s }, request: '{\"a\":', rejected: 400 }")]
+    #[case("{ when: { path: /s }, request: '{\"a\":\"\\u0073c1.x\"}', rejected: 422 }")]
+    #[case("{ when: { path: /s, content_type: text/html }, request: '<a>', rejected: 415 }")]
+    #[case("{ when: { path: /s, content_type: application/merge-patch+json }, request: { a: 1 }, rejected: 415 }")]
+    #[case("{ when: { path: /s }, request: '', untouched: true }")]
+    #[case("{ when: { path: /s }, response: 'not json', untouched: true }")]
+    #[case("{ when: { path: /s }, request: { a: 1 }, response: { a: x }, seals: [\"$['a']\"], opens: [\"$['a']\"] }")]
+    #[case("{ when: { path: /c/1, headers: { x-t: a } }, status: 404, response: { ssn: x }, untouched: true }")]
+    #[case("{ when: { path: /other }, request: { ssn: 1 }, untouched: true }")]
+    #[case("{ when: { path: /x/../admin }, rejected: 403 }")]
+    #[case("{ when: { path: /s%2f }, rejected: 400 }")]
+    #[case("{ when: { path: /s, headers: { X-Rewrite-Url: /x } }, rejected: 400 }")]
+    fn passing(#[case] test: &str) {
+        assert_eq!(findings(test), Vec::<String>::new());
+    }
+
+    #[rstest]
+    #[case("{ when: { path: /s }, request: { a: 1 }, untouched: true }", "expected untouched, got sealed $['a']")]
+    #[case("{ when: { path: /s }, request: { a: 1 }, rejected: 415 }", "expected rejected with 415, got sealed $['a']")]
+    #[case("{ when: { path: /s }, request: { a: 1 }, seals: [\"$.a\"] }", "expected sealed $.a, got sealed $['a']")]
+    #[case("{ when: { path: /s }, request: { a: 1 }, seals: [] }", "expected sealed nothing, got sealed $['a']")]
+    #[case("{ when: { path: /s }, request: { b: 1 }, seals: [] }", "expected it to pass, got rejected with 422")]
+    #[case(
+        "{ when: { path: /admin }, rejected: 400 }",
+        "expected rejected with 400, got rejected with 403 (rule `admin`)"
+    )]
+    #[case("{ name: n, when: { path: /s }, opens: [\"$['a']\"] }", "test `n` of rule `strict` fails: expected opened")]
+    #[case("{ when: { path: /s } }", "expects nothing")]
+    #[case("{ when: { method: GET }, untouched: true }", "has no `when.path`")]
+    #[case("{ untouched: true }", "has no `when.path`")]
+    #[case("{ when: { path: /s, headers: { \"a b\": c } }, untouched: true }", "`a b` is no header")]
+    fn failing(#[case] test: &str, #[case] message: &str) {
+        let found = findings(test);
+        assert!(found.len() == 1 && found[0].contains(message), "{found:?}");
+    }
 }

@@ -216,11 +216,11 @@ fn token_passes(format: &str) -> bool {
 }
 
 fn deterministic_here_and_not_there(rules: &[RuleDraft], findings: &mut Findings) {
-    let mut seen: HashMap<(&Class, String), (bool, &Draft)> = HashMap::new();
+    let mut seen: HashMap<&Class, (bool, &Draft)> = HashMap::new();
     for draft in rules.iter().flat_map(|r| &r.drafts).filter(|d| d.action.verb == Verb::Seal) {
         for field in &draft.action.fields {
             let entry = (draft.action.deterministic, draft);
-            let (deterministic, first) = seen.entry((&field.class, draft.action.key.as_glob())).or_insert(entry);
+            let (deterministic, first) = seen.entry(&field.class).or_insert(entry);
             if *deterministic != draft.action.deterministic {
                 let message = format!(
                     "class `{}` is deterministic in one rule and not in another (`{}`); look-ups will miss",

@@ -111,8 +111,8 @@ fn inside(outer: &str, inner: &str) -> bool {
     {
         let Some(rest) = inner.get(prefix.len()..) else { return false };
         let covered = prefix.iter().zip(&inner).all(|(o, i)| covers(o, i));
-        let (_, before_last) = rest.split_last().map_or((&"", &[][..]), |(l, r)| (l, r));
-        return covered && name != "[*]" && before_last.iter().any(|s| s.trim_start_matches("..") == name);
+        let before_last = rest.split_last().map_or(&[][..], |(_, before)| before);
+        return covered && before_last.iter().any(|s| name == "[*]" || s.trim_start_matches("..") == name);
     }
     outer.len() < inner.len() && outer.iter().zip(&inner).all(|(o, i)| covers(o, i))
 }
@@ -153,6 +153,7 @@ mod tests {
             ("$['a'][*]", "$['a'][0]['b']"),
             ("$..['a']", "$['x']['a']['b']"),
             ("$..['a']", "$..['a'][*]"),
+            ("$..[*]", "$['a']['b']"),
             ("$['it\\'s]']", "$['it\\'s]'][0]"),
         ] {
             assert!(inside(outer, inner), "{outer} {inner}");

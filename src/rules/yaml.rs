@@ -90,7 +90,14 @@ impl Reader<'_> {
 
 /// Parses one document; the error is the first syntax error, since nothing after it can be trusted.
 pub fn parse(source: &Source) -> Result<Node, Finding> {
-    let options = serde_saphyr::options! { with_snippet: false };
+    // YAML 1.2 as written: `no` is text, `007` is not seven.
+    let mut options = serde_saphyr::options! {
+        with_snippet: false,
+        strict_booleans: true,
+        leading_zero_numbers_as_strings: true,
+        underscored_numbers_as_strings: true
+    };
+    options.alias_limits.max_total_replayed_events = 100_000;
     let text = &*source.text;
     match serde_saphyr::from_str_with_options::<Raw>(text, options) {
         Ok(raw) => Ok(raw.0),
@@ -264,6 +271,13 @@ mod tests {
             text.push_str(&format!("a{i}: &a{i} [*a{p},*a{p},*a{p},*a{p},*a{p},*a{p},*a{p},*a{p}]\n"));
         }
         assert!(parse(&source(&text)).is_err());
+    }
+
+    #[test]
+    fn words_and_codes_stay_text() {
+        for text in ["no", "on", "n", "007", "1_000", "12:30"] {
+            assert_eq!(parse(&source(text)).unwrap().value, Yaml::Text(text.into()));
+        }
     }
 
     #[test]
