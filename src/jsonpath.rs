@@ -7,7 +7,6 @@ mod matcher;
 mod overlap;
 mod select;
 
-pub use canonical::push_name;
 pub use compile::{Compiled, SelectorError, compile};
 pub use edit::Editor;
 pub use overlap::{may_contain, may_overlap};

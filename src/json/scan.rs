@@ -348,4 +348,4 @@ impl Name {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,7 +4,7 @@ use serde::de::IgnoredAny;
 use super::*;
 
 /// Documents that are JSON, spelled in every way the grammar has.
-const GOOD: &[&str] = &[
+pub(crate) const GOOD: &[&str] = &[
     "0",
     "-0",
     "1",
@@ -45,7 +45,7 @@ const GOOD: &[&str] = &[
 ];
 
 /// Documents that are not, and the byte at fault.
-const BAD: &[(&[u8], u64)] = &[
+pub(crate) const BAD: &[(&[u8], u64)] = &[
     (b"", 0),
     (b"  ", 2),
     (b"x", 0),

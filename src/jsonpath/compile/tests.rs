@@ -136,6 +136,14 @@ fn messages_say_where() {
 }
 
 #[test]
+fn no_selector_takes_forever() {
+    let text = |depth: usize| format!("$[?{}@.a{}]", "count(@[?".repeat(depth), "])".repeat(depth));
+    assert_eq!(compile(&text(8)).unwrap_err(), SelectorError::NotYet("a filter"));
+    assert!(matches!(compile(&text(60)).unwrap_err(), SelectorError::Invalid(_)));
+    assert!(compile("$['((((((((((']").is_ok());
+}
+
+#[test]
 fn the_longest_selector() {
     let text = |segments| format!("${}", ".a".repeat(segments));
     assert_eq!(compile(&text(63)).unwrap().len(), 1);

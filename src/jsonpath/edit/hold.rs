@@ -9,11 +9,12 @@ pub struct Hold {
     pub depth: usize,
     limit: usize,
     buffer: SecretBytes,
+    capacity: usize,
 }
 
 impl Hold {
     pub fn new(selector: usize, depth: usize, limit: usize) -> Self {
-        Self { selector, depth, limit, buffer: SecretBytes::default() }
+        Self { selector, depth, limit, buffer: SecretBytes::default(), capacity: 0 }
     }
 
     pub fn bytes(&self) -> &[u8] {
@@ -28,11 +29,11 @@ impl Hold {
     /// Takes `more` in; all there is by now.
     pub fn extended(&mut self, more: &[u8]) -> &[u8] {
         let needed = self.bytes().len() + more.len();
-        let buffer = self.buffer.expose_mut();
-        if needed > buffer.capacity() {
+        if needed > self.capacity {
             // A `Vec` that grows by itself leaves its old bytes behind in freed memory.
-            let mut larger = Vec::with_capacity(needed.max(buffer.capacity().saturating_mul(2).min(self.limit)));
-            larger.extend_from_slice(buffer);
+            let mut larger = Vec::with_capacity(needed.max(self.capacity.saturating_mul(2).min(self.limit)));
+            self.capacity = larger.capacity();
+            larger.extend_from_slice(self.bytes());
             self.buffer = SecretBytes::new(larger);
         }
         self.buffer.expose_mut().extend_from_slice(more);
@@ -40,6 +41,6 @@ impl Hold {
     }
 
     pub fn held(&self) -> usize {
-        self.bytes().len()
+        self.capacity
     }
 }

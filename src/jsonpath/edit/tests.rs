@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
+use crate::json::scan::tests::{BAD, GOOD};
 use crate::jsonpath::compile;
 
 type Edited = Result<String, EditError<&'static str>>;
@@ -43,6 +44,23 @@ fn replaces(#[case] selector: &str, #[case] document: &str, #[case] expected: &s
         }
         let bytes: Vec<&[u8]> = document.as_bytes().chunks(1).collect();
         assert_eq!(run(&paths, &bytes, &mut mark()).unwrap(), expected, "byte by byte");
+    }
+}
+
+#[test]
+fn what_no_path_selects_passes_unchanged() {
+    for selectors in [&[][..], &["$.nope", "$..nope[3]", "$[9].x"]] {
+        let paths = paths(selectors);
+        for document in GOOD {
+            for chunk in 1..=document.len() {
+                let chunks: Vec<&[u8]> = document.as_bytes().chunks(chunk).collect();
+                assert_eq!(run(&paths, &chunks, &mut Mark::new(0)).unwrap(), *document);
+            }
+        }
+        for (document, offset) in BAD {
+            let Err(EditError::Json(error)) = run(&paths, &[document], &mut Mark::new(0)) else { panic!() };
+            assert_eq!(error.offset, *offset);
+        }
     }
 }
 

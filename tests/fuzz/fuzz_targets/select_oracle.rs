@@ -13,7 +13,8 @@ use sidecloak::jsonpath::{Path, compile, select};
 
 fuzz_target!(|data: &[u8]| {
     let Some(end) = data.iter().position(|byte| *byte == b'\n') else { return };
-    let (Ok(selector), Ok(document)) = (std::str::from_utf8(&data[..end]), std::str::from_utf8(&data[end + 1..])) else {
+    let (Ok(selector), Ok(document)) = (std::str::from_utf8(&data[..end]), std::str::from_utf8(&data[end + 1..]))
+    else {
         return;
     };
     let Ok(compiled) = compile(selector) else { return };
