@@ -7,12 +7,14 @@ use crate::name::Class;
 
 mod action;
 pub mod compile;
+mod conditions;
 pub mod file;
 pub mod file_tests;
 pub mod glob;
 pub mod key;
 mod lint;
 pub mod media;
+mod messages;
 mod overlap;
 pub mod path;
 pub mod route;
