@@ -19,6 +19,7 @@ mod overlap;
 pub mod path;
 pub mod route;
 pub mod schema;
+pub mod value;
 pub mod yaml;
 
 /// All rules of a load, in the order of their files.

@@ -19,7 +19,7 @@ const MAX_FILE: u64 = 1 << 20;
 /// Of one directory.
 const MAX_FILES: usize = 1_000;
 /// Of one load.
-const MAX_RULES: usize = 10_000;
+const MAX_RULES: usize = 2_000;
 
 /// What a load gives: the rules if nothing refuses them, and everything found.
 #[derive(Debug)]
@@ -84,6 +84,7 @@ pub(super) struct RuleDraft {
     pub matches: Match,
     pub method_span: Option<Range<usize>>,
     pub header_span: Option<Range<usize>>,
+    pub host_span: Option<Range<usize>>,
     pub end: Option<EndAction>,
     pub drafts: Vec<Draft>,
     pub limits: Unreadable,
@@ -215,6 +216,7 @@ fn rule(entry: &At<RuleEntry>, context: &Context, reader: &mut Reader<'_>) -> Ru
         matches,
         method_span: m.and_then(|m| m.method.span.clone()),
         header_span: m.and_then(|m| m.header.span.clone()),
+        host_span: m.and_then(|m| m.host.span.clone()),
         end: e.action.get().map(|c| c.0),
         drafts,
         limits,

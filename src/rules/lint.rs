@@ -8,7 +8,8 @@ use crate::token::v1::token_len;
 
 use super::action::{Direction, Draft};
 use super::compile::{Context, RuleDraft};
-use super::glob::wild;
+use super::glob::{PathPattern, wild};
+use super::route::Match;
 use super::{Key, KeyPart, Mode, OnBad, OnToken, OnUnreadable, Verb};
 
 /// A value this short gives itself away when equal values give equal tokens.
@@ -45,9 +46,12 @@ fn conditions_of_the_sender(rule: &RuleDraft, findings: &mut Findings) {
     if !rule.drafts.iter().any(|d| d.action.verb == Verb::Seal) {
         return;
     }
-    let spans = [("method", &rule.method_span), ("header", &rule.header_span)];
-    for (what, span) in spans.into_iter().filter_map(|(what, span)| Some((what, span.clone()?))) {
-        let code = if what == "method" { "sealing-by-method" } else { "sealing-by-header" };
+    let spans = [
+        ("sealing-by-method", "method", &rule.method_span),
+        ("sealing-by-header", "header", &rule.header_span),
+        ("sealing-by-host", "host", &rule.host_span),
+    ];
+    for (code, what, span) in spans.into_iter().filter_map(|(code, what, span)| Some((code, what, span.clone()?))) {
         let message =
             format!("rule `{}` seals only in some exchanges, by their {what}, which the sender chooses", rule.name);
         let help = format!("remove `{what}`, or add a rule after it that covers or rejects the rest");
@@ -234,24 +238,21 @@ fn deterministic_here_and_not_there(rules: &[RuleDraft], findings: &mut Findings
 
 /// A rule whose exchanges all meet an earlier `action`.
 fn never_reached(rules: &[RuleDraft], findings: &mut Findings) {
-    for (at, rule) in rules.iter().enumerate() {
-        let earlier = rules.iter().take(at).find(|e| {
-            let mut unconditional = e.matches.clone();
-            unconditional.paths = Vec::new();
-            e.end.is_some()
-                && unconditional == super::route::Match::default()
-                && rule
-                    .matches
-                    .paths
-                    .iter()
-                    .all(|p| e.matches.paths.iter().any(|q| q.text == p.text || &*q.text == "/**"))
-                && !rule.matches.paths.is_empty()
-        });
-        if let Some(earlier) = earlier {
+    let mut ends: HashMap<&str, &RuleDraft> = HashMap::new();
+    for rule in rules {
+        let behind = |pattern: &PathPattern| ends.get(&*pattern.text).or_else(|| ends.get("/**")).copied();
+        let all: Option<Vec<&RuleDraft>> = rule.matches.paths.iter().map(behind).collect();
+        if let Some(earlier) = all.as_deref().and_then(<[_]>::first) {
             let message =
                 format!("rule `{}` is never reached: `{}` ends the search before it", rule.name, earlier.name);
             let finding = Finding::warning("never-reached", message).at(&rule.source, rule.span.clone());
             push(findings, finding.help("put the rule with `action` last"));
+        }
+        let by_path_alone = Match { paths: rule.matches.paths.clone(), ..Match::default() };
+        if rule.end.is_some() && rule.matches == by_path_alone {
+            for pattern in &rule.matches.paths {
+                ends.entry(&pattern.text).or_insert(rule);
+            }
         }
     }
 }

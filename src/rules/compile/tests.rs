@@ -213,6 +213,7 @@ fn two_actions_on_one_value() {
 #[rstest]
 #[case("match: { path: /x, method: POST }\n    protect: [{ fields: $.a }]", "sealing-by-method")]
 #[case("match: { path: /x, header: { x-a: b } }\n    protect: [{ fields: $.a }]", "sealing-by-header")]
+#[case("match: { path: /x, host: a.example }\n    protect: [{ fields: $.a }]", "sealing-by-host")]
 #[case("match: { path: /x }\n    on_too_large: pass\n    protect: [{ fields: $.a }]", "sealing-passes")]
 #[case("match: { path: /x }\n    protect: [{ fields: $.a, key: \"t-{header:x-t}\" }]", "untrusted-header")]
 #[case("match: { path: \"/**/{t}/x\" }\n    protect: [{ fields: $.a, key: \"t-{t}\" }]", "movable-capture")]
@@ -326,4 +327,43 @@ fn the_example_loads_without_a_word() {
     let loaded = load_text("rules/example.yaml", include_str!("../../../rules/example.yaml"), &context);
     assert!(loaded.rules.is_some() && loaded.findings.0.is_empty(), "{}", loaded.findings);
     assert!(loaded.tests >= 8);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_config_map_is_read_through_its_links() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("..2026_11_22");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(data.join("a.yaml"), "rules: [{ name: a, match: { path: /x }, action: pass }]\n").unwrap();
+    std::os::unix::fs::symlink(&data, dir.path().join("..data")).unwrap();
+    std::os::unix::fs::symlink("..data/a.yaml", dir.path().join("a.yaml")).unwrap();
+    assert_eq!(super::load(dir.path(), &Context::default()).rules.unwrap().rules.len(), 1);
+}
+
+#[test]
+fn a_large_rule_set_loads() {
+    let mut text = "rules:\n".to_owned();
+    for i in 0..500 {
+        text.push_str(&format!(
+            "  - {{ name: r{i}, match: {{ path: \"/{{a}}/r{i}/**\" }}, protect: [{{ fields: [$.a, $..b], key: \"t-{{a}}\" }}] }}\n"
+        ));
+    }
+    let loaded = load(&text);
+    assert_eq!(loaded.rules.map(|r| r.rules.len()), Some(500), "{}", loaded.findings);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_loader_or_its_report_panic(
+        at in 0usize..3_000, len in 0usize..60, put in "[a-z$.\\[\\]{}:,&*!|>'\"# \n\t\u{e9}\u{0}0-9-]{0,12}",
+    ) {
+        let text: Vec<char> = include_str!("../../../rules/example.yaml").chars().collect();
+        let at = at.min(text.len());
+        let broken: String = text[..at].iter().chain(put.chars().collect::<Vec<_>>().iter()).chain(text[(at + len).min(text.len())..].iter()).collect();
+        let loaded = load(&broken);
+        let _shown = loaded.findings.to_string();
+        assert_eq!(loaded.rules.is_none(), loaded.findings.has_errors());
+        assert!(loaded.findings.0.iter().all(|f| f.help.is_some()));
+    }
 }
