@@ -175,8 +175,7 @@ fn builder(shared: &Shared) -> auto::Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(timeouts.request_head)
-        .max_buf_size(limits.header.max(SMALLEST_HEADER_LIMIT))
-        .pipeline_flush(true);
+        .max_buf_size(limits.header.max(SMALLEST_HEADER_LIMIT));
     builder
         .http2()
         .timer(TokioTimer::new())

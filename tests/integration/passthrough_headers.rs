@@ -169,7 +169,10 @@ fn malformed_requests_are_refused_before_the_upstream() {
         ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 400),
         ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", 501),
     ] {
-        assert_eq!(proxy.client().send(request).receive().status(), status, "{request}");
+        let mut client = proxy.client();
+        client.send(request);
+        let answer = Message::read(&mut client.read, false);
+        assert_eq!(answer.map(|answer| answer.status()), Some(status), "{request}");
     }
     let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(40 << 10));
     let mut client = proxy.client();
