@@ -22,3 +22,6 @@ pub mod token;
 pub mod rules;
 // Floor 4: wire
 pub mod proxy;
+// Floor 5: operations
+pub mod admin;
+pub mod telemetry;

@@ -7,7 +7,7 @@ mod connection;
 pub(crate) mod exchange;
 mod forwarded;
 pub mod headers;
-mod listen;
+pub(crate) mod listen;
 pub mod payload;
 mod respond;
 pub mod server;

@@ -9,6 +9,8 @@
     reason = "a test that panics has failed, as it should"
 )]
 
+#[path = "integration/admin.rs"]
+mod admin;
 #[path = "integration/passthrough.rs"]
 mod passthrough;
 #[path = "integration/passthrough_drain.rs"]

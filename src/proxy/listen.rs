@@ -44,7 +44,7 @@ fn tcp(address: SocketAddr, workers: usize) -> io::Result<(Address, Vec<Listenin
     Ok((Address::Tcp(bound), sockets))
 }
 
-fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+pub(crate) fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Lets a restart bind while old connections are in TIME_WAIT; never lets two listeners share a port.
     socket.set_reuse_address(true)?;
