@@ -20,5 +20,16 @@ pub mod keyring;
 pub mod token;
 // Floor 3: engine
 pub mod rules;
+pub mod transform;
 // Floor 4: wire
 pub mod proxy;
+pub mod sealer;
+// Floor 5: operations
+pub mod reload;
+// Floor 6: program
+pub mod app;
+pub mod cli;
+pub mod config;
+// Floor 5: operations
+pub mod admin;
+pub mod telemetry;

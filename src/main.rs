@@ -1,2 +1,7 @@
 //! The binary: see `cli`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sidecloak::cli::main()
+}

@@ -1,3 +1,24 @@
-//! The proxy: listeners, workers, and the life of a request (`exchange`).
+//! The proxy: listeners, workers, and the life of a request, which `exchange` tells from top to bottom.
 
+mod account;
+pub mod body;
+pub mod budget;
+mod connection;
+pub(crate) mod exchange;
+mod forwarded;
+pub mod headers;
+pub(crate) mod listen;
+pub mod payload;
+mod pipe;
+mod pump;
+mod respond;
+pub mod server;
 pub mod settings;
+pub mod shared;
+mod tap;
+mod tunnel;
+mod upstream;
+mod worker;
+
+pub use server::{Server, StartError};
+pub use shared::Shared;

@@ -1,14 +1,26 @@
-//! The rule language: files, checks, and what they compile to. (interface; owner: rules)
+//! The rule language: files, checks, and what they compile to.
 
 use std::sync::Arc;
 
 use crate::jsonpath::Path;
 use crate::name::Class;
 
+mod action;
 pub mod compile;
+mod conditions;
 pub mod file;
+pub mod file_tests;
+pub mod glob;
+pub mod key;
+mod lint;
+pub mod media;
+mod messages;
+mod overlap;
+pub mod path;
 pub mod route;
 pub mod schema;
+pub mod value;
+pub mod yaml;
 
 /// All rules of a load, in the order of their files.
 #[derive(Debug, Default)]
@@ -24,6 +36,8 @@ pub struct Rule {
     pub name: Arc<str>,
     /// The route pattern as written (`/customers/{id}/**`, the first of a list), for logs and metrics instead of a raw path.
     pub pattern: Arc<str>,
+    /// Which exchanges it meets.
+    pub matches: route::Match,
     /// What it does.
     pub kind: RuleKind,
     /// What the engine cannot read, per rule.
@@ -113,7 +127,7 @@ pub enum OnUnreadable {
 }
 
 /// One half of the `on_…` options, resolved for a direction.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnreadableHalf {
     /// `on_media_type`
     pub media_type: OnUnreadable,
@@ -130,7 +144,7 @@ pub struct UnreadableHalf {
 }
 
 /// The per-rule options about messages.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Unreadable {
     /// For requests.
     pub request: UnreadableHalf,

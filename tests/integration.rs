@@ -1,1 +1,40 @@
 //! One integration binary: each further one would link the whole library again.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "tests"
+)]
+
+#[path = "integration/admin.rs"]
+mod admin;
+#[path = "integration/architecture.rs"]
+mod architecture;
+#[path = "integration/attacks.rs"]
+mod attacks;
+#[path = "integration/bad_input.rs"]
+mod bad_input;
+#[path = "integration/canaries.rs"]
+mod canaries;
+#[path = "integration/fidelity.rs"]
+mod fidelity;
+#[path = "integration/passthrough.rs"]
+mod passthrough;
+#[path = "integration/passthrough_drain.rs"]
+mod passthrough_drain;
+#[path = "integration/passthrough_headers.rs"]
+mod passthrough_headers;
+#[path = "integration/passthrough_upstream.rs"]
+mod passthrough_upstream;
+#[path = "integration/reload.rs"]
+mod reload;
+#[path = "integration/sealing.rs"]
+mod sealing;
+#[path = "integration/stage.rs"]
+mod stage;
+#[path = "integration/support.rs"]
+mod support;
+#[path = "integration/vectors.rs"]
+mod vectors;

@@ -78,6 +78,7 @@ impl Xaes {
             let mut block = Array::from(block);
             self.cipher.encrypt_block(&mut block);
             half.copy_from_slice(&block);
+            block.as_mut_slice().zeroize();
         }
         let gcm = Gcm::new(&key);
         key.zeroize();

@@ -6,7 +6,7 @@ use ml_dsa::{ExpandedSigningKey, MlDsa65, Signature, SigningKey as Inner};
 
 use super::kdf::pae;
 use super::random::{self, RandomError};
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretBytes};
 
 /// Bytes of a signature.
 pub const SIGNATURE: usize = 3309;
@@ -51,8 +51,10 @@ impl SigningKey {
 
     /// `sign(label, …)`: a signature over PAE(label, parts…).
     pub fn sign(&self, label: &str, parts: &[&[u8]]) -> Result<Vec<u8>, RandomError> {
-        let signature =
-            self.expanded.sign_randomized(&labelled(label, parts), b"", &mut SysRng).map_err(|_| RandomError)?;
+        let signature = self
+            .expanded
+            .sign_randomized(labelled(label, parts).expose(), b"", &mut SysRng)
+            .map_err(|_| RandomError)?;
         Ok(signature.encode().as_slice().to_vec())
     }
 }
@@ -88,7 +90,11 @@ impl VerifyingKey {
         let encoded = self.0.as_ref().try_into().map_err(|_| BadSignature)?;
         let key = ml_dsa::VerifyingKey::<MlDsa65>::decode(encoded);
         let signature = Signature::<MlDsa65>::try_from(signature).map_err(|_| BadSignature)?;
-        if key.verify_with_context(&labelled(label, parts), b"", &signature) { Ok(()) } else { Err(BadSignature) }
+        if key.verify_with_context(labelled(label, parts).expose(), b"", &signature) {
+            Ok(())
+        } else {
+            Err(BadSignature)
+        }
     }
 }
 
@@ -98,11 +104,12 @@ impl std::fmt::Debug for VerifyingKey {
     }
 }
 
-fn labelled(label: &str, parts: &[&[u8]]) -> Vec<u8> {
+/// The message; secret, since a value may be among the parts.
+fn labelled(label: &str, parts: &[&[u8]]) -> SecretBytes {
     let mut all = Vec::with_capacity(parts.len() + 1);
     all.push(label.as_bytes());
     all.extend_from_slice(parts);
-    pae(&all)
+    SecretBytes::new(pae(&all))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The editor: untouched bytes leave as they came, selected values are handed over whole and replaced.
-//! (interface; owner: json)
+//! What an editor of a document asks of its caller: untouched bytes leave as they came, selected values are handed over
+//! whole and replaced. The editor itself is `jsonpath::Editor`, since paths select.
 
 use crate::json::JsonError;
 

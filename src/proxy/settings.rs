@@ -1,5 +1,6 @@
 //! What the proxy is told: the compiled form of `listeners`, `callers`, `limits`, `drain` and `upstream_limits`.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -59,6 +60,17 @@ pub enum Address {
     Host(String, u16),
     /// A unix socket.
     Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    /// As it is written in the configuration.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Host(host, port) => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// Of the connections to upstreams.

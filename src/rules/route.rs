@@ -1,33 +1,26 @@
-//! Which rules an exchange meets. (interface; owner: rules)
+//! Which rules an exchange meets.
 
 use std::sync::Arc;
 
 use http::HeaderMap;
+use http::header::HeaderName;
 
-use super::{Rule, RuleSet};
+pub use super::path::{Ambiguous, NormalPath, normalize};
 
-/// A path in the one form that rules are matched against.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NormalPath(pub String);
+use super::glob::{PathPattern, wild};
+use super::media::essence;
+use super::{Rule, RuleKind, RuleSet};
 
-/// The path normalises two ways; says how, without the path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Ambiguous(pub &'static str);
-
-/// Normalises the path of a request target (no query): percent-decoded once, dot segments resolved, `//` merged, `;parameters`
-/// and a trailing `/` dropped, lower case if `ignore_case`.
-pub fn normalize(_raw: &str, _ignore_case: bool) -> Result<NormalPath, Ambiguous> {
-    Err(Ambiguous("interface only"))
-}
+/// The headers that make some upstreams see another path or method than the request line's.
+const OVERRIDES: [&str; 3] = ["x-original-url", "x-rewrite-url", "x-http-method-override"];
 
 /// The headers that would make the upstream see another path or method than we do; the first one present.
-pub fn override_header(_headers: &HeaderMap) -> Option<&'static str> {
-    None
+pub fn override_header(headers: &HeaderMap) -> Option<&'static str> {
+    OVERRIDES.into_iter().find(|name| headers.contains_key(*name))
 }
 
 /// What rules see of a request.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct RequestFacts<'a> {
     /// As in the request line.
     pub method: &'a str,
@@ -67,16 +60,187 @@ pub enum End {
     Rejected(Arc<Rule>),
 }
 
+/// The compiled `match` of a rule; an empty list is no condition.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Match {
+    /// At least one.
+    pub paths: Vec<PathPattern>,
+    /// `except`
+    pub except: Vec<PathPattern>,
+    /// Upper case.
+    pub methods: Vec<String>,
+    /// Names of listeners.
+    pub listeners: Vec<String>,
+    /// Globs, lower case.
+    pub hosts: Vec<String>,
+    /// Names with globs over the value.
+    pub headers: Vec<(HeaderName, String)>,
+    /// First and last status.
+    pub statuses: Vec<(u16, u16)>,
+    /// Globs over the media type, lower case.
+    pub content_types: Vec<String>,
+}
+
 impl RuleSet {
     /// The rules of a request.
-    pub fn route(&self, _facts: &RequestFacts<'_>) -> Route {
-        Route::default()
+    pub fn route(&self, facts: &RequestFacts<'_>) -> Route {
+        let mut route = Route::default();
+        for rule in &self.rules {
+            let Ok(captures) = rule.matches.request(facts) else { continue };
+            route.end = End::Matched;
+            match rule.kind {
+                RuleKind::Fields { .. } => route.rules.push((Arc::clone(rule), captures)),
+                RuleKind::Pass => break,
+                RuleKind::Reject => {
+                    route.end = End::Rejected(Arc::clone(rule));
+                    break;
+                }
+            }
+        }
+        route
     }
+
+    /// Every rule in order, and why it does not apply to this request where it does not.
+    pub fn explain(&self, facts: &RequestFacts<'_>) -> Vec<(Arc<str>, Result<Captures, String>)> {
+        let mut ended: Option<Arc<str>> = None;
+        let mut all = Vec::with_capacity(self.rules.len());
+        for rule in &self.rules {
+            let result = match &ended {
+                Some(by) => Err(format!("rule `{by}` ended the search")),
+                None => rule.matches.request(facts),
+            };
+            if result.is_ok() && !matches!(rule.kind, RuleKind::Fields { .. }) {
+                ended = Some(Arc::clone(&rule.name));
+            }
+            all.push((Arc::clone(&rule.name), result));
+        }
+        all
+    }
+}
+
+/// Every rule in order, and why it does not apply to this request where it does not; for `sidecloak explain`.
+pub fn explain(rules: &RuleSet, facts: &RequestFacts<'_>) -> Vec<(Arc<str>, Result<(), String>)> {
+    rules.explain(facts).into_iter().map(|(name, result)| (name, result.map(|_| ()))).collect()
 }
 
 impl Rule {
     /// Whether the rule's `status` and `content_type` conditions let it act on this response.
-    pub fn acts_on_response(&self, _status: u16, _content_type: Option<&str>) -> bool {
-        true
+    pub fn acts_on_response(&self, status: u16, content_type: Option<&str>) -> bool {
+        let Match { statuses, content_types, .. } = &self.matches;
+        let status_fits =
+            statuses.is_empty() || statuses.iter().any(|(first, last)| (*first..=*last).contains(&status));
+        let type_fits = || {
+            let essence = essence(content_type.unwrap_or_default());
+            content_types.iter().any(|glob| wild(glob, &essence))
+        };
+        status_fits && (content_types.is_empty() || type_fits())
+    }
+}
+
+impl Match {
+    /// What the path captures, or which condition fails.
+    pub fn request(&self, facts: &RequestFacts<'_>) -> Result<Captures, String> {
+        let Some(rest) = facts.path.0.strip_prefix('/') else {
+            return Err("the request is about no path".into());
+        };
+        let segments: Vec<&str> = rest.split('/').filter(|s| !s.is_empty()).collect();
+        let hit = |pattern: &PathPattern| pattern.matches(&segments, facts.ignore_case);
+        let captures = self.paths.iter().find_map(hit).ok_or("the path matches none of its patterns")?;
+        if let Some(pattern) = self.except.iter().find(|p| hit(p).is_some()) {
+            return Err(format!("the path is excepted by `{}`", pattern.text));
+        }
+        // Method names are case-sensitive, but applications exist that take `patch` for PATCH.
+        if !self.methods.is_empty() && !self.methods.iter().any(|m| m.eq_ignore_ascii_case(facts.method)) {
+            return Err(format!("the method is none of {}", self.methods.join(", ")));
+        }
+        if !self.listeners.is_empty() && !self.listeners.iter().any(|l| l == facts.listener) {
+            return Err(format!("the listener is none of {}", self.listeners.join(", ")));
+        }
+        let host = facts.host.unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
+        if !self.hosts.is_empty() && !self.hosts.iter().any(|glob| wild(glob, &host)) {
+            return Err(format!("the host matches none of {}", self.hosts.join(", ")));
+        }
+        for (name, glob) in &self.headers {
+            let fits = |value: &http::HeaderValue| value.to_str().is_ok_and(|text| wild(glob, text));
+            if !facts.headers.get_all(name).iter().any(fits) {
+                return Err(format!("header `{name}` does not match `{glob}`"));
+            }
+        }
+        Ok(captures)
+    }
+
+    /// Whether no request and response can meet both; errs on `false`.
+    pub fn disjoint(&self, other: &Self) -> bool {
+        let apart = |a: &[String], b: &[String]| !a.is_empty() && !b.is_empty() && !a.iter().any(|x| b.contains(x));
+        apart(&self.methods, &other.methods)
+            || apart(&self.listeners, &other.listeners)
+            || self.paths.iter().all(|a| other.paths.iter().all(|b| a.disjoint(b)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::compile::{Context, load_text};
+
+    fn facts<'a>(method: &'a str, path: &'a NormalPath, headers: &'a HeaderMap) -> RequestFacts<'a> {
+        RequestFacts { method, path, ignore_case: false, listener: "front", host: Some("api.example"), headers }
+    }
+
+    fn rules(text: &str) -> RuleSet {
+        let loaded = load_text("t.yaml", text, &Context::default());
+        loaded.rules.unwrap_or_else(|| panic!("{}", loaded.findings))
+    }
+
+    #[test]
+    fn the_first_pass_or_reject_ends_the_search() {
+        let set = rules(
+            "rules:\n  - { name: a, match: { path: /x/secret }, action: reject }\n  - { name: b, match: { path: /x/** , except: [/x/open] }, action: pass }\n  - { name: c, match: { path: /** }, action: reject }\n",
+        );
+        let headers = HeaderMap::new();
+        let end = |path: &str| set.route(&facts("GET", &NormalPath(path.into()), &headers)).end;
+        assert!(matches!(end("/x/secret"), End::Rejected(r) if &*r.name == "a"));
+        assert!(matches!(end("/x/y"), End::Matched));
+        assert!(matches!(end("/x/open"), End::Rejected(r) if &*r.name == "c"));
+        assert!(matches!(end("*"), End::Unmatched));
+        let path = NormalPath("/x/y".into());
+        let why = explain(&set, &facts("GET", &path, &headers));
+        assert_eq!(why[0].1, Err("the path matches none of its patterns".into()));
+        assert_eq!(why[1].1, Ok(()));
+        assert_eq!(why[2].1, Err("rule `b` ended the search".into()));
+    }
+
+    #[test]
+    fn conditions_all_hold_or_say_why_not() {
+        let set = rules(
+            "rules:\n  - name: a\n    match: { path: /x, method: [POST, put], listener: front, host: \"*.example\", header: { x-tenant: \"a*\" }, status: [2xx, 404], content_type: \"*/*json\" }\n    action: reject\n",
+        );
+        let mut headers = HeaderMap::new();
+        let path = NormalPath("/x".into());
+        let why = |f: &RequestFacts<'_>| explain(&set, f).remove(0).1;
+        assert!(why(&facts("POST", &path, &headers)).unwrap_err().contains("header `x-tenant`"));
+        headers.insert("x-tenant", "acme".parse().unwrap());
+        assert_eq!(why(&facts("post", &path, &headers)), Ok(()));
+        assert!(why(&facts("PATCH", &path, &headers)).unwrap_err().contains("POST, PUT"));
+        assert!(
+            why(&RequestFacts { listener: "back", ..facts("PUT", &path, &headers) }).unwrap_err().contains("listener")
+        );
+        assert!(
+            why(&RequestFacts { host: Some("x.test"), ..facts("PUT", &path, &headers) }).unwrap_err().contains("host")
+        );
+        assert_eq!(why(&RequestFacts { host: Some("API.Example."), ..facts("PUT", &path, &headers) }), Ok(()));
+        let rule = &set.rules[0];
+        assert!(rule.acts_on_response(201, Some("application/json; charset=utf-8")));
+        assert!(rule.acts_on_response(404, Some("application/vnd.x+JSON")));
+        assert!(!rule.acts_on_response(500, Some("application/json")));
+        assert!(!rule.acts_on_response(200, Some("text/html")) && !rule.acts_on_response(200, None));
+    }
+
+    #[test]
+    fn override_headers_are_found() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(override_header(&headers), None);
+        headers.insert("X-Rewrite-URL", "/x".parse().unwrap());
+        assert_eq!(override_header(&headers), Some("x-rewrite-url"));
     }
 }

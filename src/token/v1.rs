@@ -1,14 +1,35 @@
-//! Version 1 of the token format. (interface; owner: token)
+//! Version 1 of the token format.
 
-use crate::crypto::sign::{SigningKey, VerifyingKey};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use crate::crypto::base64url;
+use crate::crypto::kdf::pae;
+use crate::crypto::sign::{SIGNATURE, SigningKey, VerifyingKey};
 use crate::name::{Class, PartitionName};
 use crate::secret::{Secret, SecretBytes};
 
-use super::{EpochId, Suite};
+use super::{EpochId, PREFIX, Suite};
+use cipher::Cipher;
+pub use cipher::PrefixCache;
+pub use form::{Inspection, Token, inspect, parse, token_len};
+
+mod cipher;
+mod form;
+mod padding;
+
+/// The longest value that is sealed; longer ones than any limit of a configuration allows.
+const MAX_VALUE: usize = 1 << 30;
 
 /// The key of one (epoch, suite, class), with its cipher objects and use counts.
 #[derive(Debug)]
-pub struct FieldKey {}
+pub struct FieldKey {
+    epoch: EpochId,
+    suite: Suite,
+    partition: PartitionName,
+    class: Class,
+    cipher: Cipher,
+}
 
 /// What is sealed.
 #[derive(Debug)]
@@ -17,40 +38,12 @@ pub struct Plain<'a> {
     pub text: &'a [u8],
     /// Whether it is a string.
     pub is_string: bool,
-    /// The bound record id, as `bind` canonicalised it.
+    /// The bound record id, as `bind` canonicalised it; never empty.
     pub record_id: Option<&'a [u8]>,
     /// Pads to a multiple of this.
     pub pad: Option<usize>,
     /// Signs.
     pub signer: Option<&'a SigningKey>,
-}
-
-/// Derived XAES keys by prefix, shared by all field keys of a process; bounded.
-#[derive(Debug)]
-pub struct PrefixCache {}
-
-impl PrefixCache {
-    /// Holds at most this many keys.
-    pub fn new(_capacity: u64) -> Self {
-        Self {}
-    }
-}
-
-/// A token taken apart, nothing verified yet.
-#[derive(Debug)]
-pub struct Token {
-    /// The AEAD.
-    pub suite: Suite,
-    /// Bit 0 clear: the value was a string.
-    pub is_string: bool,
-    /// Bit 3.
-    pub signed: bool,
-    /// Bit 5.
-    pub bound: bool,
-    /// Names the epoch.
-    pub epoch: EpochId,
-    /// The decoded body.
-    pub body: Vec<u8>,
 }
 
 /// What came out of a token.
@@ -73,9 +66,12 @@ pub enum SealError {
     /// No randomness.
     #[error(transparent)]
     Random(#[from] crate::crypto::RandomError),
-    /// A signature or record id with a deterministic key, or a value too long.
+    /// A signature or record id with a deterministic key.
     #[error("a deterministic value can be neither signed nor bound")]
     NotDeterministic,
+    /// Bytes that would not come back as they are: text that is no UTF-8 or too long, or an empty record id.
+    #[error("not a JSON text of at most 1 GiB, or an empty record id")]
+    Unsealable,
 }
 
 /// Why a token does not open. All look the same from outside.
@@ -92,41 +88,123 @@ pub enum OpenError {
     Signature,
 }
 
-/// Takes a token's text (unescaped, without quotes) apart.
-pub fn parse(_text: &[u8]) -> Result<Token, OpenError> {
-    Err(OpenError::Malformed("interface only"))
-}
-
 impl FieldKey {
     /// Derives the key of a class under an epoch's data key.
-    pub fn derive(
-        _dek: &Secret<32>,
-        _epoch: EpochId,
-        _suite: Suite,
-        _partition: &PartitionName,
-        _class: &Class,
+    pub fn derive(dek: &Secret<32>, epoch: EpochId, suite: Suite, partition: &PartitionName, class: &Class) -> Self {
+        Self::derive_counting(dek, epoch, suite, partition, class, Arc::default())
+    }
+
+    /// The same, counting uses (suite 2) on `uses`: a key that left a cache and is derived anew must not start from zero.
+    /// One count for several keys is on the safe side.
+    pub fn derive_counting(
+        dek: &Secret<32>,
+        epoch: EpochId,
+        suite: Suite,
+        partition: &PartitionName,
+        class: &Class,
+        uses: Arc<AtomicU64>,
     ) -> Self {
-        Self {}
+        let info =
+            pae(&[b"sidecloak/1 field", &[suite as u8], partition.as_str().as_bytes(), class.as_str().as_bytes()]);
+        let cipher = Cipher::derive(suite, dek, &info, uses);
+        Self { epoch, suite, partition: partition.clone(), class: class.clone(), cipher }
     }
 
-    /// Appends the token's text to `out`.
-    pub fn seal(&self, _plain: &Plain<'_>, _out: &mut Vec<u8>) -> Result<(), SealError> {
-        Err(SealError::Exhausted)
+    /// Appends the token's text to `out`; on failure nothing.
+    pub fn seal(&self, plain: &Plain<'_>, out: &mut Vec<u8>) -> Result<(), SealError> {
+        let signed = plain.signer.is_some();
+        if self.suite == Suite::Siv && (signed || plain.record_id.is_some()) {
+            return Err(SealError::NotDeterministic);
+        }
+        if plain.text.len() > MAX_VALUE || plain.text.last() == Some(&padding::FILL) || plain.record_id == Some(b"") {
+            return Err(SealError::Unsealable);
+        }
+        let padded = padding::padded_len(plain.text.len(), plain.is_string, plain.pad);
+        if padded > MAX_VALUE {
+            return Err(SealError::Unsealable);
+        }
+        let header = form::header(self.suite, plain.is_string, signed, plain.record_id.is_some(), self.epoch);
+
+        // Never grown: a reallocation would leave the plaintext behind.
+        let mut body = SecretBytes::new(Vec::with_capacity(form::body_len(self.suite, padded, signed)));
+        let buffer = body.expose_mut();
+        buffer.resize(form::head_len(self.suite), 0);
+        if let Some(signer) = plain.signer {
+            buffer.extend_from_slice(&signer.verifying_key().id());
+            buffer
+                .extend_from_slice(&signer.sign(SIGN_LABEL, &self.signed_parts(&header, plain.record_id, plain.text))?);
+        }
+        buffer.extend_from_slice(plain.text);
+        buffer.resize(buffer.len() + (padded - plain.text.len()), padding::FILL);
+        self.cipher.seal(&aad(&header, plain.record_id), buffer)?;
+
+        out.reserve(token_len(self.suite, plain.text.len(), plain.is_string, plain.pad, signed));
+        out.extend_from_slice(PREFIX);
+        base64url::encode_into(&header, out);
+        out.push(b'.');
+        base64url::encode_into(buffer, out);
+        Ok(())
     }
 
-    /// Opens a token of this key's epoch, suite and class.
+    /// Opens a token of this key's epoch, suite and class. `record_id` must be there for a bound token and for no other; a
+    /// signed token's signer must be one of `signers`.
     pub fn open(
         &self,
-        _token: &Token,
-        _record_id: Option<&[u8]>,
-        _signers: &[VerifyingKey],
-        _prefixes: &PrefixCache,
+        token: &Token,
+        record_id: Option<&[u8]>,
+        signers: &[VerifyingKey],
+        prefixes: &PrefixCache,
     ) -> Result<Opened, OpenError> {
-        Err(OpenError::NotAuthentic)
+        let bound = record_id.is_some_and(|id| !id.is_empty());
+        if token.suite != self.suite || token.epoch != self.epoch || token.bound != bound || record_id == Some(b"") {
+            return Err(OpenError::NotAuthentic);
+        }
+        let header = token.header();
+        let mut text = self.cipher.open(&aad(&header, record_id), &token.body, prefixes)?;
+        let mut signer = None;
+        if token.signed {
+            signer = Some(self.verify(&header, record_id, text.expose(), signers)?);
+            text.expose_mut().drain(..form::SIGNED);
+        }
+        let len = padding::text_len(text.expose());
+        text.expose_mut().truncate(len);
+        Ok(Opened { text, is_string: token.is_string, signer })
+    }
+
+    /// Verifies `id | signature | value | padding`; returns the id.
+    fn verify(
+        &self,
+        header: &[u8],
+        record_id: Option<&[u8]>,
+        plain: &[u8],
+        signers: &[VerifyingKey],
+    ) -> Result<[u8; 16], OpenError> {
+        let (id, rest) = plain.split_first_chunk::<16>().ok_or(OpenError::Signature)?;
+        let (signature, padded) = rest.split_at_checked(SIGNATURE).ok_or(OpenError::Signature)?;
+        let value = padded.get(..padding::text_len(padded)).unwrap_or_default();
+        let signer = signers.iter().find(|signer| signer.id() == *id).ok_or(OpenError::Signature)?;
+        signer
+            .verify(SIGN_LABEL, &self.signed_parts(header, record_id, value), signature)
+            .map_err(|_| OpenError::Signature)?;
+        Ok(*id)
+    }
+
+    fn signed_parts<'a>(&'a self, header: &'a [u8], record_id: Option<&'a [u8]>, value: &'a [u8]) -> [&'a [u8]; 5] {
+        [
+            header,
+            self.partition.as_str().as_bytes(),
+            self.class.as_str().as_bytes(),
+            record_id.unwrap_or_default(),
+            value,
+        ]
     }
 }
 
-/// Characters of the token for a value of `text_len` bytes, for forecasts and `max_length`.
-pub fn token_len(_suite: Suite, _text_len: usize, _is_string: bool, _pad: Option<usize>, _signed: bool) -> usize {
-    0
+const SIGN_LABEL: &str = "sidecloak/1 sign";
+
+fn aad(header: &[u8], record_id: Option<&[u8]>) -> Vec<u8> {
+    pae(&[b"sidecloak/1 token", header, record_id.unwrap_or_default()])
 }
+
+#[cfg(test)]
+mod tests;

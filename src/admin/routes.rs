@@ -1,0 +1,121 @@
+//! What the ports answer.
+
+use std::sync::Arc;
+
+use axum::extract::State as Extract;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http::{StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::proxy::shared::Shared;
+use crate::report::Finding;
+use crate::rules::{Action, Mode, Rule, RuleKind};
+
+use super::Operations;
+
+pub(super) struct State {
+    pub(super) shared: Arc<Shared>,
+    pub(super) operations: Arc<dyn Operations>,
+}
+
+type Shown = Extract<Arc<State>>;
+
+pub(super) fn probe(state: Arc<State>) -> Router {
+    Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(state)
+}
+
+pub(super) fn admin(state: Arc<State>) -> Router {
+    Router::new()
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/rules", get(rules))
+        .route("/reload", post(reload))
+        .with_state(state)
+}
+
+/// Own faults only: the application waits for us, and a shared key service would take all processes away at once.
+async fn readyz(Extract(state): Shown) -> Response {
+    let health = &state.shared.health;
+    let ready = health.is_ready();
+    // Why a reload failed may quote a rule; the admin port tells it.
+    let reload_failed = state.operations.rules_status().last_error.is_some();
+    let body = json!({
+        "ready": ready,
+        "rules": health.has_rules(),
+        "keyring": health.has_keyring(),
+        "draining": health.is_draining(),
+        "last_reload": if reload_failed { "failed" } else { "ok" },
+    });
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(body)).into_response()
+}
+
+async fn metrics(Extract(state): Shown) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], state.shared.metrics.render()).into_response()
+}
+
+async fn rules(Extract(state): Shown) -> Json<Value> {
+    let status = state.operations.rules_status();
+    let rules = state.shared.rules.load();
+    Json(json!({
+        "digest": status.digest.map(|digest| digest.iter().map(|b| format!("{b:02x}")).collect::<String>()),
+        "loaded": status.loaded,
+        "last_error": status.last_error,
+        "rules": rules.rules.iter().map(|rule| summary(rule)).collect::<Vec<_>>(),
+    }))
+}
+
+fn summary(rule: &Rule) -> Value {
+    let actions = |actions: &[Arc<Action>]| {
+        let shown = actions.iter().map(|action| {
+            json!({
+                "verb": format!("{:?}", action.verb).to_lowercase(),
+                "mode": mode(action.mode),
+                "fields": action.fields.iter().map(|f| json!({
+                    "selector": &*f.selector,
+                    "class": f.class.as_str(),
+                })).collect::<Vec<_>>(),
+            })
+        });
+        shown.collect::<Vec<_>>()
+    };
+    let mut shown = json!({ "name": &*rule.name, "pattern": &*rule.pattern });
+    let more = match &rule.kind {
+        RuleKind::Pass => json!({ "action": "pass" }),
+        RuleKind::Reject => json!({ "action": "reject" }),
+        RuleKind::Fields { request, response } => json!({ "request": actions(request), "response": actions(response) }),
+    };
+    if let (Value::Object(shown), Value::Object(more)) = (&mut shown, more) {
+        shown.extend(more);
+    }
+    shown
+}
+
+fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Observe => "observe",
+        Mode::Read => "read",
+        Mode::Migrate => "migrate",
+        Mode::Enforce => "enforce",
+    }
+}
+
+async fn reload(Extract(state): Shown) -> Response {
+    let asked = Arc::clone(&state);
+    match tokio::task::spawn_blocking(move || asked.operations.reload()).await {
+        Ok(Ok(())) => Json(json!({ "reloaded": true })).into_response(),
+        Ok(Err(findings)) => {
+            let findings: Vec<Value> = findings.0.iter().map(Finding::to_json).collect();
+            let body = json!({ "reloaded": false, "findings": findings });
+            (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response()
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}

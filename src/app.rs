@@ -1,0 +1,283 @@
+//! The only wiring: from a checked configuration to a running process, and back down in order.
+
+pub mod keys;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crate::admin::{self, AdminError, Operations, Ports, RulesStatus};
+use crate::clock::SharedClock;
+use crate::config::Config;
+use crate::keyring::{Keyring, KeyringError};
+use crate::metrics::Metrics;
+use crate::proxy::server::{Server, StartError, Stopper};
+use crate::proxy::settings::Address;
+use crate::proxy::shared::Shared;
+use crate::reload::watch::{self, Watcher};
+use crate::report::{Finding, Findings};
+use crate::rules::RuleSet;
+use crate::rules::compile::{Context, Loaded, load};
+use crate::sealer::local::Local;
+
+/// How often the keyring looks for what others wrote and for what is due.
+const TICK: Duration = Duration::from_millis(250);
+
+/// A running process.
+pub struct App {
+    server: Server,
+    shared: Arc<Shared>,
+    keyring: Option<Arc<Keyring>>,
+    ticker: Option<Ticker>,
+    _watcher: Option<Watcher>,
+    ports: Ports,
+}
+
+/// Why a process does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The rules are refused.
+    #[error("the rules are refused")]
+    Rules(Findings),
+    /// See there.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    /// See there.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The probe or admin interface.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// A thread, a watch.
+    #[error("cannot start: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl App {
+    /// Loads rules and keys, then opens the doors. What is wrong with the rules is all in the error; warnings go to the log.
+    pub fn start(config: &Config, clock: SharedClock) -> Result<Self, AppError> {
+        let metrics = Metrics::default();
+        let context = context(config);
+        let loaded = config.rules.as_deref().map(|path| load(path, &context));
+        let running = loaded.as_ref().map(|l| l.digest).unwrap_or_default();
+        let rules = match loaded {
+            Some(Loaded { rules: Some(rules), findings, .. }) => {
+                warn(&findings);
+                rules
+            }
+            Some(Loaded { findings, .. }) => return Err(AppError::Rules(findings)),
+            None => RuleSet::default(),
+        };
+        let keyring = match &config.keyring {
+            Some(options) => Some(Arc::new(keys::open(options, config.dev, &clock)?)),
+            None => None,
+        };
+        keys::check_partitions(&rules, keyring.as_deref(), config.dev).map_err(AppError::Rules)?;
+
+        metrics.reloaded(Some(rules.rules.len()), clock.now());
+        let shared =
+            Shared::new(config.proxy.clone(), rules, sealer(&keyring), metrics, clock).map_err(KeyringError::from)?;
+        let shared = Arc::new(shared);
+        shared.health.rules_loaded();
+        if let Some(keyring) = &keyring {
+            keys::watch_stats(keyring, &shared.metrics);
+        }
+        shared.health.keyring_works(keyring.as_deref().is_none_or(keys::canary));
+
+        let server = Server::start(Arc::clone(&shared))?;
+        let reload = Arc::new(Reload {
+            status: Mutex::new(RulesStatus { digest: Some(running), loaded: shared.clock.now(), last_error: None }),
+            path: config.rules.clone(),
+            shared: Arc::clone(&shared),
+            keyring: keyring.clone(),
+            context,
+            dev: config.dev,
+        });
+        let operations: Arc<dyn Operations> = Arc::clone(&reload) as _;
+        let ports = Ports::open(&ports(config)?, Arc::clone(&shared), operations)?;
+        let watcher = match &config.rules {
+            Some(path) => {
+                let context = reload.context.clone();
+                let take = Box::new(move |loaded| drop(reload.take(loaded)));
+                Some(watch::start(path, context, running, take)?)
+            }
+            None => None,
+        };
+        let ticker = match &keyring {
+            Some(keyring) => Some(Ticker::start(Arc::clone(keyring), Arc::clone(&shared))?),
+            None => None,
+        };
+        Ok(Self { server, shared, keyring, ticker, _watcher: watcher, ports })
+    }
+
+    /// Where the listeners are, by name, with the real ports.
+    pub fn addresses(&self) -> &[(String, Address)] {
+        self.server.addresses()
+    }
+
+    /// What all workers share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The keyring, if rules or configuration name one.
+    pub fn keyring(&self) -> Option<&Arc<Keyring>> {
+        self.keyring.as_ref()
+    }
+
+    /// Where the probe and the admin interface are.
+    pub fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
+    /// For a signal handler: the first signal drains, the second ends.
+    pub fn stopper(&self) -> Stopper {
+        self.server.stopper()
+    }
+
+    /// Drains now and waits for the end.
+    pub fn stop(self) {
+        self.server.drain();
+        self.wait();
+    }
+
+    /// Waits for the end of a drain, then closes what lies below: keyring, probe last.
+    pub fn wait(self) {
+        self.server.join();
+        drop(self.ticker);
+        drop(self.keyring);
+        drop(self.ports);
+    }
+}
+
+/// What the rules are checked against.
+pub fn context(config: &Config) -> Context {
+    let listeners = &config.proxy.listeners;
+    Context {
+        listeners: listeners.iter().map(|l| l.name.clone()).collect(),
+        trusted_headers: listeners.iter().flat_map(|l| &l.trusted_headers).map(|h| h.as_str().to_owned()).collect(),
+        profiles: Vec::new(),
+        ignore_case: listeners.iter().any(|l| l.ignore_case),
+    }
+}
+
+/// Puts freshly loaded rules in force, all or nothing.
+struct Reload {
+    path: Option<PathBuf>,
+    shared: Arc<Shared>,
+    keyring: Option<Arc<Keyring>>,
+    context: Context,
+    dev: bool,
+    status: Mutex<RulesStatus>,
+}
+
+impl Reload {
+    fn take(&self, loaded: Loaded) -> Result<(), Findings> {
+        let Loaded { rules, mut findings, digest, .. } = loaded;
+        let now = self.shared.clock.now();
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rules) = rules {
+            match keys::check_partitions(&rules, self.keyring.as_deref(), self.dev) {
+                Ok(()) => {
+                    let count = rules.rules.len();
+                    warn(&findings);
+                    self.shared.rules.store(Arc::new(rules));
+                    self.shared.metrics.reloaded(Some(count), now);
+                    *status = RulesStatus { digest: Some(digest), loaded: now, last_error: None };
+                    tracing::info!(rules = count, "rules reloaded");
+                    return Ok(());
+                }
+                Err(more) => findings.0.extend(more.0),
+            }
+        }
+        self.shared.metrics.reloaded(None, now);
+        let text = findings.to_string();
+        tracing::error!("the rules are refused, the running ones stay:\n{text}");
+        status.last_error = Some(text);
+        Err(findings)
+    }
+}
+
+impl Operations for Reload {
+    fn reload(&self) -> Result<(), Findings> {
+        match &self.path {
+            Some(path) => self.take(load(path, &self.context)),
+            None => Err(Findings(vec![
+                Finding::error("no-rules", "there are no rules to reload").help("start the process with --rules"),
+            ])),
+        }
+    }
+
+    fn rules_status(&self) -> RulesStatus {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn warn(findings: &Findings) {
+    for finding in &findings.0 {
+        tracing::warn!(code = finding.code, "{}", finding.message);
+    }
+}
+
+fn sealer(keyring: &Option<Arc<Keyring>>) -> Option<Arc<dyn crate::transform::Sealer>> {
+    keyring.as_ref().map(|keyring| Arc::new(Local::new(Arc::clone(keyring))) as Arc<dyn crate::transform::Sealer>)
+}
+
+fn ports(config: &Config) -> Result<admin::Settings, AppError> {
+    let token = config.admin.as_ref().and_then(|admin| admin.token.as_ref());
+    let token = match token.map(keys::read_secret).transpose()? {
+        Some(secret) => Some(
+            String::from_utf8(secret.expose().to_vec())
+                .map_err(|_| KeyringError::NoKey("the admin token is not text".into()))?,
+        ),
+        None => None,
+    };
+    Ok(admin::Settings {
+        probe: config.probe.clone(),
+        admin: config.admin.as_ref().map(|admin| admin.address.clone()),
+        token,
+    })
+}
+
+/// Calls the keyring's `tick` and keeps the probe's view of it.
+struct Ticker {
+    stop: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Ticker {
+    fn start(keyring: Arc<Keyring>, shared: Arc<Shared>) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = thread::Builder::new().name("keyring".into()).spawn(move || {
+            let mut round = 0u32;
+            while !stopped.load(Ordering::Acquire) {
+                keyring.tick();
+                round = round.wrapping_add(1);
+                if round.is_multiple_of(20) {
+                    shared.health.keyring_works(keys::canary(&keyring));
+                }
+                thread::park_timeout(TICK);
+            }
+        })?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            drop(thread.join());
+        }
+    }
+}
+
+/// A finding about a key that a rule names.
+pub(crate) fn unknown_partition(rule: &str, name: &str) -> Finding {
+    Finding::error("unknown-partition", format!("rule `{rule}`: the keyring has no partition `{name}`"))
+        .help(format!("make it with `sidecloak keys init --partition {name}`, or set `provision: true` on the rule"))
+}

@@ -1,0 +1,104 @@
+//! How a process comes to its keyring, and what it checks there before it serves.
+
+use std::sync::Arc;
+
+use crate::bounded;
+use crate::clock::SharedClock;
+use crate::crypto::kem::KemSuite;
+use crate::keyring::{KeySource, Keyring, KeyringError, Kind, Options};
+use crate::metrics::Metrics;
+use crate::name::{Class, PartitionName};
+use crate::report::Findings;
+use crate::rules::{Key, RuleKind, RuleSet};
+use crate::secret::SecretBytes;
+use crate::token::Suite;
+use crate::token::v1::{self, Plain};
+
+/// Opens the keyring; with `dev` makes one where there is none.
+pub fn open(options: &Options, dev: bool, clock: &SharedClock) -> Result<Keyring, KeyringError> {
+    if dev && !options.path.exists() {
+        return Keyring::init(options, KemSuite::MlKem768, Arc::clone(clock));
+    }
+    Keyring::open(options, Arc::clone(clock))
+}
+
+/// Every partition that a rule names outright must be there; with `dev`, or where the rule says `provision`, it is made.
+pub fn check_partitions(rules: &RuleSet, keyring: Option<&Keyring>, dev: bool) -> Result<(), Findings> {
+    let mut findings = Findings::default();
+    for rule in &rules.rules {
+        let RuleKind::Fields { request, response } = &rule.kind else { continue };
+        for action in request.iter().chain(response) {
+            let Key::Fixed(name) = &action.key else { continue };
+            if let Err(problem) = there(keyring, name, dev || rule.limits.provision, rule.limits.max_partitions) {
+                let finding = match problem {
+                    KeyringError::Unknown(_) => super::unknown_partition(&rule.name, name.as_str()),
+                    other => crate::report::Finding::error("keyring", format!("rule `{}`: {other}", rule.name)),
+                };
+                if !findings.0.contains(&finding) {
+                    findings.push(finding);
+                }
+            }
+        }
+    }
+    if findings.has_errors() { Err(findings) } else { Ok(()) }
+}
+
+fn there(keyring: Option<&Keyring>, name: &PartitionName, make: bool, max: usize) -> Result<(), KeyringError> {
+    let Some(keyring) = keyring else {
+        return Err(KeyringError::NoKey(
+            "a rule seals or opens, but there is no keyring: see `sidecloak keys init`".into(),
+        ));
+    };
+    match keyring.partition(name) {
+        Err(KeyringError::Unknown(_)) if make => keyring.provision(name, max).map(drop),
+        // Paused or destroyed is a state of the keyring's, not a fault of the rules.
+        Err(KeyringError::Denied(..)) => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// Whether a token seals and opens under the `default` partition; an encrypt-only process has sealed and opened its own.
+pub fn canary(keyring: &Keyring) -> bool {
+    let seal_and_open = || -> Result<bool, KeyringError> {
+        let epoch = match keyring.sealing(&PartitionName::default_name(), Kind::Random) {
+            // The breach switch is not a fault of this process.
+            Err(KeyringError::Denied(..)) => return Ok(true),
+            other => other?,
+        };
+        let key = keyring.field_key(&epoch, Suite::Xaes, &Class::new("sidecloak-canary"));
+        let plain = Plain { text: b"canary", is_string: true, record_id: None, pad: None, signer: None };
+        let mut token = Vec::new();
+        if key.seal(&plain, &mut token).is_err() {
+            return Ok(false);
+        }
+        let opened = v1::parse(&token).and_then(|token| key.open(&token, None, &[], keyring.prefixes()));
+        Ok(opened.is_ok_and(|opened| opened.text.expose() == b"canary"))
+    };
+    seal_and_open().unwrap_or(false)
+}
+
+/// A secret of one line from a file or variable, without the line's end.
+pub fn read_secret(source: &KeySource) -> Result<SecretBytes, KeyringError> {
+    let bytes = match source {
+        KeySource::File(path) => bounded::read_file(path, 64 * 1024)
+            .map_err(|e| KeyringError::NoKey(format!("cannot read the secret file {}: {e}", path.display())))?,
+        KeySource::Env(name) => std::env::var(name)
+            .map_err(|_| KeyringError::NoKey(format!("the variable {name} is not set, or is not text")))?
+            .into_bytes(),
+    };
+    let mut secret = SecretBytes::new(bytes);
+    while secret.expose().last().is_some_and(u8::is_ascii_whitespace) {
+        secret.expose_mut().pop();
+    }
+    Ok(secret)
+}
+
+/// Has the keyring's numbers in the metrics.
+pub fn watch_stats(keyring: &Arc<Keyring>, metrics: &Metrics) {
+    let keyring = Arc::downgrade(keyring);
+    metrics.watch_keyring(move || keyring.upgrade().map(|keyring| stats(&keyring)).unwrap_or_default());
+}
+
+fn stats(_keyring: &Keyring) -> Vec<crate::metrics::Stat> {
+    Vec::new()
+}

@@ -1,0 +1,77 @@
+//! Arguments that several commands share.
+
+use std::path::PathBuf;
+
+use clap::builder::FalseyValueParser;
+
+use super::exit::Failure;
+use super::out::Out;
+use crate::config::{self, Config, LogLevel, Machine, Overrides, Purpose};
+
+/// Which keyring, and with which keys.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Configuration and keys")]
+pub(crate) struct KeyringArgs {
+    /// Configuration file [default: ./sidecloak.yaml if it is there]
+    #[arg(long, value_name = "FILE", env = "SIDECLOAK_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+    /// The keyring: a SQLite file [default: ./sidecloak.db]
+    #[arg(long, value_name = "FILE", env = "SIDECLOAK_KEYRING", hide_env_values = true)]
+    pub keyring: Option<String>,
+    /// File with the master key [default: ./master.key]
+    #[arg(long, value_name = "FILE", env = "SIDECLOAK_MASTER_KEY_FILE", hide_env_values = true)]
+    pub master_key_file: Option<PathBuf>,
+    /// Key id of the keyring's owner, pinned by a process without the master key
+    #[arg(long, value_name = "HEX", env = "SIDECLOAK_OWNER", hide_env_values = true)]
+    pub owner: Option<String>,
+    /// Keep the keyring on a file system that may lose it (tmpfs, overlay, nfs, cifs, fuse)
+    #[arg(long, env = "SIDECLOAK_I_KNOW", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    pub i_know: bool,
+}
+
+impl KeyringArgs {
+    /// What these flags lay over the file.
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            keyring: self.keyring.clone(),
+            master_key_file: self.master_key_file.clone(),
+            owner: self.owner.clone(),
+            i_know: self.i_know,
+            ..Overrides::default()
+        }
+    }
+
+    /// Loads the configuration with `flags` over it. Warnings go to standard error.
+    pub fn load(&self, flags: &Overrides, purpose: Purpose, out: &mut Out) -> Result<Config, Failure> {
+        let (config, warnings) =
+            Failure::config(config::load(self.config.as_deref(), flags, purpose, Machine::detect()))?;
+        for warning in warnings {
+            if out.json() { out.note(&warning.to_json().to_string()) } else { out.note(&warning.to_string()) }
+        }
+        Ok(config)
+    }
+}
+
+/// The values of `--log`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogArg {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl From<LogArg> for LogLevel {
+    fn from(arg: LogArg) -> Self {
+        match arg {
+            LogArg::Off => Self::Off,
+            LogArg::Error => Self::Error,
+            LogArg::Warn => Self::Warn,
+            LogArg::Info => Self::Info,
+            LogArg::Debug => Self::Debug,
+            LogArg::Trace => Self::Trace,
+        }
+    }
+}

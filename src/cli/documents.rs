@@ -1,0 +1,237 @@
+//! Documents on the command line, through the same engine as a body in the proxy: streamed, in constant memory.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use http::HeaderMap;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::exit::{Exit, Failure};
+use super::out::Out;
+use crate::app::keys;
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::keyring::Keyring;
+use crate::rules::compile::{Context, Loaded, load, load_text};
+use crate::rules::route::{RequestFacts, normalize};
+use crate::sealer::local::Local;
+use crate::transform::Sealer;
+use crate::transform::body::{BodyEdit, CallerRole, Progress};
+use crate::transform::plan::{Direction, HalfPlan};
+
+const CHUNK: usize = 64 * 1024;
+
+/// What is done to each document.
+pub(super) struct Work {
+    plan: Arc<HalfPlan>,
+    sealer: Arc<dyn Sealer>,
+    runtime: tokio::runtime::Runtime,
+    max_value: usize,
+}
+
+/// Where the fields come from.
+pub(super) enum Fields<'a> {
+    /// One action, its options as in a rule file.
+    Action(serde_json::Value),
+    /// The rules that a request with this method and path meets.
+    Rules { path: &'a Path, method: &'a str, request_path: &'a str },
+}
+
+/// Reads and writes of a command.
+pub(super) struct Streams<'a> {
+    pub files: &'a [PathBuf],
+    pub output: Option<&'a Path>,
+    pub ndjson: bool,
+}
+
+impl Work {
+    pub(super) fn new(direction: Direction, fields: &Fields<'_>, config: &Config) -> Result<Self, Failure> {
+        let plan = plan(direction, fields)?;
+        let options = config
+            .keyring
+            .as_ref()
+            .ok_or_else(|| Failure::new(Exit::Usage, "there is no keyring").help("name one with --keyring"))?;
+        let keyring: Keyring = keys::open(options, false, &SystemClock::shared())?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(|e| Failure::io("a runtime", &e))?;
+        let sealer = Arc::new(Local::new(Arc::new(keyring)));
+        Ok(Self { plan: Arc::new(plan), sealer, runtime, max_value: config.proxy.limits.value })
+    }
+
+    /// All files, or standard input, to standard output or a file.
+    pub(super) fn run(&self, streams: &Streams<'_>, out: &mut Out) -> Result<(), Failure> {
+        match streams.output {
+            None => self.all(streams, out.err_terminal(), &mut |bytes| out.bytes(bytes)),
+            Some(path) => {
+                let what = path.display().to_string();
+                // A reader never finds half a result under the name it was promised.
+                let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| Failure::io(&what, &e))?;
+                self.all(streams, out.err_terminal(), &mut |bytes| {
+                    file.write_all(bytes).map_err(|e| Failure::io(&what, &e))
+                })?;
+                file.as_file().sync_all().map_err(|e| Failure::io(&what, &e))?;
+                file.persist(path).map_err(|e| Failure::io(&what, &e.error))?;
+                Ok(())
+            }
+        }
+    }
+
+    fn all(
+        &self,
+        streams: &Streams<'_>,
+        terminal: bool,
+        write: &mut dyn FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let standard = [PathBuf::from("-")];
+        let files = if streams.files.is_empty() { &standard } else { streams.files };
+        for path in files {
+            let what = path.display().to_string();
+            let (input, size): (Box<dyn Read>, Option<u64>) = if what == "-" {
+                (Box::new(io::stdin()), None)
+            } else {
+                let file = File::open(path).map_err(|e| Failure::io(&what, &e))?;
+                let size = file.metadata().ok().map(|m| m.len());
+                (Box::new(file), size)
+            };
+            let progress = if terminal { bar(size, &what) } else { ProgressBar::hidden() };
+            let mut input = BufReader::with_capacity(CHUNK, progress.wrap_read(input));
+            let done = if streams.ndjson {
+                self.lines(&mut input, &what, write)
+            } else {
+                self.document(&mut input, &what, write)
+            };
+            progress.finish_and_clear();
+            done?;
+        }
+        Ok(())
+    }
+
+    /// A document per line; empty lines stay.
+    fn lines(
+        &self,
+        input: &mut impl BufRead,
+        what: &str,
+        write: &mut dyn FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut number = 0u64;
+        loop {
+            let Some(first) = peek(input, what)? else { return Ok(()) };
+            number += 1;
+            let mut line = Line { input, ended: false };
+            if matches!(first, b'\n' | b'\r') {
+                io::copy(&mut line, &mut io::sink()).map_err(|e| Failure::io(what, &e))?;
+            } else {
+                let place = format!("{what}, line {number}");
+                self.document(&mut line, &place, write)?;
+            }
+            if line.ended {
+                write(b"\n")?;
+            }
+        }
+    }
+
+    fn document(
+        &self,
+        input: &mut impl Read,
+        what: &str,
+        write: &mut dyn FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let refused = |refusal: crate::refusal::Refusal| {
+            let mut failure = Failure::from(refusal);
+            failure.message = format!("{what}: {}", failure.message);
+            failure
+        };
+        let caller = CallerRole { role: "default".into(), may_see_plaintext: true };
+        let mut edit = BodyEdit::new(Arc::clone(&self.plan), Arc::clone(&self.sealer), caller, self.max_value);
+        let mut buffer = vec![0; CHUNK];
+        let mut out = Vec::new();
+        loop {
+            let read = input.read(&mut buffer).map_err(|e| Failure::io(what, &e))?;
+            let mut chunk = buffer.get(..read).unwrap_or_default();
+            loop {
+                let progress = if read == 0 { edit.finish(&mut out) } else { edit.feed(chunk, &mut out) };
+                match progress.map_err(refused)? {
+                    Progress::All => break,
+                    Progress::Fetch(need, consumed) => {
+                        chunk = chunk.get(consumed..).unwrap_or_default();
+                        if let Err(error) = self.runtime.block_on(self.sealer.fetch(need)) {
+                            edit.fetch_failed(error);
+                        }
+                    }
+                }
+            }
+            write(&out)?;
+            out.clear();
+            if read == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn plan(direction: Direction, fields: &Fields<'_>) -> Result<HalfPlan, Failure> {
+    let (loaded, method, path) = match fields {
+        Fields::Rules { path, method, request_path } => (load(path, &Context::default()), *method, *request_path),
+        Fields::Action(action) => {
+            let half = if direction == Direction::Request { "request" } else { "response" };
+            let rule = json!({ "rules": [{ "name": "command-line", "match": { "path": "/" }, half: [action] }] });
+            (load_text("the command line", &rule.to_string(), &Context::default()), "POST", "/")
+        }
+    };
+    let Loaded { rules: Some(rules), .. } = loaded else {
+        return Err(Failure::findings(Exit::Usage, loaded.findings));
+    };
+    let normal = normalize(path, false).map_err(|e| Failure::new(Exit::Usage, format!("--path: {e}")))?;
+    let headers = HeaderMap::new();
+    let facts =
+        RequestFacts { method, path: &normal, ignore_case: false, listener: "front", host: None, headers: &headers };
+    let route = rules.route(&facts);
+    HalfPlan::new(direction, &route.rules, &headers)?.ok_or_else(|| {
+        Failure::new(Exit::No, "no rule does anything to such a message").help("see `sidecloak explain`")
+    })
+}
+
+fn bar(size: Option<u64>, what: &str) -> ProgressBar {
+    let (bar, template) = match size {
+        Some(size) => (ProgressBar::new(size), "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}"),
+        None => (ProgressBar::new_spinner(), "{msg} {spinner} {bytes} {bytes_per_sec}"),
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.with_message(what.to_owned())
+}
+
+fn peek(input: &mut impl BufRead, what: &str) -> Result<Option<u8>, Failure> {
+    Ok(input.fill_buf().map_err(|e| Failure::io(what, &e))?.first().copied())
+}
+
+/// Reads up to and over the next line feed, which it does not give back.
+struct Line<'a, R> {
+    input: &'a mut R,
+    ended: bool,
+}
+
+impl<R: BufRead> Read for Line<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.ended {
+            return Ok(0);
+        }
+        let available = self.input.fill_buf()?;
+        let window = available.get(..available.len().min(buffer.len())).unwrap_or_default();
+        let line = window.iter().position(|b| *b == b'\n');
+        let take = line.unwrap_or(window.len());
+        if let (Some(to), Some(from)) = (buffer.get_mut(..take), window.get(..take)) {
+            to.copy_from_slice(from);
+        }
+        self.input.consume(take + usize::from(line.is_some()));
+        self.ended = line.is_some();
+        Ok(take)
+    }
+}

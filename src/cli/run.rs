@@ -1,0 +1,122 @@
+//! `sidecloak run`: the proxy.
+
+use std::path::PathBuf;
+
+use clap::builder::FalseyValueParser;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::filter::LevelFilter;
+
+use super::common::{KeyringArgs, LogArg};
+use super::exit::Failure;
+use super::out::Out;
+use crate::app::App;
+use crate::clock::SystemClock;
+use crate::config::{LogLevel, Overrides, Purpose};
+use crate::proxy::server::Stopper;
+use crate::telemetry::{self, Format};
+
+/// See `sidecloak run --help`.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Args {
+    /// Where to listen: 127.0.0.1:8080 or unix:/PATH; may be repeated [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',', env = "SIDECLOAK_LISTEN", hide_env_values = true)]
+    pub listen: Vec<String>,
+    /// Where to forward: http://host:port or unix:/PATH; may be repeated
+    #[arg(long, value_name = "URL", value_delimiter = ',', env = "SIDECLOAK_UPSTREAM", hide_env_values = true)]
+    pub upstream: Vec<String>,
+    /// File or directory of rules [default: rules/ if it is there]
+    #[arg(long, value_name = "PATH", env = "SIDECLOAK_RULES", hide_env_values = true)]
+    pub rules: Option<PathBuf>,
+    /// The admin interface: unix:/PATH, or a loopback address with --admin-token-file
+    #[arg(long, value_name = "ADDRESS", env = "SIDECLOAK_ADMIN", hide_env_values = true)]
+    pub admin: Option<String>,
+    /// File with the token that the admin interface asks for
+    #[arg(long, value_name = "FILE", env = "SIDECLOAK_ADMIN_TOKEN_FILE", hide_env_values = true)]
+    pub admin_token_file: Option<PathBuf>,
+    /// Where to answer /livez, /readyz and /metrics
+    #[arg(long, value_name = "ADDRESS", env = "SIDECLOAK_PROBE", hide_env_values = true)]
+    pub probe: Option<String>,
+    /// Worker threads [default: the smaller of 2 and the CPUs allowed]
+    #[arg(long, value_name = "N", env = "SIDECLOAK_WORKERS", hide_env_values = true)]
+    pub workers: Option<usize>,
+    /// Log from this level on [default: info]
+    #[arg(long, value_name = "LEVEL", env = "SIDECLOAK_LOG", hide_env_values = true)]
+    pub log: Option<LogArg>,
+    /// Make a missing keyring and master key, and keep them anywhere. Not for production
+    #[arg(long, env = "SIDECLOAK_DEV", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    pub dev: bool,
+    #[command(flatten)]
+    pub keyring: KeyringArgs,
+}
+
+impl Args {
+    /// What these flags lay over the file.
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            listen: self.listen.clone(),
+            upstream: self.upstream.clone(),
+            rules: self.rules.clone(),
+            admin: self.admin.clone(),
+            admin_token_file: self.admin_token_file.clone(),
+            probe: self.probe.clone(),
+            workers: self.workers,
+            log: self.log.map(Into::into),
+            dev: self.dev,
+            ..self.keyring.overrides()
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
+    // Before the first key is read. Where the system forbids it, the process still serves, and says so.
+    let hardened = telemetry::harden();
+    let config = args.keyring.load(&args.overrides(), Purpose::Proxy, out)?;
+    telemetry::init(level(config.log), Format::of_stderr());
+    if let Err(error) = hardened {
+        tracing::warn!(%error, "core dumps and ptrace could not be turned off");
+    }
+    let app = App::start(&config, SystemClock::shared())?;
+    for (listener, address) in app.addresses() {
+        tracing::info!(%listener, %address, "listening");
+    }
+    on_signals(app.stopper())?;
+    app.wait();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The first SIGTERM or SIGINT drains, the second ends at once.
+fn on_signals(stopper: Stopper) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .map_err(|e| Failure::io("the runtime of the signals", &e))?;
+    let listen = move || {
+        runtime.block_on(async {
+            let (Ok(mut terminate), Ok(mut interrupt)) =
+                (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+            else {
+                tracing::error!("signals cannot be heard: the process ends without draining");
+                return;
+            };
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                tracing::info!("a signal: draining; another one ends at once");
+                stopper.signal();
+            }
+        });
+    };
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(listen)
+        .map_err(|e| Failure::io("the thread of the signals", &e))?;
+    Ok(())
+}
+
+fn level(level: LogLevel) -> LevelFilter {
+    level.word().parse().unwrap_or(LevelFilter::INFO)
+}

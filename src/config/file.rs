@@ -1,0 +1,196 @@
+//! `sidecloak.yaml` as written. Each section is declared once; its reader, which reports every problem and reads on, and its
+//! JSON Schema both come from that declaration.
+
+use schemars::JsonSchema;
+
+use super::node;
+use super::read::{FromNode, Many, NotYet, Reader, section};
+use super::scalar::{
+    DurationText, Header, Listen, Network, OnAmbiguous, Owner, PathCase, Paths, Profiles, SecretSource, SizeText,
+    Store, Table, Unmatched, Upstream, UpstreamProtocol,
+};
+use crate::config::LogLevel;
+use crate::report::{Findings, Source};
+
+pub(super) use super::node::At;
+
+/// Reads a document; what cannot be read is reported and left out. `None`: it is no mapping at all. Also the file as findings
+/// may show it, without what may be a secret.
+pub(super) fn parse(source: &Source, findings: &mut Findings) -> Option<(File, Source)> {
+    let root = node::parse(source, findings)?;
+    if matches!(root.value, node::Value::Null) {
+        return Some((File::default(), source.clone()));
+    }
+    let mut reader = Reader::new(source, findings);
+    let file = File::from_node(&root, &mut reader);
+    let shown = reader.shown();
+    for (source, _) in findings.0.iter_mut().filter_map(|f| f.place.as_mut()) {
+        *source = shown.clone();
+    }
+    file.map(|file| (file, shown))
+}
+
+section! {
+    /// The configuration of a Sidecloak process, besides its rules.
+    #[schemars(title = "sidecloak.yaml")]
+    File {
+        /// Front doors, each with its upstream.
+        listeners: Vec<At<Listener>>,
+        /// Worker threads. Default: the smaller of 2 and the CPUs that the control group allows.
+        workers: u64,
+        /// Connections to upstreams, over all workers.
+        upstream_limits: UpstreamLimits,
+        /// A file or directory of rules. Default: `rules/` if it is there.
+        rules: String,
+        /// Where keys are.
+        keyring: Keyring,
+        /// Maps callers to roles; the first match wins, no match is role `default`.
+        callers: Vec<At<Caller>>,
+        /// `/livez`, `/readyz` and `/metrics`, nothing else.
+        probe: Probe,
+        /// The admin interface.
+        admin: Admin,
+        /// Bounds of the process.
+        limits: Limits,
+        /// How the process stops.
+        drain: Drain,
+        /// Managed key services. Not available yet.
+        profiles: Profiles,
+        /// What is logged.
+        telemetry: Telemetry,
+    }
+}
+
+section! {
+    /// One front door.
+    Listener {
+        /// Unique; rules name it in `match.listener`. Default of the first: `front`.
+        name: String,
+        /// Where to listen: `127.0.0.1:8080`, `unix:/PATH`, or a list. Default: `127.0.0.1:8080`.
+        bind: Many<Listen>,
+        /// Not available yet.
+        tls: NotYet,
+        /// Where to forward: `http://host:port`, `unix:/PATH`, or a list taken in turn.
+        upstream: Many<Upstream>,
+        /// What the upstream speaks. Default: `http1`.
+        upstream_protocol: UpstreamProtocol,
+        /// What happens to a request that no rule matches. Default: `pass`.
+        unmatched: Unmatched,
+        /// What happens to a path that can be read two ways. Default: `reject`.
+        on_ambiguous: OnAmbiguous,
+        /// Whether the application ignores case in paths. Default: `sensitive`.
+        case: PathCase,
+        /// Peers whose forwarding headers and `trusted_headers` are believed. Default: none.
+        trusted_peers: Many<Network>,
+        /// Headers believed only from `trusted_peers`, dropped from all others. Default: none.
+        trusted_headers: Many<Header>,
+        /// Peers that may be shown plaintext. Default: any.
+        open_for: Many<Network>,
+    }
+}
+
+section! {
+    /// Connections to upstreams, over all workers.
+    UpstreamLimits {
+        /// Open at once. Default: 64.
+        connections: u64,
+        /// Kept idle. Default: 16.
+        idle: u64,
+        /// Kept idle for this long; below the upstream's own time. Default: `4s`.
+        idle_timeout: DurationText,
+    }
+}
+
+section! {
+    /// Where keys are.
+    Keyring {
+        /// `sqlite:PATH`. Default: `sqlite:./sidecloak.db`.
+        store: Store,
+        /// `file:PATH` or `env:NAME`, or a list: the first wraps, any unwraps. Default: `file:./master.key`, or none with `owner`.
+        master_key: Many<SecretSource>,
+        /// Hex of the owner's key id, pinned by a process without the master key.
+        owner: Owner,
+        /// The issuer key of a process that only encrypts: `file:PATH` or `env:NAME` (`sidecloak keys encrypt-only`).
+        issuer: SecretSource,
+        /// Recovery recipients written into each new partition: `file:PATH` or `env:NAME`, or a list.
+        recovery: Many<SecretSource>,
+        /// A directory that gets every epoch record, synced, before its first use.
+        mirror: String,
+        /// How old the known state of a partition may be. Default: `5m`.
+        max_stale: DurationText,
+        /// How long an epoch for random tokens seals. Default: `24h`.
+        epoch_lifetime: DurationText,
+        /// Seal only under epochs that an opener has confirmed. Default: false.
+        require_confirmed: bool,
+    }
+}
+
+section! {
+    /// Gives a caller a role.
+    Caller {
+        /// Not available yet.
+        client: NotYet,
+        /// Not available yet.
+        jwt: NotYet,
+        /// Headers that must all have exactly these values; believed only from `trusted_peers`.
+        header: Table,
+        /// The role.
+        role: String,
+    }
+}
+
+section! {
+    /// The probe port.
+    Probe {
+        /// Any address, such as `0.0.0.0:9902`.
+        bind: Listen,
+    }
+}
+
+section! {
+    /// The admin interface.
+    Admin {
+        /// `unix:/PATH`, or a loopback address together with `token`.
+        bind: Listen,
+        /// `file:PATH` or `env:NAME`.
+        token: SecretSource,
+    }
+}
+
+section! {
+    /// Bounds of the process.
+    Limits {
+        /// All buffers together: a share of the control group's limit, or a size. Default: `60%`.
+        memory: SizeText,
+        /// Header section of a message. Default: `32KiB`.
+        header: SizeText,
+        /// Longest value sealed or opened. Default: `1MiB`.
+        value: SizeText,
+        /// Requests at once. Default: 1024.
+        in_flight: u64,
+        /// Connections at once. Default: 4096.
+        connections: u64,
+        /// A body up to here is checked whole before its first byte is forwarded. Default: `64KiB`.
+        buffer: SizeText,
+    }
+}
+
+section! {
+    /// How the process stops.
+    Drain {
+        /// Not ready, still accepting. Default: `5s`.
+        delay: DurationText,
+        /// Time for running requests after that. Default: `25s`.
+        deadline: DurationText,
+    }
+}
+
+section! {
+    /// What is logged.
+    Telemetry {
+        /// The threshold. Default: `info`.
+        log: LogLevel,
+        /// What stands for a path: `route`, the rule's pattern. Nothing else is available yet.
+        paths: Paths,
+    }
+}

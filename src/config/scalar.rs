@@ -1,0 +1,268 @@
+//! The kinds of values that `sidecloak.yaml` holds, each checked where it is read.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::header::HeaderName;
+use ipnet::IpNet;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use super::LogLevel;
+use super::address::{self, Problem};
+use super::node::{At, Node, Value};
+use super::quantity::{self, Size};
+use super::read::{FromNode, Reader};
+use crate::keyring::KeySource;
+use crate::proxy::settings::Address;
+
+/// Declares a value that is parsed from text.
+macro_rules! parsed {
+    ($($(#[$meta:meta])* $name:ident($type:ty) = $parse:expr, $schema:tt;)*) => {$(
+        $(#[$meta])*
+        #[derive(Debug, Clone)]
+        pub(super) struct $name(pub $type);
+
+        impl FromNode for $name {
+            fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+                from_text(node, reader, $parse).map(Self)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+        }
+    )*};
+}
+
+parsed! {
+    /// An address to listen on.
+    Listen(Address) = address::listen, { "type": "string" };
+    /// An address to forward to.
+    Upstream(Address) = address::upstream, { "type": "string", "pattern": "^(http://|unix:).+" };
+    /// A network or a single address.
+    Network(IpNet) = address::network, { "type": "string" };
+    /// A header's name.
+    Header(HeaderName) = header, { "type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$" };
+    /// Where a secret stands.
+    SecretSource(KeySource) = secret_source, { "type": "string", "pattern": "^(file|env):.+" };
+    /// The keyring's path.
+    Store(PathBuf) = store, { "type": "string", "pattern": "^sqlite:.+" };
+    /// The owner's key id.
+    Owner([u8; 32]) = owner, { "type": "string", "pattern": "^[0-9a-fA-F]{64}$" };
+    /// `route`, nothing else.
+    Paths(()) = paths, { "const": "route" };
+    /// A duration.
+    DurationText(Duration) = duration, { "type": ["string", "integer"], "pattern": "^[0-9]+ *(ms|s|m|h|d)$" };
+    /// A size.
+    SizeText(Size) = size, { "type": ["string", "integer"], "pattern": "^[0-9]+ *(B|KiB|MiB|GiB|%)?$" };
+}
+
+/// Declares a choice of words.
+macro_rules! words {
+    ($($(#[$meta:meta])* $name:ident { $($variant:ident = $word:literal),* })*) => {$(
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum $name { $($variant),* }
+        words!(impl $name { $($variant = $word),* });
+    )*};
+    (impl $name:ident { $($variant:ident = $word:literal),* }) => {
+        impl FromNode for $name {
+            fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+                match &node.value {
+                    $(Value::Text(text) if text == $word => Some(Self::$variant),)*
+                    _ => reader.wrong_type(node, concat!("one of" $(, " `", $word, "`")*)),
+                }
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "enum": [$($word),*] })
+            }
+        }
+    };
+}
+
+words! {
+    /// `unmatched`
+    Unmatched { Pass = "pass", Reject = "reject" }
+    /// `on_ambiguous`
+    OnAmbiguous { Reject = "reject", Pass = "pass" }
+    /// `case`
+    PathCase { Sensitive = "sensitive", Ignore = "ignore" }
+    /// `upstream_protocol`
+    UpstreamProtocol { Http1 = "http1", Http2 = "http2" }
+}
+words!(impl LogLevel {
+    Off = "off", Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace"
+});
+
+/// Names and values.
+#[derive(Debug, Clone)]
+pub(super) struct Table(pub Vec<(At<HeaderName>, String)>);
+
+impl FromNode for Table {
+    fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let Value::Map(entries) = &node.value else { return reader.wrong_type(node, "a mapping of names to values") };
+        let mut table = Vec::with_capacity(entries.len());
+        for (key, value) in entries {
+            let name = match header(&key.value) {
+                Ok(name) => Some(At { value: name, span: key.span.clone() }),
+                Err((code, message, help)) => {
+                    reader.error(&key.span, code, message, help);
+                    None
+                }
+            };
+            let value = String::from_node(value, reader);
+            table.extend(name.zip(value));
+        }
+        Some(Self(table))
+    }
+}
+
+impl JsonSchema for Table {
+    fn schema_name() -> Cow<'static, str> {
+        "Headers".into()
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "object", "additionalProperties": { "type": "string" }, "minProperties": 1 })
+    }
+}
+
+/// Managed profiles: none, for now.
+#[derive(Debug, Clone)]
+pub(super) struct Profiles;
+
+impl FromNode for Profiles {
+    fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Map(entries) if entries.is_empty() => {}
+            Value::Map(_) => {
+                let message = "`profiles` (managed key services) is not available yet".to_owned();
+                reader.error(&node.span, "not-yet", message, "remove it, and use partitions of the keyring");
+            }
+            _ => return reader.wrong_type(node, "a mapping"),
+        }
+        Some(Self)
+    }
+}
+
+impl JsonSchema for Profiles {
+    fn schema_name() -> Cow<'static, str> {
+        "Profiles".into()
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "object", "maxProperties": 0 })
+    }
+}
+
+/// `sqlite:PATH`
+pub(super) fn store(text: &str) -> Result<PathBuf, Problem> {
+    if ["postgres://", "postgresql://", "https://"].iter().any(|scheme| text.starts_with(scheme)) {
+        let scheme = text.split(':').next().unwrap_or_default();
+        let message = format!("a keyring at `{scheme}://` is not available yet");
+        return Err(("not-yet", message, "use `sqlite:PATH` for now".to_owned()));
+    }
+    match text.strip_prefix("sqlite:") {
+        Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
+        _ => Err(("bad-store", "this is no keyring".to_owned(), "write `sqlite:PATH`".to_owned())),
+    }
+}
+
+/// 64 hexadecimal digits.
+pub(super) fn owner(text: &str) -> Result<[u8; 32], Problem> {
+    let bytes: Option<Vec<u8>> = (text.len() == 64 && text.is_ascii())
+        .then(|| {
+            text.as_bytes()
+                .chunks(2)
+                .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?.trim_start_matches('+'), 16).ok())
+                .collect()
+        })
+        .flatten();
+    bytes.filter(|_| text.bytes().all(|b| b.is_ascii_hexdigit())).and_then(|b| b.try_into().ok()).ok_or_else(|| {
+        let help = "write the 64 hexadecimal digits that `sidecloak keys list` shows as the owner".to_owned();
+        ("bad-owner", "`owner` is not a key id".to_owned(), help)
+    })
+}
+
+fn header(text: &str) -> Result<HeaderName, Problem> {
+    // `HeaderName` in lower case: names are compared without case.
+    HeaderName::from_bytes(text.as_bytes()).map_err(|_| {
+        let help = "use letters, digits and `-`".to_owned();
+        ("bad-header-name", format!("`{}` is no header name", text.escape_debug()), help)
+    })
+}
+
+/// A secret itself is refused, and not repeated: the file, a log, or a terminal would then hold it.
+fn secret_source(text: &str) -> Result<KeySource, Problem> {
+    match text.split_once(':') {
+        Some(("file", path)) if !path.is_empty() => Ok(KeySource::File(PathBuf::from(path))),
+        Some(("env", name)) if !name.is_empty() && !name.contains(['=', '\0']) => Ok(KeySource::Env(name.to_owned())),
+        _ => Err((
+            "inline-secret",
+            "a secret is never written here, only where it stands".to_owned(),
+            "write `file:PATH` or `env:NAME`".to_owned(),
+        )),
+    }
+}
+
+fn paths(text: &str) -> Result<(), Problem> {
+    if text == "route" {
+        return Ok(());
+    }
+    let message = "a `telemetry.paths` other than `route` is not available yet".to_owned();
+    Err(("not-yet", message, "write `route`, or leave it out".to_owned()))
+}
+
+fn duration(text: &str) -> Result<Duration, Problem> {
+    quantity::duration(text).ok_or_else(|| {
+        let help = "write a whole number and a unit: `250ms`, `4s`, `5m`, `24h`, `7d`".to_owned();
+        ("bad-duration", format!("`{}` is no duration", text.escape_debug()), help)
+    })
+}
+
+fn size(text: &str) -> Result<Size, Problem> {
+    quantity::size(text).ok_or_else(|| {
+        let help = "write bytes, or a whole number and a unit: `32KiB`, `1MiB`, `2GiB`".to_owned();
+        ("bad-size", format!("`{}` is no size", text.escape_debug()), help)
+    })
+}
+
+fn from_text<T>(node: &Node, reader: &mut Reader<'_>, parse: fn(&str) -> Result<T, Problem>) -> Option<T> {
+    let text = match &node.value {
+        Value::Text(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => return reader.wrong_type(node, "text"),
+    };
+    match parse(&text) {
+        Ok(value) => Some(value),
+        Err((code, message, help)) => {
+            if code == "inline-secret" || text.contains('@') {
+                reader.hide(node);
+            }
+            reader.error(&node.span, code, format!("`{}`: {message}", reader.key()), help);
+            None
+        }
+    }
+}

@@ -1,0 +1,396 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rstest::rstest;
+
+use super::*;
+
+const MACHINE: Machine = Machine { memory: 1 << 30, cpus: 4 };
+
+fn load(text: &str) -> Loaded {
+    load_text("sidecloak.yaml", text, &Overrides::default(), Purpose::Proxy, MACHINE)
+}
+
+fn good(text: &str) -> Config {
+    let loaded = load(text);
+    loaded.config.unwrap_or_else(|| panic!("{}", loaded.findings))
+}
+
+/// Code, line and column of every finding.
+fn problems(text: &str) -> Vec<(&'static str, usize, usize)> {
+    let loaded = load(text);
+    assert!(loaded.config.is_none());
+    let place = |f: &Finding| f.line_column().unwrap_or((0, 0));
+    let problems: Vec<_> = loaded.findings.0.iter().map(|f| (f.code, place(f).0, place(f).1)).collect();
+    assert!(loaded.findings.0.iter().all(|f| f.help.is_some()), "no way out: {}", loaded.findings);
+    problems.into_iter().filter(|(code, ..)| *code != "no-rules").collect()
+}
+
+const MINIMAL: &str = "listeners: [{ upstream: 'http://127.0.0.1:9000' }]\n";
+
+#[test]
+fn everything_has_a_default_but_the_upstream() {
+    let config = good(MINIMAL);
+    let [listener] = config.proxy.listeners.as_slice() else { panic!() };
+    assert_eq!(listener.name, "front");
+    assert_eq!(listener.bind, [Address::Tcp("127.0.0.1:8080".parse().unwrap())]);
+    assert_eq!(listener.upstream, [Address::Tcp("127.0.0.1:9000".parse().unwrap())]);
+    assert!(
+        !listener.upstream_http2 && !listener.reject_unmatched && listener.reject_ambiguous && !listener.ignore_case
+    );
+    assert!(listener.trusted_peers.is_empty() && listener.trusted_headers.is_empty() && listener.open_for.is_none());
+    assert_eq!(config.proxy.workers, 2);
+    let limits = config.proxy.limits;
+    assert_eq!(limits.memory, (1 << 30) / 100 * 60);
+    assert_eq!((limits.header, limits.value, limits.buffer), (32 << 10, 1 << 20, 64 << 10));
+    assert_eq!((limits.in_flight, limits.connections), (1024, 4096));
+    let upstream = config.proxy.upstream_limits;
+    assert_eq!((upstream.connections, upstream.idle, upstream.idle_timeout), (64, 16, Duration::from_secs(4)));
+    let drain = config.proxy.drain;
+    assert_eq!((drain.delay, drain.deadline), (Duration::from_secs(5), Duration::from_secs(25)));
+    assert_eq!((config.probe, config.admin, config.log, config.dev), (None, None, LogLevel::Info, false));
+    assert_eq!(problems(""), [("no-upstream", 0, 0)]);
+    assert_eq!(problems("# nothing\n"), [("no-upstream", 0, 0)]);
+}
+
+#[test]
+fn the_documented_file_is_read_whole() {
+    let config = good(
+        "listeners:
+  - name: front
+    bind: [127.0.0.1:8080, 'unix:/run/sidecloak/front.sock']
+    upstream: [http://127.0.0.1:9000, http://app:81]
+    upstream_protocol: http2
+    unmatched: reject
+    on_ambiguous: pass
+    case: ignore
+    trusted_peers: [10.0.0.0/8, 192.0.2.1]
+    trusted_headers: [X-Tenant]
+    open_for: []
+  - name: back
+    bind: 127.0.0.1:8081
+    upstream: unix:/run/app.sock
+workers: 3
+upstream_limits: { connections: 8, idle: 16, idle_timeout: 250ms }
+rules: my-rules/
+keyring:
+  store: sqlite:/data/sidecloak.db
+  master_key: [file:./master.key, env:OLD_KEY]
+  owner:
+  recovery: file:./recovery.pub
+  mirror: ./epochs/
+  max_stale: 1m
+  require_confirmed: true
+callers:
+  - { header: { x-role: admin, x-team: a }, role: admin }
+probe: { bind: 0.0.0.0:9902 }
+admin: { bind: 'unix:/run/sidecloak/admin.sock' }
+limits: { memory: 100MiB, header: 16KiB, value: 1MiB, in_flight: 10, connections: 20, buffer: 65536 }
+drain: { delay: 0, deadline: 1m }
+profiles: {}
+telemetry: { log: warn, paths: route }
+",
+    );
+    let [front, back] = config.proxy.listeners.as_slice() else { panic!() };
+    assert_eq!(front.bind.len(), 2);
+    assert_eq!(front.upstream[1], Address::Host("app".into(), 81));
+    assert!(front.upstream_http2 && front.reject_unmatched && !front.reject_ambiguous && front.ignore_case);
+    assert_eq!(front.trusted_peers[1].to_string(), "192.0.2.1/32");
+    assert_eq!(front.trusted_headers, ["x-tenant"]);
+    assert_eq!(front.open_for.as_deref(), Some([].as_slice()), "an empty list is nobody, not anybody");
+    assert_eq!(back.upstream, [Address::Unix("/run/app.sock".into())]);
+    assert_eq!(config.proxy.workers, 3);
+    assert_eq!(config.proxy.upstream_limits.idle, 8, "no more idle than open");
+    assert_eq!(config.rules, Some(PathBuf::from("my-rules/")));
+    let keyring = config.keyring.unwrap();
+    assert_eq!(keyring.path, PathBuf::from("/data/sidecloak.db"));
+    assert_eq!(keyring.master_keys, [KeySource::File("./master.key".into()), KeySource::Env("OLD_KEY".into())]);
+    assert_eq!(keyring.recovery, [KeySource::File("./recovery.pub".into())]);
+    assert_eq!((keyring.owner, keyring.require_confirmed, keyring.i_know), (None, true, false));
+    assert_eq!((keyring.max_stale, keyring.epoch_lifetime), (Duration::from_mins(1), Duration::from_hours(24)));
+    let [caller] = config.proxy.callers.as_slice() else { panic!() };
+    assert_eq!((caller.headers.len(), caller.role.as_str()), (2, "admin"));
+    assert_eq!(config.probe, Some(Address::Tcp("0.0.0.0:9902".parse().unwrap())));
+    assert_eq!(config.admin.unwrap().address, Address::Unix("/run/sidecloak/admin.sock".into()));
+    assert_eq!((config.proxy.limits.memory, config.proxy.limits.buffer), (100 << 20, 65_536));
+    assert_eq!((config.proxy.drain.delay, config.log), (Duration::ZERO, LogLevel::Warn));
+}
+
+#[test]
+fn all_errors_are_reported_at_once_each_at_its_place() {
+    let text = "listeners:
+  - nam: front
+    bind: localhost:8080
+    upstream: https://app
+    unmatched: drop
+    case: [ignore]
+workers: many
+limits: { header: 32kB, value: 0, memory: 60 % }
+keyring:
+  store: postgres://db/keys
+  master_key: 'c2VjcmV0c2VjcmV0'
+drain: { delay: 5 }
+callers:
+  - { jwt: { header: authorization }, role: reader }
+extra: 1
+";
+    let mut expected = vec![
+        ("unknown-field", 2, 5),
+        ("bad-address", 3, 11),
+        ("not-yet", 4, 15),
+        ("wrong-type", 5, 16),
+        ("wrong-type", 6, 11),
+        ("wrong-type", 7, 10),
+        ("bad-size", 8, 19),
+        ("bad-size", 8, 32),
+        ("bad-size", 8, 43),
+        ("not-yet", 10, 10),
+        ("inline-secret", 11, 15),
+        ("bad-duration", 12, 17),
+        ("not-yet", 14, 12),
+        ("unknown-field", 15, 1),
+    ];
+    let mut found = problems(text);
+    found.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+    let shown = load(text).findings.to_string();
+    assert!(!shown.contains("c2Vjc"), "a secret in {shown}");
+    for part in ["sidecloak.yaml:2:5", "did you mean `name`?", "write `127.0.0.1:8080`"] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+}
+
+#[rstest]
+#[case("listeners: [{ upstream: 'http://a', tls: { cert: a, key: b } }]", "`listeners.tls`")]
+#[case("listeners: [{ upstream: 'https://a' }]", "`https://` upstream")]
+#[case("callers: [{ client: 'spiffe://bank/*', role: teller }]", "`callers.client`")]
+#[case("callers: [{ jwt: { header: authorization }, role: r }]", "`callers.jwt`")]
+#[case("profiles: { bank: { kind: ncloud } }", "`profiles`")]
+#[case("keyring: { store: 'postgres://u:hunter2@db/keys' }", "`postgres://`")]
+#[case("keyring: { store: 'https://u:hunter2@authority' }", "`https://`")]
+#[case("telemetry: { paths: raw }", "`telemetry.paths`")]
+fn what_is_not_there_yet_is_refused_by_name(#[case] text: &str, #[case] names: &str) {
+    let loaded = load(text);
+    let finding = loaded.findings.0.iter().find(|f| f.code == "not-yet").unwrap();
+    assert!(finding.message.contains(names) && finding.message.contains("not available yet"), "{}", finding.message);
+    assert!(!finding.message.contains("hunter2"));
+    assert!(loaded.config.is_none());
+}
+
+#[rstest]
+#[case("listeners: [{ upstream: [] }]", &[("no-upstream", 1, 13)])]
+#[case("listeners: [{ name: a }]", &[("no-upstream", 1, 13)])]
+#[case("listeners: [{ upstream: 'http://a', bind: [] }]", &[("no-bind", 1, 43)])]
+#[case("listeners: [{ upstream: 'http://a/v1' }]", &[("bad-upstream", 1, 25)])]
+#[case("listeners: [{ upstream: 'http://a' }, { name: front, bind: 'unix:/b', upstream: 'http://b' }]", &[("duplicate-name", 1, 47)])]
+#[case("listeners: [{ upstream: 'http://a', trusted_headers: ['x y'] }]", &[("bad-header-name", 1, 55), ("nobody-trusted", 1, 54)])]
+#[case("listeners: front", &[("wrong-type", 1, 12), ("no-upstream", 0, 0)])]
+#[case("front", &[("wrong-type", 1, 1)])]
+#[case("listeners: [{ upstream: 'http://a' }]\nlisteners: []", &[("yaml", 2, 1)])]
+#[case("listeners: [", &[("yaml", 1, 12)])]
+fn refused_listeners(#[case] text: &str, #[case] expected: &[(&str, usize, usize)]) {
+    assert_eq!(problems(text), expected);
+}
+
+#[rstest]
+#[case("workers: 0", "bad-count")]
+#[case("workers: 100000", "bad-count")]
+#[case("workers: -1", "wrong-type")]
+#[case("upstream_limits: { connections: 0 }", "bad-count")]
+#[case("limits: { in_flight: 0 }", "bad-count")]
+#[case("limits: { buffer: 60% }", "bad-size")]
+#[case("limits: { memory: 1MiB }", "memory-too-small")]
+#[case("keyring: { owner: abc }", "bad-owner")]
+#[case("keyring: { owner: '+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f' }", "bad-owner")]
+#[case("keyring: { master_key: [] }", "no-owner")]
+#[case("keyring: { max_stale: 0 }", "bad-duration")]
+#[case("keyring: { store: sidecloak.db }", "bad-store")]
+#[case("keyring: { recovery: 'file:' }", "inline-secret")]
+#[case("admin: { bind: '0.0.0.0:9901', token: 'file:t' }", "admin-exposed")]
+#[case("admin: { bind: '127.0.0.1:9901' }", "admin-without-token")]
+#[case("admin: { bind: 'unix:/a', token: hunter2 }", "inline-secret")]
+#[case("callers: [{ role: admin }]", "no-caller")]
+#[case("callers: [{ header: {}, role: admin }]", "no-caller")]
+#[case("callers: [{ header: { x-role: admin } }]", "no-role")]
+#[case("callers: [{ header: { x-role: 7 }, role: admin }]", "wrong-type")]
+#[case("rules: 7", "wrong-type")]
+#[case("telemetry: { log: loud }", "wrong-type")]
+fn refused_values(#[case] text: &str, #[case] code: &str) {
+    let problems = problems(&format!("{MINIMAL}{text}\n"));
+    assert!(problems.iter().any(|(c, line, column)| *c == code && *line == 2 && *column >= 1), "{problems:?}");
+}
+
+#[test]
+fn a_flag_stands_above_the_file_which_stands_above_the_default() {
+    let text = "listeners: [{ bind: 127.0.0.1:1, upstream: http://a }]
+workers: 3
+rules: from-file
+keyring: { store: 'sqlite:file.db', master_key: 'env:K' }
+probe: { bind: 127.0.0.1:2 }
+admin: { bind: 'unix:/file', token: 'env:T' }
+telemetry: { log: warn }
+";
+    let flags = Overrides {
+        listen: vec!["127.0.0.1:11".into()],
+        upstream: vec!["http://127.0.0.1:12".into(), "unix:/u".into()],
+        rules: Some("from-flag".into()),
+        keyring: Some("flag.db".into()),
+        master_key_file: Some("flag.key".into()),
+        owner: Some("ab".repeat(32)),
+        admin: Some("127.0.0.1:13".into()),
+        admin_token_file: Some("token".into()),
+        probe: Some("127.0.0.1:14".into()),
+        workers: Some(5),
+        log: Some(LogLevel::Debug),
+        dev: true,
+        i_know: false,
+    };
+    let config = load_text("f", text, &flags, Purpose::Proxy, MACHINE).config.unwrap();
+    let listener = &config.proxy.listeners[0];
+    assert_eq!(listener.bind, [Address::Tcp("127.0.0.1:11".parse().unwrap())]);
+    assert_eq!(listener.upstream, [Address::Tcp("127.0.0.1:12".parse().unwrap()), Address::Unix("/u".into())]);
+    assert_eq!((config.proxy.workers, config.rules, config.log), (5, Some("from-flag".into()), LogLevel::Debug));
+    let keyring = config.keyring.unwrap();
+    assert_eq!((keyring.path, keyring.owner, keyring.i_know), ("flag.db".into(), Some([0xab; 32]), true));
+    assert_eq!(keyring.master_keys, [KeySource::File("flag.key".into())]);
+    let admin =
+        Admin { address: Address::Tcp("127.0.0.1:13".parse().unwrap()), token: Some(KeySource::File("token".into())) };
+    assert_eq!(config.admin, Some(admin));
+    assert_eq!(config.probe, Some(Address::Tcp("127.0.0.1:14".parse().unwrap())));
+
+    let config = good(text);
+    assert_eq!((config.proxy.workers, config.rules, config.log), (3, Some("from-file".into()), LogLevel::Warn));
+    assert_eq!(config.keyring.unwrap().master_keys, [KeySource::Env("K".into())]);
+}
+
+#[test]
+fn flags_alone_are_enough_and_are_checked_the_same() {
+    let flags = Overrides { upstream: vec!["http://127.0.0.1:9000".into()], ..Overrides::default() };
+    assert!(load_text("f", "", &flags, Purpose::Proxy, MACHINE).config.is_some());
+    let flags = Overrides {
+        listen: vec!["here".into()],
+        upstream: vec!["https://app".into()],
+        keyring: Some("https://authority".into()),
+        owner: Some("x".into()),
+        admin: Some("0.0.0.0:1".into()),
+        probe: Some("x".into()),
+        workers: Some(0),
+        ..Overrides::default()
+    };
+    let findings = load_text("f", "", &flags, Purpose::Proxy, MACHINE).findings;
+    let codes: Vec<_> = findings.0.iter().map(|f| f.code).filter(|c| *c != "no-rules").collect();
+    assert_eq!(
+        codes,
+        ["bad-address", "not-yet", "bad-address", "admin-exposed", "bad-owner", "not-yet", "bad-count"],
+        "{findings}"
+    );
+}
+
+#[test]
+fn what_may_be_a_secret_is_shown_in_no_snippet() {
+    let text = "listeners: [{ upstream: 'http://u:hunter2@a' }]
+keyring: { store: bad, master_key: hunter2 }
+admin: { bind: '127.0.0.1:1', tokn: hunter2, secrets: [{ é: héhunter2 }], bnd: 1 }
+";
+    let findings = load(text).findings;
+    assert_eq!(findings.0.iter().filter(|f| f.code == "unknown-field").count(), 3);
+    for shown in [findings.to_string(), findings.0.iter().map(|f| f.to_json().to_string()).collect()] {
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+    assert!(findings.to_string().contains("tokn: *******"), "{findings}");
+}
+
+#[test]
+fn one_address_is_for_one_part() {
+    for text in [
+        "listeners: [{ upstream: http://a }]\nprobe: { bind: '127.0.0.1:8080' }",
+        "listeners: [{ upstream: http://a, bind: 'unix:/a' }]\nadmin: { bind: 'unix:/a' }",
+        "listeners: [{ upstream: http://a }, { upstream: http://b }]",
+    ] {
+        assert_eq!(problems(text), [("address-taken", 0, 0)], "{text}");
+    }
+    good("listeners: [{ upstream: http://a, bind: ['127.0.0.1:0', '127.0.0.1:0'] }]");
+}
+
+#[test]
+fn flags_that_could_mean_several_listeners_are_refused() {
+    let text = "listeners: [{ upstream: http://a }, { bind: '127.0.0.1:1', upstream: http://b }]";
+    assert!(load(text).config.is_some());
+    let flags = Overrides { listen: vec!["127.0.0.1:2".into()], ..Overrides::default() };
+    let findings = load_text("f", text, &flags, Purpose::Proxy, MACHINE).findings;
+    assert!(findings.0.iter().any(|f| f.code == "ambiguous-flag"), "{findings}");
+}
+
+#[test]
+fn commands_on_keys_need_no_upstream() {
+    let loaded = load_text("f", "", &Overrides::default(), Purpose::Keys, MACHINE);
+    let config = loaded.config.unwrap();
+    assert!(config.proxy.listeners.is_empty() && loaded.findings.0.is_empty());
+    assert_eq!(config.keyring.unwrap().master_keys, [KeySource::File("./master.key".into())]);
+}
+
+#[test]
+fn who_pins_the_owner_does_without_the_master_key() {
+    let config = good(&format!("{MINIMAL}keyring: {{ owner: '{}' }}", "0a".repeat(32)));
+    let keyring = config.keyring.unwrap();
+    assert_eq!((keyring.owner, keyring.master_keys.len()), (Some([10; 32]), 0));
+}
+
+#[test]
+fn what_nobody_is_trusted_for_is_warned_of() {
+    let loaded = load(
+        "listeners: [{ upstream: http://a, trusted_headers: [x-tenant] }]\ncallers: [{ header: { x-role: a }, role: a }]\n",
+    );
+    assert!(loaded.config.is_some());
+    assert_eq!(loaded.findings.0.iter().filter(|f| f.code == "nobody-trusted").count(), 2, "{}", loaded.findings);
+}
+
+#[test]
+fn a_file_that_is_named_must_be_there() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("none.yaml");
+    let loaded = super::load(Some(&path), &Overrides::default(), Purpose::Keys, MACHINE);
+    assert_eq!(loaded.findings.0[0].code, "config-unreadable");
+    std::fs::write(&path, MINIMAL).unwrap();
+    assert!(super::load(Some(&path), &Overrides::default(), Purpose::Proxy, MACHINE).config.is_some());
+}
+
+#[test]
+fn a_bomb_of_aliases_is_refused() {
+    let mut text = String::from("a: &a [x,x,x,x,x,x,x,x,x,x]\n");
+    for (name, of) in ["a", "b", "c", "d", "e", "f", "g", "h"].windows(2).map(|w| (w[1], w[0])) {
+        text.push_str(&format!("{name}: &{name} [*{of},*{of},*{of},*{of},*{of},*{of},*{of},*{of},*{of},*{of}]\n"));
+    }
+    assert!(load(&text).config.is_none());
+}
+
+#[test]
+fn the_schema_knows_the_keys_and_refuses_others() {
+    let schema: serde_json::Value = serde_json::from_str(&schema::schema()).unwrap();
+    assert_eq!(schema["additionalProperties"], false);
+    let properties = schema["properties"].as_object().unwrap();
+    for key in ["listeners", "workers", "keyring", "callers", "probe", "admin", "limits", "drain", "telemetry"] {
+        assert!(properties.contains_key(key), "{key}");
+    }
+    assert_eq!(schema["$defs"]["Listener"]["additionalProperties"], false);
+    assert!(schema["$defs"]["Listener"]["properties"]["case"].to_string().contains("ignore"));
+}
+
+#[test]
+fn the_reference_names_every_key_and_its_example_holds() {
+    let reference = include_str!("../../docs/config.md");
+    let example = reference.split("## The file\n").nth(1).unwrap();
+    let example: String = example
+        .lines()
+        .skip_while(|l| l.is_empty())
+        .map_while(|l| l.strip_prefix("    "))
+        .fold(String::new(), |text, line| text + line + "\n");
+    assert!(example.contains("telemetry:"), "{example}");
+    good(&example);
+    let schema: serde_json::Value = serde_json::from_str(&schema::schema()).unwrap();
+    let sections = schema["$defs"].as_object().unwrap().values().chain([&schema]);
+    for key in sections.filter_map(|s| s["properties"].as_object()).flat_map(|p| p.keys()) {
+        assert!(reference.contains(key.as_str()), "docs/config.md does not name `{key}`");
+    }
+}

@@ -1,0 +1,128 @@
+//! What paths select in a whole document, with the places in writing: for the tests in rule files, and for explaining.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::json::scan::{Event, Kind, Scanner};
+use crate::json::text::unescape;
+use crate::jsonpath::Path;
+use crate::jsonpath::canonical::push_name;
+use crate::jsonpath::matcher::Matcher;
+
+/// Nothing here recurses, so this only bounds memory.
+const MAX_DEPTH: usize = 100_000;
+
+/// A value that a path selects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selected {
+    /// Index of the first path that selects it.
+    pub path: usize,
+    /// Its normalized path (RFC 9535 2.7): `$['a'][0]`.
+    pub location: String,
+    /// Its bytes in the document.
+    pub span: Range<usize>,
+}
+
+/// All values that the paths select in a whole document, outermost only, in document order; the error says what is wrong with
+/// the document and at which byte.
+pub fn select(document: &[u8], paths: &[Arc<Path>]) -> Result<Vec<Selected>, String> {
+    let mut scanner = Scanner::new(MAX_DEPTH, usize::MAX);
+    let mut matcher = Matcher::new(paths);
+    let mut trail = Trail::default();
+    let mut found: Vec<Selected> = Vec::new();
+    // The depth at which a selected value that is still open stands.
+    let mut inside = None;
+    let mut at = 0;
+    loop {
+        let event = match scanner.next(document, &mut at).map_err(|error| error.to_string())? {
+            Some(event) => event,
+            None => match scanner.finish().map_err(|error| error.to_string())? {
+                Some(event) => event,
+                None => return Ok(found),
+            },
+        };
+        match (event, inside) {
+            (Event::End(_), Some(depth)) if scanner.depth() == depth => {
+                inside = None;
+                found.iter_mut().next_back().into_iter().for_each(|last| last.span.end = at);
+            }
+            (_, Some(_)) => {}
+            (Event::Name, None) => {
+                let raw = scanner.name_range().and_then(|range| document.get(range));
+                matcher.name(raw);
+                trail.name(raw.unwrap_or_default());
+            }
+            (Event::Begin(kind), None) => {
+                trail.begin();
+                match matcher.begin(kind) {
+                    Some(path) => {
+                        let start = at.saturating_sub(1);
+                        found.push(Selected { path, location: trail.location(), span: start..at });
+                        inside = Some(scanner.depth() - usize::from(kind != Kind::Scalar));
+                    }
+                    None => trail.open(kind),
+                }
+            }
+            (Event::End(kind), None) => {
+                matcher.end(kind);
+                trail.end(kind);
+            }
+        }
+    }
+}
+
+/// The way down to the current place.
+#[derive(Default)]
+struct Trail<'a>(Vec<Step<'a>>);
+
+/// Where an open container is.
+enum Step<'a> {
+    /// In the member of this (raw) name.
+    Member(&'a [u8]),
+    /// In the element before this one.
+    Element(u64),
+}
+
+impl<'a> Trail<'a> {
+    fn name(&mut self, raw: &'a [u8]) {
+        if let Some(Step::Member(name)) = self.0.last_mut() {
+            *name = raw;
+        }
+    }
+
+    fn begin(&mut self) {
+        if let Some(Step::Element(next)) = self.0.last_mut() {
+            *next += 1;
+        }
+    }
+
+    fn open(&mut self, kind: Kind) {
+        match kind {
+            Kind::Object => self.0.push(Step::Member(&[])),
+            Kind::Array => self.0.push(Step::Element(0)),
+            Kind::Scalar => {}
+        }
+    }
+
+    fn end(&mut self, kind: Kind) {
+        if kind != Kind::Scalar {
+            self.0.pop();
+        }
+    }
+
+    fn location(&self) -> String {
+        let mut out = String::from("$");
+        for step in &self.0 {
+            out.push('[');
+            match step {
+                Step::Member(raw) => push_name(&unescape(raw), &mut out),
+                Step::Element(next) => out.push_str(&next.saturating_sub(1).to_string()),
+            }
+            out.push(']');
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests;

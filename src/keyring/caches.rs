@@ -1,0 +1,312 @@
+//! What a process remembers. Nothing in here does I/O or waits for a lock that is held during I/O.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+
+use super::epoch::Epoch;
+use super::record::PartitionRecord;
+use super::{Kind, Partition, State};
+use crate::crypto::sign::SigningKey;
+use crate::name::{Class, PartitionName};
+use crate::token::v1::{FieldKey, PrefixCache};
+use crate::token::{EpochId, Suite};
+
+const PARTITIONS: u64 = 4096;
+const SEALING: u64 = 4096;
+const OPENED: u64 = 10_000;
+const FIELD_KEYS: u64 = 10_000;
+const PREFIXES: u64 = 8192;
+/// Names and ids only.
+const SMALL: u64 = 65_536;
+const IDLE: Duration = Duration::from_secs(3600);
+/// How long an unknown epoch or partition stays so, unless the store changes.
+const NEGATIVE: Duration = Duration::from_secs(5);
+
+/// A verified partition as this process uses it.
+#[derive(Debug)]
+pub struct Loaded {
+    pub partition: Arc<Partition>,
+    pub record: PartitionRecord,
+    pub encoded: Vec<u8>,
+    pub signer: Option<Arc<SigningKey>>,
+}
+
+/// An epoch to seal under, with what is needed to put it back into a store that lost it.
+#[derive(Debug)]
+pub struct Sealing {
+    pub epoch: Arc<Epoch>,
+    pub record: Vec<u8>,
+    pub confirmed: bool,
+}
+
+/// Hits, misses and size of a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheStats {
+    /// Which.
+    pub name: &'static str,
+    /// Answers from memory.
+    pub hits: u64,
+    /// Answers that had to be fetched or derived.
+    pub misses: u64,
+    /// Entries, about.
+    pub entries: u64,
+}
+
+#[derive(Debug, Default)]
+struct Count(AtomicU64, AtomicU64);
+
+impl Count {
+    fn of<T>(&self, found: Option<T>) -> Option<T> {
+        let counter = if found.is_some() { &self.0 } else { &self.1 };
+        counter.fetch_add(1, Ordering::Relaxed);
+        found
+    }
+
+    fn stats(&self, name: &'static str, entries: u64) -> CacheStats {
+        let [hits, misses] = [&self.0, &self.1].map(|c| c.load(Ordering::Relaxed));
+        CacheStats { name, hits, misses, entries }
+    }
+}
+
+/// All caches of a keyring.
+pub struct Caches {
+    partitions: Cache<PartitionName, Arc<Loaded>>,
+    unknown_partitions: Cache<PartitionName, ()>,
+    /// Highest verified version; outlives the record's own entry.
+    versions: Cache<PartitionName, u64>,
+    sealing: Cache<(PartitionName, Kind), Arc<Sealing>>,
+    opened: Cache<EpochId, Arc<Epoch>>,
+    /// Which partition an epoch belongs to, so that a paused one is refused without asking the store.
+    homes: Cache<EpochId, PartitionName>,
+    unknown: Cache<EpochId, ()>,
+    /// Verified tombstones; one deleted from the store is remembered here.
+    destroyed: Cache<EpochId, ()>,
+    field_keys: Cache<(PartitionName, EpochId, Suite, Class), Arc<FieldKey>>,
+    /// XAES keys by prefix.
+    pub prefixes: PrefixCache,
+    counts: [Count; 4],
+    freshness: Freshness,
+}
+
+impl Caches {
+    pub fn new(now: u64) -> Self {
+        let lru = EvictionPolicy::lru;
+        Self {
+            partitions: Cache::builder().max_capacity(PARTITIONS).eviction_policy(lru()).build(),
+            unknown_partitions: Cache::builder().max_capacity(SMALL).time_to_live(NEGATIVE).build(),
+            versions: Cache::builder().max_capacity(SMALL).eviction_policy(lru()).build(),
+            sealing: Cache::builder().max_capacity(SEALING).time_to_idle(IDLE).eviction_policy(lru()).build(),
+            opened: Cache::builder().max_capacity(OPENED).time_to_idle(IDLE).build(),
+            homes: Cache::builder().max_capacity(SMALL).time_to_idle(IDLE).build(),
+            unknown: Cache::builder().max_capacity(SMALL).time_to_live(NEGATIVE).build(),
+            destroyed: Cache::builder().max_capacity(SMALL).eviction_policy(lru()).build(),
+            field_keys: Cache::builder().max_capacity(FIELD_KEYS).time_to_idle(IDLE).build(),
+            prefixes: PrefixCache::new(PREFIXES),
+            counts: Default::default(),
+            freshness: Freshness::new(now),
+        }
+    }
+
+    pub fn partition(&self, name: &PartitionName) -> Option<Arc<Loaded>> {
+        let [count, ..] = &self.counts;
+        count.of(self.partitions.get(name))
+    }
+
+    /// Takes a verified record and lets go of what its state forbids.
+    pub fn put_partition(&self, loaded: &Arc<Loaded>) {
+        let name = &loaded.partition.name;
+        self.unknown_partitions.invalidate(name);
+        self.versions.insert(name.clone(), loaded.partition.version);
+        self.partitions.insert(name.clone(), loaded.clone());
+        match loaded.partition.state {
+            State::Active => {}
+            State::DecryptOnly => self.drop_sealing(name),
+            State::Paused | State::Destroyed => self.evict(name),
+        }
+    }
+
+    pub fn drop_partition(&self, name: &PartitionName) {
+        self.partitions.invalidate(name);
+        self.evict(name);
+    }
+
+    pub fn partitions(&self) -> Vec<Arc<Loaded>> {
+        self.partitions.iter().map(|(_, loaded)| loaded).collect()
+    }
+
+    pub fn seen_version(&self, name: &PartitionName) -> u64 {
+        self.versions.get(name).unwrap_or_default()
+    }
+
+    pub fn is_unknown_partition(&self, name: &PartitionName) -> bool {
+        self.unknown_partitions.contains_key(name)
+    }
+
+    pub fn put_unknown_partition(&self, name: &PartitionName) {
+        self.unknown_partitions.insert(name.clone(), ());
+    }
+
+    pub fn sealing(&self, name: &PartitionName, kind: Kind) -> Option<Arc<Sealing>> {
+        let [_, count, ..] = &self.counts;
+        count.of(self.sealing.get(&(name.clone(), kind)))
+    }
+
+    pub fn put_sealing(&self, sealing: Arc<Sealing>) {
+        let epoch = &sealing.epoch;
+        self.homes.insert(epoch.id, epoch.partition.clone());
+        self.opened.insert(epoch.id, epoch.clone());
+        self.sealing.insert((epoch.partition.clone(), epoch.kind), sealing);
+    }
+
+    pub fn all_sealing(&self) -> Vec<Arc<Sealing>> {
+        self.sealing.iter().map(|(_, sealing)| sealing).collect()
+    }
+
+    pub fn drop_sealing_kind(&self, name: &PartitionName, kind: Kind) {
+        self.sealing.invalidate(&(name.clone(), kind));
+    }
+
+    pub fn opened(&self, id: EpochId) -> Option<Arc<Epoch>> {
+        let [_, _, count, _] = &self.counts;
+        count.of(self.opened.get(&id))
+    }
+
+    pub fn put_opened(&self, epoch: &Arc<Epoch>) {
+        self.homes.insert(epoch.id, epoch.partition.clone());
+        self.unknown.invalidate(&epoch.id);
+        self.opened.insert(epoch.id, epoch.clone());
+    }
+
+    pub fn home(&self, id: EpochId) -> Option<PartitionName> {
+        self.homes.get(&id)
+    }
+
+    pub fn put_home(&self, id: EpochId, name: &PartitionName) {
+        self.homes.insert(id, name.clone());
+    }
+
+    pub fn is_unknown(&self, id: EpochId) -> bool {
+        self.unknown.contains_key(&id) || self.destroyed.contains_key(&id)
+    }
+
+    pub fn put_unknown(&self, id: EpochId) {
+        self.unknown.insert(id, ());
+    }
+
+    pub fn is_destroyed(&self, id: EpochId) -> bool {
+        self.destroyed.contains_key(&id)
+    }
+
+    /// Remembers a verified tombstone and lets go of the epoch's keys.
+    pub fn put_destroyed(&self, id: EpochId) {
+        self.destroyed.insert(id, ());
+        self.opened.invalidate(&id);
+        remove(&self.sealing, |_, sealing| sealing.epoch.id == id);
+        remove(&self.field_keys, |(_, epoch, ..), _| *epoch == id);
+    }
+
+    pub fn field_key(&self, epoch: &Epoch, suite: Suite, class: &Class) -> Arc<FieldKey> {
+        if suite == Suite::Gcm
+            && let Some(key) = epoch.counted(class)
+        {
+            return key;
+        }
+        let [.., count] = &self.counts;
+        let name = (epoch.partition.clone(), epoch.id, suite, class.clone());
+        if let Some(key) = count.of(self.field_keys.get(&name)) {
+            return key;
+        }
+        // `get_with`: two threads must not count uses, or draw prefixes, with two objects of one key.
+        self.field_keys.get_with(name, || epoch.derive(suite, class))
+    }
+
+    /// What other processes wrote may have made the unknown known.
+    pub fn forget_unknown(&self) {
+        self.unknown.invalidate_all();
+        self.unknown_partitions.invalidate_all();
+    }
+
+    pub fn freshness(&self) -> &Freshness {
+        &self.freshness
+    }
+
+    /// Lets evicted entries be dropped, and so zeroized, also when nobody uses the caches.
+    pub fn tidy(&self) {
+        self.sealing.run_pending_tasks();
+        self.opened.run_pending_tasks();
+        self.field_keys.run_pending_tasks();
+        self.partitions.run_pending_tasks();
+    }
+
+    pub fn stats(&self) -> [CacheStats; 4] {
+        let [partitions, sealing, opened, field_keys] = &self.counts;
+        [
+            partitions.stats("partitions", self.partitions.entry_count()),
+            sealing.stats("sealing_epochs", self.sealing.entry_count()),
+            opened.stats("opened_epochs", self.opened.entry_count()),
+            field_keys.stats("field_keys", self.field_keys.entry_count()),
+        ]
+    }
+
+    fn drop_sealing(&self, name: &PartitionName) {
+        for kind in [Kind::Random, Kind::Deterministic, Kind::Private] {
+            self.drop_sealing_kind(name, kind);
+        }
+    }
+
+    fn evict(&self, name: &PartitionName) {
+        self.drop_sealing(name);
+        remove(&self.opened, |_, epoch| epoch.partition == *name);
+        remove(&self.field_keys, |(partition, ..), _| partition == name);
+        self.opened.run_pending_tasks();
+        self.field_keys.run_pending_tasks();
+    }
+}
+
+fn remove<K, V>(cache: &Cache<K, V>, which: impl Fn(&K, &V) -> bool)
+where
+    K: std::hash::Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    for (key, value) in cache {
+        if which(&key, &value) {
+            cache.invalidate(key.as_ref());
+        }
+    }
+}
+
+/// When the store was last known to say what the caches say. Two clocks, since either may stand still: the time of day
+/// when it is set back, the monotonic one while the machine sleeps.
+#[derive(Debug)]
+pub struct Freshness {
+    started: Instant,
+    time: AtomicU64,
+    elapsed: AtomicU64,
+}
+
+impl Freshness {
+    fn new(now: u64) -> Self {
+        Self { started: Instant::now(), time: AtomicU64::new(now), elapsed: AtomicU64::new(0) }
+    }
+
+    /// To be taken before the store is asked.
+    pub fn sample(&self, now: u64) -> (u64, u64) {
+        (now, self.started.elapsed().as_secs())
+    }
+
+    pub fn renew(&self, (now, elapsed): (u64, u64)) {
+        self.time.store(now, Ordering::Release);
+        self.elapsed.store(elapsed, Ordering::Release);
+    }
+
+    /// Seconds since then, by the clock that says more.
+    pub fn age(&self, now: u64) -> u64 {
+        let by_time = now.saturating_sub(self.time.load(Ordering::Acquire));
+        let elapsed = self.started.elapsed().as_secs();
+        by_time.max(elapsed.saturating_sub(self.elapsed.load(Ordering::Acquire)))
+    }
+}

@@ -1,0 +1,316 @@
+//! What an operator does to a keyring. All of it needs the master key, and reaches other processes at their next tick.
+
+use super::cbor::Record;
+use super::epoch;
+use super::master::{Master, Masters, PrivateKeys};
+use super::record::{EpochRecord, Issuer, PartitionRecord, Recipient, Tombstone, Wrap};
+use super::store::{EpochRow, Put};
+use super::{Io, KeySource, Keyring, KeyringError, Kind, Permissions, State};
+use crate::crypto::base64url;
+use crate::crypto::kdf::key_id;
+use crate::crypto::kem::KemSuite;
+use crate::crypto::sign::SigningKey;
+use crate::name::PartitionName;
+use crate::secret::SecretBytes;
+use crate::token::EpochId;
+
+/// Lost races before we give up.
+const ATTEMPTS: usize = 8;
+const PAGE: usize = 256;
+
+/// What `keys list` shows of a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionInfo {
+    /// Its name.
+    pub name: PartitionName,
+    /// Its state.
+    pub state: State,
+    /// Grows with every change.
+    pub version: u64,
+    /// How many epochs it has.
+    pub epochs: usize,
+    /// Those that are sealed under now.
+    pub current: Vec<EpochInfo>,
+    /// Who may open its values.
+    pub recipients: Vec<RecipientInfo>,
+    /// How many keys may make epochs, beside the owner.
+    pub issuers: usize,
+    /// How many keys may sign values.
+    pub signers: usize,
+    /// Roles and their permissions.
+    pub roles: Vec<(String, Permissions)>,
+}
+
+/// What `keys list` shows of an epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EpochInfo {
+    /// Its name.
+    pub id: EpochId,
+    /// What it seals.
+    pub kind: Kind,
+    /// When it was made (Unix seconds).
+    pub created: u64,
+    /// Until when it seals (0: no end).
+    pub not_after: u64,
+    /// Seconds since it was made.
+    pub age: u64,
+}
+
+/// What `keys list` shows of a recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecipientInfo {
+    /// `None`: a managed API.
+    pub suite: Option<KemSuite>,
+    /// Names its encapsulation key.
+    pub id: [u8; 16],
+    /// Whether its private key is in this keyring; one that is not is for recovery, or another's.
+    pub ours: bool,
+}
+
+impl Keyring {
+    /// All partitions, in order. One whose record does not verify is left out, with an alarm.
+    pub fn list(&self) -> Result<Vec<PartitionInfo>, KeyringError> {
+        let io = self.lock_fresh()?;
+        let mut infos = Vec::new();
+        self.each_partition(|name| {
+            match self.info(&io, name) {
+                Ok(info) => infos.push(info),
+                Err(KeyringError::Unknown(_)) => {}
+                Err(error) => return Err(error),
+            }
+            Ok(())
+        })?;
+        Ok(infos)
+    }
+
+    /// Makes a partition with what `default` lists; refuses a name that is taken.
+    pub fn create_partition(&self, name: &PartitionName) -> Result<(), KeyringError> {
+        if self.store.partition(name)?.is_some() {
+            return Err(KeyringError::Mismatch(format!("there is a partition {name} already")));
+        }
+        self.provision(name, usize::MAX).map(drop)
+    }
+
+    /// Sets the state. Destroying destroys every epoch with it, and cannot be undone.
+    pub fn set_state(&self, name: &PartitionName, state: State) -> Result<(), KeyringError> {
+        let io = self.lock_fresh()?;
+        self.edit(&io, name, |record| {
+            if record.state == State::Destroyed && state != State::Destroyed {
+                return Err(KeyringError::Denied(name.clone(), State::Destroyed));
+            }
+            record.state = state;
+            Ok(())
+        })?;
+        if state == State::Destroyed {
+            self.each_epoch(name, |row| self.bury(&io, row))?;
+        }
+        Ok(())
+    }
+
+    /// Gives a role its permissions, or with `None` takes the role away.
+    pub fn set_role(
+        &self,
+        name: &PartitionName,
+        role: &str,
+        permissions: Option<Permissions>,
+    ) -> Result<(), KeyringError> {
+        let io = self.lock_fresh()?;
+        self.edit(&io, name, |record| {
+            record.roles.retain(|(listed, _)| listed != role);
+            record.roles.extend(permissions.map(|permissions| (role.to_owned(), permissions)));
+            Ok(())
+        })
+    }
+
+    /// Destroys an epoch: its record goes, a signed tombstone stays. As good as the deletion of every copy.
+    pub fn destroy_epoch(&self, id: EpochId) -> Result<(), KeyringError> {
+        let io = self.lock_fresh()?;
+        match self.store.epoch(id)? {
+            Some(row) => self.bury(&io, &row),
+            None => Err(KeyringError::Unknown(format!("there is no epoch {id}"))),
+        }
+    }
+
+    /// Adds an issuer for a process that only encrypts, and returns its key as the line that [`super::Options::issuer`]
+    /// reads. The key is kept nowhere else.
+    pub fn add_encrypt_only_issuer(&self, name: &PartitionName) -> Result<SecretBytes, KeyringError> {
+        let io = self.lock_fresh()?;
+        let issuer = SigningKey::generate()?;
+        self.edit(&io, name, |record| {
+            record.issuers.push(Issuer { key: issuer.verifying_key().clone(), shared: false });
+            Ok(())
+        })?;
+        let mut line = SecretBytes::new(Vec::with_capacity(64));
+        base64url::encode_into(issuer.seed().expose(), line.expose_mut());
+        Ok(line)
+    }
+
+    /// Re-wraps every private key under the key of `new`, whose file is made if missing, row by row while all processes
+    /// run. Afterwards `new` goes first in every configuration, and the old key may go once all have restarted.
+    pub fn rotate_master(&self, new: &KeySource) -> Result<(), KeyringError> {
+        let mut io = self.lock_fresh()?;
+        self.owner_key(&io)?;
+        let new = Master::load_or_make(new)?;
+        let mut masters = vec![new.clone()];
+        masters.extend(io.masters.0.iter().filter(|m| m.id() != new.id()).cloned());
+        io.masters = Masters(masters);
+        let new_only = Masters(vec![new.clone()]);
+        for _ in 0..ATTEMPTS {
+            let rows = self.store.keys()?;
+            let old: Vec<_> = rows.iter().filter(|row| new_only.by_id(&row.blob).is_none()).collect();
+            if old.is_empty() {
+                PrivateKeys::unwrap(&rows, &new_only)?;
+                io.rows = rows;
+                return Ok(());
+            }
+            for row in old {
+                let seed = io.masters.unwrap(row)?;
+                let blob = new.wrap(row.usage, &row.public, &row.partition, seed.expose())?;
+                // On a conflict another process re-wrapped it: seen in the next round.
+                let (Put::Done | Put::Conflict) = self.store.rewrap_key(row.usage, &row.public, &row.blob, &blob)?;
+            }
+        }
+        Err(KeyringError::Unavailable("another process re-wraps the same keys; try again".into()))
+    }
+
+    /// Adds a recipient to every partition and wraps all their epochs to it.
+    pub(super) fn add_recipient(&self, io: &Io, recipient: &Recipient) -> Result<(), KeyringError> {
+        self.each_partition(|name| {
+            let loaded = self.load_partition(io, name)?;
+            if loaded.partition.state == State::Destroyed {
+                return Ok(());
+            }
+            if !loaded.record.recipients.contains(recipient) {
+                self.edit(io, name, |record| {
+                    record.recipients.push(recipient.clone());
+                    Ok(())
+                })?;
+            }
+            self.each_epoch(name, |row| self.wrap_also(io, row, recipient))
+        })
+    }
+
+    /// Changes a partition's record: signed anew, one version up, not lost to another process that does the same.
+    pub(super) fn edit(
+        &self,
+        io: &Io,
+        name: &PartitionName,
+        mut change: impl FnMut(&mut PartitionRecord) -> Result<(), KeyringError>,
+    ) -> Result<(), KeyringError> {
+        let owner = self.owner_key(io)?;
+        for _ in 0..ATTEMPTS {
+            let before = self.load_partition(io, name)?;
+            let mut record = before.record.clone();
+            change(&mut record)?;
+            record.version += 1;
+            record.sign(owner)?;
+            if self.store.put_partition(name, before.record.version, &record.encode())? == Put::Done {
+                return self.load_partition(io, name).map(drop);
+            }
+        }
+        Err(KeyringError::Unavailable(format!("partition {name} is being changed by other processes; try again")))
+    }
+
+    fn info(&self, io: &Io, name: &PartitionName) -> Result<PartitionInfo, KeyringError> {
+        let loaded = self.load_partition(io, name)?;
+        let record = &loaded.record;
+        let now = self.clock.now();
+        let mut current = Vec::new();
+        for kind in [Kind::Random, Kind::Deterministic] {
+            let Some(row) = self.store.current(name, kind)? else { continue };
+            let Ok(core) = EpochRecord::decode(&row.record).map(|record| record.core) else { continue };
+            let (created, not_after) = (core.created, core.not_after);
+            current.push(EpochInfo { id: row.id, kind, created, not_after, age: now.saturating_sub(created) });
+        }
+        let recipient = |r: &Recipient| {
+            let id = key_id(&r.key);
+            let ours = io.keys.recipients.iter().any(|(ours, _)| *ours == id);
+            RecipientInfo { suite: KemSuite::from_byte(r.suite), id, ours }
+        };
+        Ok(PartitionInfo {
+            name: name.clone(),
+            state: record.state,
+            version: record.version,
+            epochs: self.store.epoch_count(name)?,
+            current,
+            recipients: record.recipients.iter().map(recipient).collect(),
+            issuers: record.issuers.len(),
+            signers: record.signers.len(),
+            roles: record.roles.clone(),
+        })
+    }
+
+    fn bury(&self, io: &Io, row: &EpochRow) -> Result<(), KeyringError> {
+        let record = EpochRecord::decode(&row.record).ok().filter(|record| record.core.id() == row.id);
+        let Some(EpochRecord { core, .. }) = record else {
+            return Err(self.refuse(format!("epoch {} is damaged, so it opens nothing; it was left as it is", row.id)));
+        };
+        let stone = Tombstone::sign(core.partition, core.commit, self.clock.now(), self.owner_key(io)?)?.encode();
+        self.store.destroy(row.id, &stone)?;
+        self.caches.put_destroyed(row.id);
+        self.mirror.as_ref().map_or(Ok(()), |mirror| mirror.bury(row.id, &stone))
+    }
+
+    /// Wraps an epoch to one more recipient. One that does not verify is left as it is, with an alarm.
+    fn wrap_also(&self, io: &Io, row: &EpochRow, recipient: &Recipient) -> Result<(), KeyringError> {
+        let mut row = row.clone();
+        for _ in 0..ATTEMPTS {
+            let opened = self.verified(io, &row).and_then(|record| Ok((self.unwrapped(io, &record)?, record)));
+            let (epoch, mut record) = match opened {
+                Ok(opened) => opened,
+                Err(KeyringError::Unknown(_)) => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            let new: Wrap = epoch::wrap(&record.core, epoch.dek(), recipient)?;
+            record.wraps.retain(|wrap| wrap.recipient != new.recipient);
+            record.wraps.push(new);
+            let encoded = record.encode();
+            if self.store.rewrap_epoch(row.id, &row.record, &encoded)? == Put::Done {
+                return self.mirror.as_ref().map_or(Ok(()), |mirror| mirror.write(row.id, &encoded));
+            }
+            match self.store.epoch(row.id)? {
+                Some(again) => row = again,
+                None => return Ok(()),
+            }
+        }
+        Err(KeyringError::Unavailable(format!("epoch {} is being re-wrapped by other processes; try again", row.id)))
+    }
+
+    fn each_partition(
+        &self,
+        mut f: impl FnMut(&PartitionName) -> Result<(), KeyringError>,
+    ) -> Result<(), KeyringError> {
+        let mut after = String::new();
+        loop {
+            let page = self.store.partition_names(&after, PAGE)?;
+            for name in &page {
+                // A row whose name is none cannot hold a record that verifies.
+                if let Ok(name) = PartitionName::new(name) {
+                    f(&name)?;
+                }
+                after.clone_from(name);
+            }
+            if page.len() < PAGE {
+                return Ok(());
+            }
+        }
+    }
+
+    pub(super) fn each_epoch(
+        &self,
+        name: &PartitionName,
+        mut f: impl FnMut(&EpochRow) -> Result<(), KeyringError>,
+    ) -> Result<(), KeyringError> {
+        let mut after = EpochId([0; 10]);
+        loop {
+            let page = self.store.epochs_of(name, after, PAGE)?;
+            for row in &page {
+                f(row)?;
+                after = row.id;
+            }
+            if page.len() < PAGE {
+                return Ok(());
+            }
+        }
+    }
+}

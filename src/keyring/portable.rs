@@ -1,0 +1,144 @@
+//! A keyring as one sealed file, to be kept elsewhere or moved to another store.
+//!
+//! ```text
+//! file      = "sidecloak keyring 1\n" | id(master) (16) | nonce (24) | XAES-256-GCM(HKDF(master, PAE("sidecloak/1 export"), 32),
+//!             nonce, rows, aad = "sidecloak keyring 1\n")
+//! rows      = [1, [[use, public key, partition or "", private key], …], [[name, version, partition record], …],
+//!             [[epoch_id, partition, kind, epoch record, confirmed, current], …], [[epoch_id, tombstone], …]]
+//! ```
+//!
+//! `rows` is deterministic CBOR; records and private keys are those of `docs/token-format.md`, so what is signed or wrapped
+//! stays so inside. Only a holder of the master key it was exported under can import it: keep that key elsewhere still.
+
+use super::cbor::{BadRecord, Reader, Record, Writer};
+use super::master::{Masters, PrivateKeys};
+use super::record::{EpochRecord, PartitionRecord, Tombstone};
+use super::store::sqlite::SqliteStore;
+use super::store::{Dump, EpochRow, KeyRow, Put, Store};
+use super::{Keyring, KeyringError, Options, check_place};
+use crate::clock::SharedClock;
+use crate::token::EpochId;
+
+const MAGIC: &[u8] = b"sidecloak keyring 1\n";
+const LABEL: &str = "sidecloak/1 export";
+/// Rows of one table; a file claiming more is refused before anything is allocated for them.
+const MAX_ROWS: u64 = 1 << 22;
+
+impl Keyring {
+    /// The whole keyring as one sealed file.
+    pub fn export(&self) -> Result<Vec<u8>, KeyringError> {
+        let io = self.lock_fresh()?;
+        let sealed = io.masters.first()?.seal(LABEL, MAGIC, &self.store.dump()?.encode())?;
+        Ok([MAGIC, &sealed].concat())
+    }
+
+    /// Makes a keyring of an exported one, where there is none yet, and opens it. The master key must be there.
+    pub fn import(options: &Options, exported: &[u8], clock: SharedClock) -> Result<Self, KeyringError> {
+        check_place(options)?;
+        if options.path.exists() {
+            return Err(KeyringError::Mismatch(format!(
+                "{} exists; name a file that does not, or move it away",
+                options.path.display()
+            )));
+        }
+        let masters = Masters::load(&options.master_keys)?;
+        masters.first()?;
+        let no_export = || KeyringError::Mismatch("this is no exported Sidecloak keyring, or it is damaged".into());
+        let sealed = exported.strip_prefix(MAGIC).ok_or_else(no_export)?;
+        let master = masters.by_id(sealed).ok_or_else(|| {
+            KeyringError::Mismatch(
+                "the keyring was exported under another master key; name that as `master_key`".into(),
+            )
+        })?;
+        let rows = master.open(LABEL, MAGIC, sealed).ok_or_else(no_export)?;
+        let rows = Dump::decode(rows.expose()).map_err(|_| no_export())?;
+        check(&rows, &masters)?;
+        if SqliteStore::create(&options.path)?.bootstrap(&rows)? == Put::Conflict {
+            return Err(KeyringError::Mismatch(format!("{} is a keyring already", options.path.display())));
+        }
+        Self::open(options, clock)
+    }
+}
+
+/// All signatures of the owner hold, and rows are under the names that their records say.
+fn check(rows: &Dump, masters: &Masters) -> Result<(), KeyringError> {
+    let bad = |what: &str| KeyringError::Mismatch(format!("the exported keyring holds {what} that does not verify"));
+    let keys = PrivateKeys::unwrap(&rows.keys, masters)?;
+    let owner = keys.owner.ok_or_else(|| bad("an owner key"))?;
+    let owner = owner.verifying_key();
+    for (name, version, encoded) in &rows.partitions {
+        PartitionRecord::decode(encoded)
+            .ok()
+            .filter(|r| r.name.as_str() == name && r.version == *version && r.verify(owner).is_ok())
+            .ok_or_else(|| bad("a partition record"))?;
+    }
+    for (id, encoded) in &rows.tombstones {
+        Tombstone::decode(encoded)
+            .ok()
+            .filter(|stone| stone.id() == *id && stone.verify(owner).is_ok())
+            .ok_or_else(|| bad("a tombstone"))?;
+    }
+    for row in &rows.epochs {
+        // Issuers are checked whenever an epoch is loaded: one may have been removed since.
+        EpochRecord::decode(&row.record)
+            .ok()
+            .filter(|r| r.core.id() == row.id && r.core.partition.as_str() == row.partition)
+            .filter(|r| r.core.kind as u8 == row.kind && !rows.tombstones.iter().any(|(id, _)| *id == row.id))
+            .ok_or_else(|| bad("an epoch record"))?;
+    }
+    Ok(())
+}
+
+impl Record for Dump {
+    fn write(&self, out: &mut Writer) {
+        out.array(5).uint(1);
+        out.list(&self.keys, |out, key| {
+            out.array(4).uint(u64::from(key.usage)).bytes(&key.public).text(&key.partition).bytes(&key.blob);
+        });
+        out.list(&self.partitions, |out, (name, version, record)| {
+            out.array(3).text(name).uint(*version).bytes(record);
+        });
+        out.list(&self.epochs, |out, row| {
+            out.array(6).bytes(&row.id.0).text(&row.partition).uint(u64::from(row.kind)).bytes(&row.record);
+            out.uint(u64::from(row.confirmed)).uint(u64::from(row.current));
+        });
+        out.list(&self.tombstones, |out, (id, record)| {
+            out.array(2).bytes(&id.0).bytes(record);
+        });
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, BadRecord> {
+        from.array(5)?;
+        from.expect(1)?;
+        Ok(Self {
+            keys: from.list_up_to(MAX_ROWS, |from| {
+                from.array(4)?;
+                Ok(KeyRow {
+                    usage: from.byte()?,
+                    public: from.bytes()?.to_vec(),
+                    partition: from.text()?.to_owned(),
+                    blob: from.bytes()?.to_vec(),
+                })
+            })?,
+            partitions: from.list_up_to(MAX_ROWS, |from| {
+                from.array(3)?;
+                Ok((from.text()?.to_owned(), from.uint()?, from.bytes()?.to_vec()))
+            })?,
+            epochs: from.list_up_to(MAX_ROWS, |from| {
+                from.array(6)?;
+                Ok(EpochRow {
+                    id: EpochId(from.exactly()?),
+                    partition: from.text()?.to_owned(),
+                    kind: from.byte()?,
+                    record: from.bytes()?.to_vec(),
+                    confirmed: from.flag()?,
+                    current: from.flag()?,
+                })
+            })?,
+            tombstones: from.list_up_to(MAX_ROWS, |from| {
+                from.array(2)?;
+                Ok((EpochId(from.exactly()?), from.bytes()?.to_vec()))
+            })?,
+        })
+    }
+}

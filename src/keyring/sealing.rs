@@ -1,0 +1,284 @@
+//! Epochs to seal under: finding the current one, making one, and partitions made on demand.
+
+use std::sync::Arc;
+
+use super::caches::{Loaded, Sealing};
+use super::cbor::Record;
+use super::epoch::{self, Epoch};
+use super::record::EpochRecord;
+use super::store::{EpochRow, Inserted, NewEpoch, Put};
+use super::{Io, Keyring, KeyringError, Kind, Partition, State};
+use crate::crypto::sign::SigningKey;
+use crate::name::PartitionName;
+use crate::secret::Secret;
+use crate::token::EpochId;
+
+/// Lost races before we give up; each means that another process succeeded.
+const ATTEMPTS: usize = 8;
+/// Private epochs that may wait for an opener.
+const MAX_PENDING: usize = 1024;
+
+impl Keyring {
+    /// Makes a partition if there is none (copying recipients, issuers, signers and roles from `default`), unless there are
+    /// `max` already. May block.
+    pub fn provision(&self, name: &PartitionName, max: usize) -> Result<Arc<Partition>, KeyringError> {
+        let io = self.lock_fresh()?;
+        if let Some(loaded) = self.caches.partition(name) {
+            return Ok(loaded.partition.clone());
+        }
+        if self.store.partition(name)?.is_some() || self.caches.seen_version(name) > 0 {
+            return Ok(self.load_partition(&io, name)?.partition.clone());
+        }
+        if self.store.partition_count()? >= max {
+            return Err(KeyringError::Unknown(format!(
+                "partition {name} is not made: there are {max} already; raise the limit"
+            )));
+        }
+        let mut record = self.load_partition(&io, &PartitionName::default_name())?.record.clone();
+        record.name = name.clone();
+        record.version = 1;
+        record.state = State::Active;
+        record.sign(self.owner_key(&io)?)?;
+        // On a conflict another process made it: load theirs.
+        let (Put::Done | Put::Conflict) = self.store.put_partition(name, 0, &record.encode())?;
+        Ok(self.load_partition(&io, name)?.partition.clone())
+    }
+
+    /// Rolls the partition's epochs of these kinds; `Kind::Private` those of this process.
+    pub fn rollover(&self, name: &PartitionName, kinds: &[Kind]) -> Result<(), KeyringError> {
+        let mut io = self.lock_fresh()?;
+        let loaded = self.load_partition(&io, name)?;
+        if loaded.partition.state != State::Active {
+            return Err(KeyringError::Denied(name.clone(), loaded.partition.state));
+        }
+        for kind in kinds {
+            let kind = self.effective(*kind);
+            self.must_make(kind)?;
+            self.renew(&mut io, &loaded, kind)?;
+        }
+        Ok(())
+    }
+
+    /// Rolls the partition's epoch of this kind if it is still `used_up`, whose key may seal no more (suite 2).
+    pub fn replace_epoch(&self, name: &PartitionName, kind: Kind, used_up: EpochId) -> Result<(), KeyringError> {
+        let mut io = self.lock_fresh()?;
+        let current = self.sealing_epoch(&mut io, name, kind)?;
+        if current.id != used_up {
+            return Ok(());
+        }
+        let loaded = self.load_partition(&io, name)?;
+        self.renew(&mut io, &loaded, self.effective(kind))
+    }
+
+    /// The owner's key, of a process with the master key.
+    pub(super) fn owner_key<'a>(&self, io: &'a Io) -> Result<&'a SigningKey, KeyringError> {
+        io.keys.owner.as_deref().ok_or_else(|| {
+            KeyringError::NoKey(
+                "only a process with the master key may change the keyring; this one only encrypts".into(),
+            )
+        })
+    }
+
+    /// The epoch to seal under now.
+    pub(super) fn sealing_epoch(
+        &self,
+        io: &mut Io,
+        name: &PartitionName,
+        kind: Kind,
+    ) -> Result<Arc<Epoch>, KeyringError> {
+        let kind = self.effective(kind);
+        self.must_make(kind)?;
+        let loaded = self.loaded(io, name)?;
+        if loaded.partition.state != State::Active {
+            return Err(KeyringError::Denied(name.clone(), loaded.partition.state));
+        }
+        if let Some(sealing) = self.caches.sealing(name, kind)
+            && sealing.epoch.seals_at(self.clock.now())
+        {
+            return Ok(sealing.epoch.clone());
+        }
+        let sealing = match kind {
+            Kind::Private => self.own(io, &loaded)?,
+            Kind::Random | Kind::Deterministic => self.current(io, &loaded, kind, None)?,
+        };
+        Ok(sealing.epoch.clone())
+    }
+
+    /// Makes a new epoch take the place of the current one.
+    pub(super) fn renew(&self, io: &mut Io, loaded: &Loaded, kind: Kind) -> Result<(), KeyringError> {
+        if kind == Kind::Private {
+            return self.make_own(io, loaded).map(drop);
+        }
+        let replaced = self.store.current(&loaded.partition.name, kind)?.map(|row| row.id);
+        self.current(io, loaded, kind, replaced).map(drop)
+    }
+
+    /// The current epoch of the store, or a new one if there is none, it has ended or is `replaced`.
+    pub(super) fn current(
+        &self,
+        io: &Io,
+        loaded: &Loaded,
+        kind: Kind,
+        replaced: Option<EpochId>,
+    ) -> Result<Arc<Sealing>, KeyringError> {
+        let name = &loaded.partition.name;
+        for _ in 0..ATTEMPTS {
+            let row = self.store.current(name, kind)?;
+            let previous = row.as_ref().map(|row| row.id);
+            if let Some(row) = row
+                && previous != replaced
+            {
+                let epoch = self.check_current(io, name, kind, &row)?;
+                let now = self.clock.now();
+                if epoch.seals_at(now) {
+                    if self.options.require_confirmed && !row.confirmed {
+                        self.store.confirm(row.id, &row.record)?; // this process just unwrapped it
+                    }
+                    return self.use_epoch(Sealing { epoch, record: row.record, confirmed: true });
+                }
+                if epoch.created > now {
+                    return Err(KeyringError::Unavailable(format!(
+                        "epoch {} was made in the future; set this machine's clock and the others'",
+                        row.id
+                    )));
+                }
+            }
+            let (record, dek) = self.make(io, loaded, kind)?;
+            let encoded = record.encode();
+            // Opened as any other process would, from what will be stored, before anything depends on it.
+            let confirmed = epoch::unwrap(&record, &io.keys.recipients).is_ok_and(|d| d.expose() == dek.expose());
+            let id = record.core.id();
+            let row = NewEpoch { id, partition: name, kind, record: &encoded, confirmed, replaces: Some(previous) };
+            if self.store.insert_epoch(&row)? == Inserted::Done {
+                let epoch = Arc::new(Epoch::new(&record.core, dek));
+                return self.use_epoch(Sealing { epoch, record: encoded, confirmed });
+            }
+        }
+        Err(KeyringError::Unavailable(format!("too many processes make epochs of partition {name} at once")))
+    }
+
+    fn check_current(
+        &self,
+        io: &Io,
+        name: &PartitionName,
+        kind: Kind,
+        row: &EpochRow,
+    ) -> Result<Arc<Epoch>, KeyringError> {
+        let checked = self.verified(io, row).and_then(|record| {
+            if record.core.partition != *name || record.core.kind != kind {
+                return Err(self.refuse(format!("epoch {} is of another partition or kind", row.id)));
+            }
+            self.unwrapped(io, &record)
+        });
+        // Sealing under a new one instead would be safe but silent, and would end a deterministic epoch's equality.
+        checked.map_err(|error| match error {
+            KeyringError::Unknown(text) => KeyringError::Mismatch(format!(
+                "nothing is sealed in partition {name}: {text}; find out who wrote it, then run `sidecloak keys rollover`"
+            )),
+            other => other,
+        })
+    }
+
+    /// A process's own epoch.
+    pub(super) fn own(&self, io: &mut Io, loaded: &Loaded) -> Result<Arc<Sealing>, KeyringError> {
+        let name = &loaded.partition.name;
+        let Some(at) = io.pending.iter().position(|pending| pending.epoch.partition == *name) else {
+            return self.make_own(io, loaded);
+        };
+        let waiting = io.pending.swap_remove(at);
+        if !waiting.epoch.seals_at(self.clock.now()) {
+            return self.make_own(io, loaded);
+        }
+        match self.store.epoch(waiting.epoch.id)? {
+            Some(row) if row.confirmed => {
+                let Sealing { epoch, record, .. } = &*waiting;
+                self.use_epoch(Sealing { epoch: epoch.clone(), record: record.clone(), confirmed: true })
+            }
+            Some(_) => {
+                io.pending.push(waiting);
+                Err(unconfirmed(name))
+            }
+            None => self.make_own(io, loaded),
+        }
+    }
+
+    fn make_own(&self, io: &mut Io, loaded: &Loaded) -> Result<Arc<Sealing>, KeyringError> {
+        let name = &loaded.partition.name;
+        for _ in 0..ATTEMPTS {
+            let (record, dek) = self.make(io, loaded, Kind::Private)?;
+            let encoded = record.encode();
+            let id = record.core.id();
+            let confirmed = epoch::unwrap(&record, &io.keys.recipients).is_ok();
+            let row =
+                NewEpoch { id, partition: name, kind: Kind::Private, record: &encoded, confirmed, replaces: None };
+            if self.store.insert_epoch(&row)? != Inserted::Done {
+                continue;
+            }
+            let sealing = Sealing { epoch: Arc::new(Epoch::new(&record.core, dek)), record: encoded, confirmed };
+            if confirmed || !self.options.require_confirmed {
+                return self.use_epoch(sealing);
+            }
+            io.pending.retain(|pending| pending.epoch.partition != *name);
+            if io.pending.len() < MAX_PENDING {
+                io.pending.push(Arc::new(sealing));
+            }
+            return Err(unconfirmed(name));
+        }
+        Err(KeyringError::Unavailable(format!("no epoch id is free in partition {name}")))
+    }
+
+    /// The record is in the store; once it is in the mirror too, the epoch may be used.
+    pub(super) fn use_epoch(&self, sealing: Sealing) -> Result<Arc<Sealing>, KeyringError> {
+        if let Some(mirror) = &self.mirror {
+            mirror.ensure(sealing.epoch.id, &sealing.record)?;
+        }
+        let sealing = Arc::new(sealing);
+        self.caches.put_sealing(sealing.clone());
+        Ok(sealing)
+    }
+
+    fn make(&self, io: &Io, loaded: &Loaded, kind: Kind) -> Result<(EpochRecord, Secret<32>), KeyringError> {
+        let issuer = self.issuer(io, loaded)?;
+        let now = self.clock.now();
+        let not_after = match kind {
+            Kind::Deterministic => 0,
+            Kind::Random | Kind::Private => now.saturating_add(self.options.epoch_lifetime.as_secs().max(1)),
+        };
+        let (core, dek) = epoch::make_core(&loaded.partition.name, kind, now, not_after)?;
+        let record = epoch::seal_record(core, &dek, &loaded.record.recipients, issuer)?;
+        Ok((record, dek))
+    }
+
+    fn issuer<'a>(&self, io: &'a Io, loaded: &Loaded) -> Result<&'a SigningKey, KeyringError> {
+        let listed = |key: &SigningKey, shared: bool| {
+            loaded.record.issuers.iter().any(|i| i.key == *key.verifying_key() && (i.shared || !shared))
+        };
+        if let Some(own) = &io.own_issuer {
+            return if listed(own, false) {
+                Ok(own)
+            } else {
+                Err(KeyringError::NoKey(format!(
+                    "partition {} does not list this process's issuer key; add it there",
+                    loaded.partition.name
+                )))
+            };
+        }
+        match io.keys.issuers.iter().find(|key| listed(key, true)) {
+            Some(issuer) => Ok(issuer),
+            None => self.owner_key(io),
+        }
+    }
+
+    fn must_make(&self, kind: Kind) -> Result<(), KeyringError> {
+        if kind == Kind::Deterministic && self.is_encrypt_only() {
+            return Err(KeyringError::NoKey(
+                "a process that only encrypts cannot seal deterministically: each would have its own equality".into(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn unconfirmed(name: &PartitionName) -> KeyringError {
+    KeyringError::Unavailable(format!("the new epoch of partition {name} waits for an opener to confirm it"))
+}

@@ -1,0 +1,300 @@
+//! Keyrings on disk, several processes (here: several `Keyring`s) on one file, and what goes wrong with them.
+
+use std::os::unix::fs::PermissionsExt;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::clock::ManualClock;
+
+mod attacks;
+mod operators;
+
+const DAY: u64 = 24 * 3600;
+const START: u64 = 1_800_000_000;
+
+/// A place for one keyring, and a clock for all who open it.
+struct Place {
+    directory: TempDir,
+    options: Options,
+    clock: Arc<ManualClock>,
+}
+
+impl Place {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options {
+            path: directory.path().join("sidecloak.db"),
+            master_keys: vec![KeySource::File(directory.path().join("master.key"))],
+            i_know: true,
+            ..Options::default()
+        };
+        Self { directory, options, clock: ManualClock::at(START) }
+    }
+
+    fn init(&self) -> Keyring {
+        Keyring::init(&self.options, KemSuite::MlKem768, self.clock.clone()).unwrap()
+    }
+
+    fn open(&self) -> Keyring {
+        self.try_open(&self.options).unwrap()
+    }
+
+    fn try_open(&self, options: &Options) -> Result<Keyring, KeyringError> {
+        Keyring::open(options, self.clock.clone())
+    }
+
+    /// What somebody who can write to the store does.
+    fn sql(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(&self.options.path).unwrap()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+}
+
+fn default() -> PartitionName {
+    PartitionName::default_name()
+}
+
+fn name(text: &str) -> PartitionName {
+    PartitionName::new(text).unwrap()
+}
+
+fn dek(epoch: &Epoch) -> [u8; 32] {
+    *epoch.dek().expose()
+}
+
+#[test]
+fn what_was_sealed_under_opens_after_a_restart() {
+    let place = Place::new();
+    for kem in KemSuite::ALL {
+        let options = Options { path: place.path(kem.name()), ..place.options.clone() };
+        let first = Keyring::init(&options, kem, place.clock.clone()).unwrap();
+        for kind in Kind::ALL {
+            assert!(matches!(first.sealing_cached(&default(), kind), Cached::Miss));
+            let epoch = first.sealing(&default(), kind).unwrap();
+            assert_eq!((epoch.kind, epoch.created), (kind, START));
+            assert_eq!(epoch.not_after, if kind == Kind::Deterministic { 0 } else { START + DAY });
+            assert!(matches!(first.sealing_cached(&default(), kind), Cached::Hit(e) if e.id == epoch.id));
+            let second = place.try_open(&options).unwrap();
+            assert!(matches!(second.opening_cached(epoch.id), Cached::Miss));
+            let opened = second.opening(epoch.id).unwrap();
+            assert_eq!((opened.partition.clone(), opened.kind, dek(&opened)), (default(), kind, dek(&epoch)));
+            assert!(matches!(second.opening_cached(epoch.id), Cached::Hit(_)));
+            let same = second.sealing(&default(), kind).unwrap().id == epoch.id;
+            assert_eq!(same, kind != Kind::Private, "a private epoch is its maker's alone");
+        }
+        assert!(first.signer(&default()).unwrap().is_some());
+        first.self_check().unwrap();
+        assert_eq!(first.alarms(), 0);
+    }
+}
+
+#[test]
+fn unknown_names_are_remembered_for_a_while() {
+    let place = Place::new();
+    let keyring = place.init();
+    let id = EpochId([3; 10]);
+    assert!(matches!(keyring.opening(id), Err(KeyringError::Unknown(_))));
+    assert!(matches!(keyring.opening_cached(id), Cached::Unknown));
+    assert!(matches!(keyring.partition(&name("nobody")), Err(KeyringError::Unknown(_))));
+    assert!(matches!(keyring.partition_cached(&name("nobody")), Cached::Unknown));
+    keyring.provision(&name("nobody"), 2).unwrap();
+    assert!(matches!(keyring.partition_cached(&name("nobody")), Cached::Hit(_)));
+    assert!(keyring.provision(&name("one-too-many"), 2).is_err());
+}
+
+#[test]
+fn a_pause_in_one_process_reaches_the_caches_of_another() {
+    let place = Place::new();
+    let (operator, proxy) = (place.init(), place.open());
+    let epoch = proxy.sealing(&default(), Kind::Random).unwrap();
+    proxy.tick();
+    assert!(matches!(proxy.sealing_cached(&default(), Kind::Random), Cached::Hit(_)));
+
+    operator.set_state(&default(), State::Paused).unwrap();
+    proxy.tick();
+    assert!(matches!(proxy.sealing_cached(&default(), Kind::Random), Cached::Denied(State::Paused)));
+    assert!(matches!(proxy.opening_cached(epoch.id), Cached::Denied(State::Paused)));
+    assert!(proxy.caches.opened(epoch.id).is_none(), "evicted");
+    assert!(matches!(proxy.opening(epoch.id), Err(KeyringError::Denied(_, State::Paused))));
+    assert!(matches!(proxy.sealing(&default(), Kind::Random), Err(KeyringError::Denied(_, State::Paused))));
+    proxy.self_check().unwrap();
+
+    operator.set_state(&default(), State::DecryptOnly).unwrap();
+    proxy.tick();
+    assert_eq!(dek(&proxy.opening(epoch.id).unwrap()), dek(&epoch));
+    assert!(matches!(proxy.sealing_cached(&default(), Kind::Random), Cached::Denied(State::DecryptOnly)));
+
+    operator.set_state(&default(), State::Active).unwrap();
+    proxy.tick();
+    assert_eq!(proxy.sealing(&default(), Kind::Random).unwrap().id, epoch.id);
+}
+
+#[test]
+fn a_rollover_reaches_other_processes_and_old_epochs_open() {
+    let place = Place::new();
+    let (operator, proxy) = (place.init(), place.open());
+    for kind in [Kind::Random, Kind::Deterministic] {
+        let old = proxy.sealing(&default(), kind).unwrap();
+        operator.rollover(&default(), &[kind]).unwrap();
+        proxy.tick();
+        let Cached::Hit(new) = proxy.sealing_cached(&default(), kind) else { panic!("not renewed") };
+        assert_ne!(new.id, old.id);
+        assert_eq!(new.id, operator.sealing(&default(), kind).unwrap().id);
+        assert_eq!(dek(&operator.opening(old.id).unwrap()), dek(&old));
+    }
+}
+
+#[test]
+fn a_race_for_the_first_epoch_has_one_winner() {
+    let place = Place::new();
+    place.init();
+    let ids: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..6)
+            .map(|i| {
+                let place = &place;
+                scope.spawn(move || {
+                    let keyring = place.open();
+                    let kind = if i % 2 == 0 { Kind::Random } else { Kind::Deterministic };
+                    (kind, keyring.sealing(&default(), kind).unwrap().id)
+                })
+            })
+            .collect();
+        threads.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    for kind in [Kind::Random, Kind::Deterministic] {
+        let mut of_kind: Vec<_> = ids.iter().filter(|(k, _)| *k == kind).map(|(_, id)| id).collect();
+        of_kind.dedup();
+        assert_eq!(of_kind.len(), 1);
+    }
+    let current: i64 =
+        place.sql().query_row("SELECT count(*) FROM epoch WHERE current = 1", [], |row| row.get(0)).unwrap();
+    assert_eq!(current, 2);
+}
+
+#[test]
+fn an_epoch_is_renewed_before_it_ends_and_never_seals_after() {
+    let place = Place::new();
+    let options = Options { max_stale: Duration::from_secs(10 * DAY), ..place.options.clone() };
+    place.init();
+    let keyring = place.try_open(&options).unwrap();
+    let first = keyring.sealing(&default(), Kind::Random).unwrap();
+    place.clock.advance(DAY / 2);
+    keyring.tick();
+    assert_eq!(keyring.sealing(&default(), Kind::Random).unwrap().id, first.id);
+    place.clock.advance(DAY * 46 / 100);
+    keyring.tick();
+    let Cached::Hit(second) = keyring.sealing_cached(&default(), Kind::Random) else { panic!("not renewed") };
+    assert_ne!(second.id, first.id);
+    place.clock.advance(2 * DAY);
+    assert!(matches!(keyring.sealing_cached(&default(), Kind::Random), Cached::Miss), "without a tick");
+    let third = keyring.sealing(&default(), Kind::Random).unwrap();
+    assert_ne!(third.id, second.id);
+    assert_eq!(dek(&keyring.opening(first.id).unwrap()), dek(&first));
+}
+
+#[test]
+fn an_epoch_from_the_future_is_not_sealed_under() {
+    let place = Place::new();
+    let ahead = ManualClock::at(START + 3600);
+    place.init();
+    Keyring::open(&place.options, ahead).unwrap().sealing(&default(), Kind::Random).unwrap();
+    let error = place.open().sealing(&default(), Kind::Random).unwrap_err();
+    assert!(matches!(&error, KeyringError::Unavailable(text) if text.contains("clock")), "{error}");
+}
+
+#[test]
+fn a_stale_state_neither_seals_nor_opens() {
+    let place = Place::new();
+    let keyring = place.init();
+    let epoch = keyring.sealing(&default(), Kind::Random).unwrap();
+    let away = place.path("away");
+    std::fs::rename(&place.options.path, &away).unwrap();
+    keyring.tick();
+    assert!(matches!(keyring.sealing_cached(&default(), Kind::Random), Cached::Hit(_)), "not yet stale");
+    place.clock.advance(301);
+    keyring.tick();
+    assert!(matches!(keyring.sealing_cached(&default(), Kind::Random), Cached::Miss));
+    assert!(matches!(keyring.partition_cached(&default()), Cached::Miss));
+    assert!(matches!(keyring.opening_cached(epoch.id), Cached::Miss));
+    assert!(matches!(keyring.partition(&default()), Err(KeyringError::Unavailable(_))));
+    assert!(matches!(keyring.opening(epoch.id), Err(KeyringError::Unavailable(_))));
+    assert!(matches!(keyring.sealing(&default(), Kind::Random), Err(KeyringError::Unavailable(_))));
+    assert_eq!(keyring.stats().stale_seconds, 301);
+    std::fs::rename(&away, &place.options.path).unwrap();
+    keyring.tick();
+    assert!(matches!(keyring.sealing_cached(&default(), Kind::Random), Cached::Hit(_)));
+}
+
+#[test]
+fn what_a_restored_copy_lost_is_put_back() {
+    let place = Place::new();
+    place.init();
+    let copy = place.path("copy");
+    place.sql().execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
+    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let keyring = place.open();
+    let epochs = Kind::ALL.map(|kind| keyring.sealing(&default(), kind).unwrap());
+    for suffix in ["-wal", "-shm"] {
+        std::fs::remove_file(format!("{}{suffix}", place.options.path.display())).ok();
+    }
+    std::fs::rename(&copy, &place.options.path).unwrap();
+    keyring.tick();
+    let other = place.open();
+    for epoch in epochs {
+        assert_eq!(dek(&other.opening(epoch.id).unwrap()), dek(&epoch));
+        if epoch.kind != Kind::Private {
+            assert_eq!(other.sealing(&default(), epoch.kind).unwrap().id, epoch.id);
+        }
+    }
+}
+
+#[test]
+fn a_record_is_in_the_mirror_before_its_first_use() {
+    let place = Place::new();
+    let options = Options { mirror: Some(place.path("epochs")), ..place.options.clone() };
+    place.init();
+    let made_without_mirror = place.open().sealing(&default(), Kind::Random).unwrap();
+    let keyring = place.try_open(&options).unwrap();
+    keyring.sealing(&default(), Kind::Random).unwrap();
+    let file = |id: EpochId| place.path("epochs").join(format!("{id}.cbor"));
+    assert!(file(made_without_mirror.id).exists(), "also of an epoch that another process made");
+    let row = keyring.store.epoch(made_without_mirror.id).unwrap().unwrap();
+    assert_eq!(bounded(&file(made_without_mirror.id)), row.record);
+
+    std::fs::remove_dir_all(place.path("epochs")).unwrap();
+    let error = keyring.rollover(&default(), &[Kind::Random]).unwrap_err();
+    assert!(matches!(error, KeyringError::Unavailable(_)), "{error}");
+    let Cached::Hit(still) = keyring.sealing_cached(&default(), Kind::Random) else { panic!() };
+    assert_eq!(still.id, made_without_mirror.id, "the epoch that is not in the mirror is not used");
+    std::fs::create_dir(place.path("epochs")).unwrap();
+    keyring.tick();
+    let new = keyring.sealing(&default(), Kind::Random).unwrap();
+    assert_ne!(new.id, made_without_mirror.id);
+    keyring.destroy_epoch(new.id).unwrap();
+    assert!(!file(new.id).exists());
+    assert!(place.path("epochs").join(format!("{}.destroyed", new.id)).exists());
+}
+
+#[test]
+fn field_keys_are_one_object_for_the_life_of_an_epoch() {
+    let place = Place::new();
+    let keyring = place.init();
+    let epoch = keyring.sealing(&default(), Kind::Random).unwrap();
+    for suite in [Suite::Xaes, Suite::Gcm] {
+        let [a, b, other] = ["ssn", "ssn", "pan"].map(|class| keyring.field_key(&epoch, suite, &Class::new(class)));
+        assert!(Arc::ptr_eq(&a, &b));
+        assert!(!Arc::ptr_eq(&a, &other));
+    }
+    let stats = keyring.stats();
+    assert_eq!((stats.caches[3].hits, stats.caches[3].misses), (1, 2));
+    assert_eq!(stats.epoch_ages, [(default(), Kind::Random, 0)]);
+    assert!(!format!("{keyring:?} {epoch:?}").contains(&hex::encode(dek(&epoch))));
+}
+
+fn bounded(path: &std::path::Path) -> Vec<u8> {
+    crate::bounded::read_file(path, 1 << 20).unwrap()
+}

@@ -1,0 +1,233 @@
+//! Keeping up with the store: what other processes wrote, what it lost, and epochs that end soon.
+
+use std::sync::Arc;
+
+use super::caches::{CacheStats, Sealing};
+use super::master::PrivateKeys;
+use super::store::{Inserted, NewEpoch};
+use super::{Io, Keyring, KeyringError, Kind, State};
+use crate::name::PartitionName;
+use crate::token::EpochId;
+
+/// Rows read at once.
+const PAGE: usize = 256;
+/// Epochs renewed in one tick, so that others wait for the lock only briefly.
+const RENEWALS: usize = 16;
+
+/// What a keyring reports of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stats {
+    /// Of each cache.
+    pub caches: [CacheStats; 4],
+    /// Partition, kind and age in seconds of each epoch this process seals under.
+    pub epoch_ages: Vec<(PartitionName, Kind, u64)>,
+    /// As [`Keyring::alarms`].
+    pub alarms: u64,
+    /// How old the partition states may be.
+    pub stale_seconds: u64,
+}
+
+impl Keyring {
+    /// To be called about every 250 ms by a background thread: notices what other processes wrote (SQLite `data_version`),
+    /// refreshes partition states, renews epochs before `not_after`, re-inserts records that the store lost.
+    pub fn tick(&self) {
+        let mut io = self.lock();
+        match self.refresh(&mut io) {
+            Ok(()) => {
+                if io.complained {
+                    tracing::info!("the keyring is back");
+                }
+                io.complained = false;
+                self.renew_early(&mut io);
+            }
+            Err(error) if !io.complained => {
+                tracing::error!("{error}; values are sealed and opened from memory until `max_stale`");
+                io.complained = true;
+            }
+            Err(_) => {}
+        }
+        drop(io);
+        self.caches.tidy();
+    }
+
+    /// Counts and ages.
+    pub fn stats(&self) -> Stats {
+        let now = self.clock.now();
+        let age = |s: &Arc<Sealing>| (s.epoch.partition.clone(), s.epoch.kind, now.saturating_sub(s.epoch.created));
+        Stats {
+            caches: self.caches.stats(),
+            epoch_ages: self.caches.all_sealing().iter().map(age).collect(),
+            alarms: self.alarms(),
+            stale_seconds: self.caches.freshness().age(now),
+        }
+    }
+
+    /// Asks the store for news and acts on them.
+    pub(super) fn refresh(&self, io: &mut Io) -> Result<(), KeyringError> {
+        let sample = self.caches.freshness().sample(self.clock.now());
+        let change = self.store.change()?;
+        if io.change != Some(change) {
+            self.caches.forget_unknown();
+            self.take_tombstones(io)?;
+            self.refresh_keys(io)?;
+            self.refresh_partitions(io)?;
+            self.refresh_sealing(io)?;
+            self.confirm_new(io)?;
+            io.change = Some(change);
+        }
+        self.caches.freshness().renew(sample);
+        Ok(())
+    }
+
+    fn take_tombstones(&self, io: &mut Io) -> Result<(), KeyringError> {
+        loop {
+            let page = self.store.tombstones_after(io.tombstones_seen, PAGE)?;
+            for (number, id, encoded) in &page {
+                if !self.caches.is_destroyed(*id) {
+                    self.take_tombstone(*id, encoded);
+                }
+                io.tombstones_seen = *number;
+            }
+            if page.len() < PAGE {
+                return Ok(());
+            }
+        }
+    }
+
+    fn refresh_keys(&self, io: &mut Io) -> Result<(), KeyringError> {
+        if self.is_encrypt_only() {
+            return Ok(());
+        }
+        let rows = self.store.keys()?;
+        if rows == io.rows {
+            return Ok(());
+        }
+        match PrivateKeys::unwrap(&rows, &io.masters) {
+            Ok(keys) if keys.owner.as_ref().is_some_and(|owner| *owner.verifying_key() == self.owner) => io.keys = keys,
+            // Keys stay as they were: after a master-key rotation this process serves on with what it has unwrapped.
+            Ok(_) => self.alarm("the keyring's owner key was exchanged"),
+            Err(KeyringError::Mismatch(text)) => {
+                tracing::warn!("private keys in the keyring changed and were not taken over: {text}");
+            }
+            Err(error) => return Err(error),
+        }
+        io.rows = rows;
+        Ok(())
+    }
+
+    fn refresh_partitions(&self, io: &Io) -> Result<(), KeyringError> {
+        for loaded in self.caches.partitions() {
+            let name = &loaded.partition.name;
+            if self.store.partition(name)?.as_deref() == Some(&loaded.encoded) {
+                continue;
+            }
+            match self.load_partition(io, name) {
+                Ok(_) | Err(KeyringError::Unknown(_)) => {} // refused: gone from memory too, with an alarm
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows roll-overs, and puts back what the store lost (a fail-over, a restored copy).
+    fn refresh_sealing(&self, io: &Io) -> Result<(), KeyringError> {
+        for sealing in self.caches.all_sealing() {
+            let epoch = &sealing.epoch;
+            let (name, kind) = (&epoch.partition, epoch.kind);
+            if self.store.epoch(epoch.id)?.is_none() {
+                self.put_back(&sealing)?;
+            }
+            if kind == Kind::Private {
+                continue;
+            }
+            let current = self.store.current(name, kind)?.map(|row| row.id);
+            if current == Some(epoch.id) {
+                continue;
+            }
+            self.caches.drop_sealing_kind(name, kind);
+            if current.is_some()
+                && let Ok(loaded) = self.loaded(io, name)
+                && loaded.partition.state == State::Active
+                && let Err(error @ KeyringError::Unavailable(_)) = self.current(io, &loaded, kind, None)
+            {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn put_back(&self, sealing: &Sealing) -> Result<(), KeyringError> {
+        let epoch = &sealing.epoch;
+        if self.is_destroyed(epoch.id)? {
+            return Ok(());
+        }
+        tracing::warn!(epoch = %epoch.id, "the store lost an epoch in use; its record is put back");
+        let current = match epoch.kind {
+            Kind::Private => None,
+            kind => match self.store.current(&epoch.partition, kind)? {
+                None => Some(None),
+                Some(_) => None,
+            },
+        };
+        let row = |replaces| NewEpoch {
+            id: epoch.id,
+            partition: &epoch.partition,
+            kind: epoch.kind,
+            record: &sealing.record,
+            confirmed: sealing.confirmed,
+            replaces,
+        };
+        if self.store.insert_epoch(&row(current))? == Inserted::Raced {
+            self.store.insert_epoch(&row(None))?;
+        }
+        Ok(())
+    }
+
+    /// An opener unwraps every new record at once: a mistake or a forgery shows before much is sealed under it.
+    fn confirm_new(&self, io: &Io) -> Result<(), KeyringError> {
+        if self.is_encrypt_only() {
+            return Ok(());
+        }
+        let mut after = EpochId([0; 10]);
+        loop {
+            let page = self.store.unconfirmed(after, PAGE)?;
+            for row in &page {
+                after = row.id;
+                if self.caches.is_unknown(row.id) {
+                    continue;
+                }
+                match self.verified(io, row).and_then(|record| self.unwrapped(io, &record)) {
+                    Ok(_) => self.store.confirm(row.id, &row.record)?,
+                    Err(KeyringError::Unavailable(text)) => return Err(KeyringError::Unavailable(text)),
+                    Err(_) => self.caches.put_unknown(row.id), // the alarm was raised where it was refused
+                }
+            }
+            if page.len() < PAGE {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Renews epochs in the last tenth of their life; the id spreads them over the first half of it.
+    fn renew_early(&self, io: &mut Io) {
+        let now = self.clock.now();
+        let due = |sealing: &Arc<Sealing>| {
+            let epoch = &sealing.epoch;
+            let spread = u64::from(epoch.id.0.first().copied().unwrap_or_default());
+            let life = epoch.not_after.saturating_sub(epoch.created);
+            let wait = (life / 10).saturating_mul(9).saturating_add((life / (20 * 256)).saturating_mul(spread));
+            epoch.kind != Kind::Deterministic && now >= epoch.created.saturating_add(wait)
+        };
+        for sealing in self.caches.all_sealing().into_iter().filter(due).take(RENEWALS) {
+            let epoch = &sealing.epoch;
+            let renewed = self.loaded(io, &epoch.partition).and_then(|loaded| match epoch.kind {
+                Kind::Private => self.own(io, &loaded).map(drop),
+                kind => self.current(io, &loaded, kind, Some(epoch.id)).map(drop),
+            });
+            if let Err(error) = renewed {
+                // Tried again at the next tick; the old one seals until its end.
+                tracing::debug!("an epoch is not renewed yet: {error}");
+            }
+        }
+    }
+}

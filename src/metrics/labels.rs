@@ -1,0 +1,77 @@
+//! Label sets: names from configuration and words of this program.
+
+use prometheus_client::encoding::EncodeLabelSet;
+
+use crate::refusal::Reason;
+
+use super::FieldEvent;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct FieldLabels {
+    rule: String,
+    class: String,
+    event: &'static str,
+}
+
+impl FieldLabels {
+    pub(super) fn new(rule: &str, class: &str, event: FieldEvent) -> Self {
+        Self { rule: rule.into(), class: class.into(), event: event.word() }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ReasonLabels {
+    rule: String,
+    reason: &'static str,
+}
+
+impl ReasonLabels {
+    pub(super) fn new(rule: &str, reason: Reason) -> Self {
+        Self { rule: rule.into(), reason: reason.word() }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ReloadLabels {
+    result: &'static str,
+}
+
+impl ReloadLabels {
+    pub(super) fn new(ok: bool) -> Self {
+        Self { result: if ok { "ok" } else { "failed" } }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ListenerLabels {
+    pub(super) listener: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct StatusLabels {
+    pub(super) listener: String,
+    pub(super) status: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct WorkerLabels {
+    pub(super) worker: u64,
+}
+
+impl FieldEvent {
+    /// The event as a label.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Matched => "matched",
+            Self::Sealed => "sealed",
+            Self::Opened => "opened",
+            Self::Withheld => "withheld",
+            Self::Masked => "masked",
+            Self::Absent => "absent",
+            Self::Plaintext => "plaintext",
+            Self::AlreadySealed => "already-sealed",
+            Self::Lesser => "lesser",
+            Self::Refused => "refused",
+        }
+    }
+}

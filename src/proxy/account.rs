@@ -1,0 +1,136 @@
+//! What remains of an exchange when it is over: counters and one line in the log. Routes by the rule's pattern; never a
+//! raw path, a query, a header or a value.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use http::Method;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::refusal::{Reason, Refusal};
+
+use super::connection::Connection;
+use super::exchange::Exchange;
+
+/// Lives as long as its exchange; dropping it, however that comes about, ends the account.
+#[derive(Debug)]
+pub(super) struct Account {
+    connection: Arc<Connection>,
+    pub(super) id: Arc<str>,
+    method: Method,
+    pub(super) started: Instant,
+    /// Known once routed.
+    pub(super) exchange: Option<Arc<Exchange>>,
+    pub(super) status: u16,
+    /// Of the answer's body.
+    pub(super) bytes: u64,
+    /// The answer's body has ended as it should.
+    pub(super) complete: bool,
+    /// A connection to the upstream is in use until the answer's end.
+    pub(super) upstream_permit: Option<OwnedSemaphorePermit>,
+    failure: Option<Reason>,
+}
+
+impl Account {
+    /// Opens the account, within `limits.in_flight` or not.
+    pub(super) fn open(connection: &Arc<Connection>, id: Arc<str>, method: &Method) -> Box<Self> {
+        let front = &connection.front;
+        front.shared.in_flight.fetch_add(1, Ordering::Relaxed);
+        front.metrics.in_flight.inc();
+        front.worker_metrics.requests.inc();
+        Box::new(Self {
+            connection: Arc::clone(connection),
+            id,
+            method: method.clone(),
+            started: Instant::now(),
+            exchange: None,
+            status: 0,
+            bytes: 0,
+            complete: false,
+            upstream_permit: None,
+            failure: None,
+        })
+    }
+
+    /// Whether this exchange is one too many.
+    pub(super) fn over_limit(&self) -> bool {
+        let shared = &self.connection.front.shared;
+        shared.in_flight.load(Ordering::Relaxed) > shared.settings.limits.in_flight
+    }
+
+    /// Notes why the exchange is refused; the detail goes to the log alone.
+    pub(super) fn refused(&mut self, refusal: &Refusal) {
+        let rule = refusal.rule.as_deref();
+        self.failure = Some(refusal.reason);
+        self.connection.front.shared.metrics.refused(rule, refusal.reason);
+        tracing::warn!(
+            request_id = &*self.id,
+            listener = %self.connection.front.listener.name,
+            reason = refusal.reason.word(),
+            rule,
+            detail = %refusal.detail,
+            "refused"
+        );
+    }
+
+    /// Notes that the answer broke off.
+    pub(super) fn cut(&mut self, error: &(dyn std::error::Error + 'static)) {
+        match refusal_in(error) {
+            Some(refusal) => self.refused(&refusal.clone()),
+            None => self.failure = Some(Reason::Upstream),
+        }
+    }
+}
+
+/// The refusal that a body ended with, however deep it is wrapped.
+pub(super) fn refusal_in<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Refusal> {
+    std::iter::successors(Some(error), |error| error.source()).find_map(|error| error.downcast_ref())
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        let front = &self.connection.front;
+        let took = self.started.elapsed();
+        front.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
+        front.metrics.in_flight.dec();
+        front.metrics.finished(self.status, took);
+        if !self.complete {
+            front.metrics.cut.inc();
+        }
+        if tracing::enabled!(target: "sidecloak::access", tracing::Level::INFO) {
+            let rules = self.exchange.as_deref().map_or(&[][..], |exchange| &exchange.route.rules);
+            let names: Vec<&str> = rules.iter().map(|(rule, _)| &*rule.name).collect();
+            tracing::info!(
+                target: "sidecloak::access",
+                request_id = &*self.id,
+                listener = %front.listener.name,
+                method = method_word(&self.method),
+                route = rules.first().map_or("unmatched", |(rule, _)| &*rule.pattern),
+                rules = names.join(","),
+                status = self.status,
+                duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+                bytes = self.bytes,
+                complete = self.complete,
+                failure = self.failure.map(Reason::word),
+                "exchange"
+            );
+        }
+    }
+}
+
+/// A method of a client's own making could carry a value.
+fn method_word(method: &Method) -> &str {
+    match *method {
+        Method::GET
+        | Method::HEAD
+        | Method::POST
+        | Method::PUT
+        | Method::PATCH
+        | Method::DELETE
+        | Method::OPTIONS
+        | Method::TRACE
+        | Method::CONNECT => method.as_str(),
+        _ => "other",
+    }
+}

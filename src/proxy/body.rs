@@ -1,0 +1,236 @@
+//! What happens to bodies: whether a rule reads one, and what becomes of it.
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use http_body::Body as _;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+
+use crate::keyring::{Cached, KeyringError, State};
+use crate::refusal::{Reason, Refusal};
+use crate::rules::media::{Media, media};
+use crate::rules::{OnBad, OnUnreadable, Verb};
+use crate::transform::body::{BodyEdit, CallerRole};
+use crate::transform::plan::{Direction, HalfPlan, PlannedField};
+use crate::transform::{Need, Sealer};
+
+pub use super::payload::Body;
+
+use super::exchange::Exchange;
+use super::headers::forget_validators;
+use super::pump::{Pumped, Surroundings, pump};
+use super::tap::Tap;
+
+/// Headers that cover a body whatever they say.
+const SIGNATURES: [HeaderName; 3] = [
+    HeaderName::from_static("x-jws-signature"),
+    HeaderName::from_static("x-hub-signature-256"),
+    HeaderName::from_static("stripe-signature"),
+];
+/// Covers a body if one of its components is a digest (RFC 9421).
+const SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
+
+/// Fetches what the plans know to need, so that a missing key refuses the request before the upstream acts on it.
+pub(crate) async fn prepare(ctx: &Exchange, has_body: bool) -> Result<(), Refusal> {
+    let request = ctx.request.as_deref().filter(|_| has_body);
+    for plan in request.into_iter().chain(ctx.response.as_deref()).filter(|plan| plan.changes()) {
+        let sealer = sealer(ctx, plan)?;
+        for (need, field) in plan.needs(&ctx.route.rules) {
+            match sealer.at_hand(&need) {
+                Cached::Hit(()) => {}
+                Cached::Denied(state) => denied(field, state)?,
+                Cached::Unknown | Cached::Miss => {
+                    if let Err(error) = sealer.fetch(need.clone()).await {
+                        unavailable(field, &need, &error)?;
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A request's body on its way to the upstream.
+pub(crate) async fn request(
+    ctx: &Arc<Exchange>,
+    parts: &mut http::request::Parts,
+    body: Incoming,
+) -> Result<Body, Refusal> {
+    match &ctx.request {
+        Some(plan) if !body.is_end_stream() => message(ctx, plan, &mut parts.headers, body).await,
+        _ => Ok(Body::Incoming(body)),
+    }
+}
+
+/// An answer's body on its way to the client.
+pub(crate) async fn response(
+    ctx: &Arc<Exchange>,
+    parts: &mut http::response::Parts,
+    body: Incoming,
+) -> Result<Body, Refusal> {
+    let content_type = content_type(&parts.headers).unwrap_or(Some("?"));
+    let acts = |name: &str| {
+        let rule = ctx.route.rules.iter().map(|(rule, _)| rule).find(|rule| &*rule.name == name);
+        rule.is_some_and(|rule| rule.acts_on_response(parts.status.as_u16(), content_type))
+    };
+    let Some(plan) = ctx.response.as_ref().and_then(|plan| plan.only(acts)) else { return Ok(Body::Incoming(body)) };
+    if ctx.method == Method::HEAD || parts.status == StatusCode::NOT_MODIFIED {
+        // What these say of a body is about bytes that nobody will get.
+        if plan.changes() {
+            forget_validators(&mut parts.headers);
+            parts.headers.remove(CONTENT_LENGTH);
+        }
+        return Ok(Body::Incoming(body));
+    }
+    if body.is_end_stream() {
+        return Ok(Body::Incoming(body));
+    }
+    message(ctx, &plan, &mut parts.headers, body).await
+}
+
+async fn message(
+    ctx: &Arc<Exchange>,
+    plan: &Arc<HalfPlan>,
+    headers: &mut HeaderMap,
+    body: Incoming,
+) -> Result<Body, Refusal> {
+    let metrics = &ctx.shared.metrics;
+    if let Err((reason, on, detail)) = readable(plan, headers) {
+        if on == OnUnreadable::Reject && plan.changes() {
+            return Err(Refusal::new(reason, detail).rule(&plan.rule));
+        }
+        metrics.passed_unread(&plan.rule, reason);
+        return Ok(Body::Incoming(body));
+    }
+    let caller = CallerRole { role: ctx.role.clone(), may_see_plaintext: ctx.may_see_plaintext };
+    let sealer = sealer(ctx, plan)?;
+    let limits = &ctx.shared.settings.limits;
+    let edit = BodyEdit::new(Arc::clone(plan), Arc::clone(&sealer), caller, limits.value);
+    if !plan.changes() {
+        let tap = Tap::new(Body::Incoming(body), edit, Arc::clone(&plan.rule), metrics.clone());
+        return Ok(Body::Stream(Box::pin(tap)));
+    }
+    let around = Surroundings {
+        sealer,
+        budget: ctx.shared.budget.clone(),
+        metrics: metrics.clone(),
+        buffer: limits.buffer,
+        pass_invalid: plan.unreadable.invalid_json == OnUnreadable::Pass,
+        direction: plan.direction,
+    };
+    match pump(body, edit, around).await.map_err(|refusal| name_rule(refusal, plan))? {
+        Pumped::Unread(pipe) => {
+            metrics.passed_unread(&plan.rule, Reason::InvalidJson);
+            Ok(Body::Stream(Box::pin(pipe)))
+        }
+        Pumped::Whole(bytes, trailers) => {
+            forget_validators(headers);
+            headers.remove(CONTENT_LENGTH);
+            let Some(trailers) = trailers else {
+                headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+                return Ok(Body::Full(bytes));
+            };
+            let body = Full::new(bytes).map_err(|never| match never {});
+            Ok(Body::Stream(Box::pin(body.with_trailers(std::future::ready(Some(Ok(trailers)))))))
+        }
+        Pumped::Streaming(pipe) => {
+            forget_validators(headers);
+            headers.remove(CONTENT_LENGTH);
+            Ok(Body::Stream(Box::pin(pipe)))
+        }
+    }
+}
+
+type Unread = (Reason, OnUnreadable, &'static str);
+
+/// Whether the plan can read the message that these headers announce.
+fn readable(plan: &HalfPlan, headers: &HeaderMap) -> Result<(), Unread> {
+    let on = &plan.unreadable;
+    let other = Err((Reason::MediaType, on.media_type, "a media type that the rule does not read"));
+    let Some(content_type) = content_type(headers) else { return other };
+    match media(content_type, &plan.json_types) {
+        Media::Json if is_utf8(content_type) => {}
+        Media::Json | Media::Other => return other,
+        Media::Patch => {
+            return Err((Reason::MediaType, OnUnreadable::Reject, "a patch: reading those is not available yet"));
+        }
+    }
+    let identity = |v: &HeaderValue| v.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
+    if !headers.get_all(CONTENT_ENCODING).iter().all(identity) {
+        return Err((Reason::Coding, on.encoding, "a content coding: decoding is not available yet"));
+    }
+    if plan.changes() && is_signed(plan, headers) {
+        return Err((Reason::Signature, on.signature, "a signature covers the body, which the rule would change"));
+    }
+    Ok(())
+}
+
+/// The one Content-Type; `Some(None)` if there is none, `None` if there are several or it is no text.
+fn content_type(headers: &HeaderMap) -> Option<Option<&str>> {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Some(None),
+        (Some(value), None) => value.to_str().ok().map(Some),
+        (Some(_), Some(_)) => None,
+    }
+}
+
+/// JSON is UTF-8 (RFC 8259 8.1); an application might believe a `charset` that says otherwise.
+fn is_utf8(content_type: Option<&str>) -> bool {
+    content_type.unwrap_or_default().split(';').skip(1).all(|parameter| {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let value = value.trim().trim_matches('"');
+        !name.trim().eq_ignore_ascii_case("charset")
+            || ["utf-8", "utf8", "us-ascii"].iter().any(|c| value.eq_ignore_ascii_case(c))
+    })
+}
+
+fn is_signed(plan: &HalfPlan, headers: &HeaderMap) -> bool {
+    let digest = headers
+        .get_all(&SIGNATURE_INPUT)
+        .iter()
+        .any(|v| v.to_str().map_or(true, |v| v.to_ascii_lowercase().contains("digest")));
+    digest
+        || SIGNATURES.iter().any(|name| headers.contains_key(name))
+        || plan.signature_headers.iter().any(|name| headers.contains_key(name.as_str()))
+}
+
+fn sealer(ctx: &Exchange, plan: &HalfPlan) -> Result<Arc<dyn Sealer>, Refusal> {
+    let none = || Refusal::new(Reason::KeyService, "a rule acts, but this process has no keyring").rule(&plan.rule);
+    ctx.shared.sealer.clone().ok_or_else(none)
+}
+
+/// A state that stops the exchange before it begins. A partition that only opens is told when a value is to be sealed.
+fn denied(field: &PlannedField, state: State) -> Result<(), Refusal> {
+    if state == State::DecryptOnly {
+        return Ok(());
+    }
+    let text = format!("the partition is {state:?}");
+    Err(Refusal::new(Reason::PartitionState, text).rule(&field.action.rule))
+}
+
+fn unavailable(field: &PlannedField, need: &Need, error: &KeyringError) -> Result<(), Refusal> {
+    let action = &field.action;
+    let reason = match (error, need) {
+        (KeyringError::Denied(_, state), _) => return denied(field, *state),
+        (KeyringError::Unknown(_), Need::Partition(_, Some(_))) => Reason::TooManyPartitions,
+        // Tokens of a partition that is not there do not open; there is nothing to refuse before one comes.
+        (KeyringError::Unknown(_), _) if action.verb == Verb::Open => return Ok(()),
+        (KeyringError::Unknown(_), _) => Reason::PartitionState,
+        (KeyringError::NoKey(_), Need::Signer(_)) => Reason::KeyService,
+        _ => Reason::KeyService,
+    };
+    if reason == Reason::KeyService && action.on_error == OnBad::Pass {
+        return Ok(());
+    }
+    Err(Refusal::new(reason, error.to_string()).rule(&action.rule))
+}
+
+fn name_rule(refusal: Refusal, plan: &HalfPlan) -> Refusal {
+    if refusal.rule.is_some() || plan.direction == Direction::Request && refusal.reason == Reason::BadRequest {
+        return refusal;
+    }
+    refusal.rule(&plan.rule)
+}

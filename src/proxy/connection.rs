@@ -1,0 +1,162 @@
+//! One connection of a client: who it is, and how it ends.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::TokioExecutor;
+use hyper_util::server::conn::auto;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time;
+
+use crate::crypto::RandomError;
+use crate::crypto::random;
+use crate::metrics::{ListenerMetrics, WorkerMetrics};
+
+use super::exchange;
+use super::forwarded::PeerHeaders;
+use super::settings::Listener;
+use super::shared::Shared;
+use super::upstream::{Stream, Upstream};
+
+/// How long a drain waits for the first request of a connection that has sent none yet.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
+
+/// One listener in one worker.
+#[derive(Debug)]
+pub(super) struct Front {
+    pub(super) shared: Arc<Shared>,
+    pub(super) listener: Arc<Listener>,
+    pub(super) worker: usize,
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) metrics: Arc<ListenerMetrics>,
+    pub(super) worker_metrics: Arc<WorkerMetrics>,
+    pub(super) ids: Arc<Ids>,
+    /// Connections that have become tunnels; a drain waits for them too.
+    pub(super) tunnels: AtomicUsize,
+    /// `true`: this connection ends with the request it is at.
+    pub(super) closing: watch::Receiver<bool>,
+}
+
+/// What is known of a client before its first request.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) front: Arc<Front>,
+    /// `None`: a unix socket. Such a peer has no address, so no list of addresses holds it.
+    pub(super) peer: Option<SocketAddr>,
+    /// In `trusted_peers`.
+    pub(super) trusted: bool,
+    /// In `open_for`.
+    pub(super) open: bool,
+    pub(super) headers: PeerHeaders,
+    served: AtomicBool,
+}
+
+impl Connection {
+    fn new(front: Arc<Front>, peer: Option<SocketAddr>) -> Self {
+        // `::ffff:10.0.0.1` is 10.0.0.1.
+        let peer = peer.map(|peer| SocketAddr::new(peer.ip().to_canonical(), peer.port()));
+        let listed = |nets: &[ipnet::IpNet]| peer.is_some_and(|peer| nets.iter().any(|net| net.contains(&peer.ip())));
+        Self {
+            trusted: listed(&front.listener.trusted_peers),
+            open: front.listener.open_for.as_deref().is_none_or(listed),
+            headers: PeerHeaders::of(peer.map(|p| p.ip())),
+            served: AtomicBool::new(false),
+            front,
+            peer,
+        }
+    }
+}
+
+/// Serves it to its end.
+pub(super) async fn serve(
+    front: Arc<Front>,
+    stream: Stream,
+    peer: Option<SocketAddr>,
+    builder: Arc<auto::Builder<TokioExecutor>>,
+    permit: OwnedSemaphorePermit,
+) {
+    let open = front.worker_metrics.connections.clone();
+    open.inc();
+    let mut closing = front.closing.clone();
+    let connection = Arc::new(Connection::new(front, peer));
+    let service = {
+        let connection = Arc::clone(&connection);
+        service_fn(move |request| {
+            connection.served.store(true, Ordering::Relaxed);
+            let connection = Arc::clone(&connection);
+            async move { Ok::<_, Infallible>(exchange::serve(connection, request).await) }
+        })
+    };
+    {
+        let mut serving = pin!(builder.serve_connection_with_upgrades(stream, service));
+        let closed = async { drop(closing.wait_for(|closing| *closing).await) };
+        let ended = tokio::select! {
+            ended = serving.as_mut() => Some(ended),
+            () = closed => None,
+        };
+        let ended = match ended {
+            Some(ended) => ended,
+            None => {
+                // hyper would close a connection at once that has sent nothing yet: its request may be on the way.
+                let first = connection.served.load(Ordering::Relaxed);
+                let ended = match first {
+                    true => None,
+                    false => time::timeout(FIRST_REQUEST, serving.as_mut()).await.ok(),
+                };
+                match ended {
+                    Some(ended) => ended,
+                    None => {
+                        serving.as_mut().graceful_shutdown();
+                        serving.await
+                    }
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(listener = %connection.front.listener.name, error = kind(&*error), "a connection ended early");
+        }
+    }
+    open.dec();
+    drop(permit);
+}
+
+/// The kind of an error; its text might quote what a client sent.
+fn kind(error: &(dyn std::error::Error + 'static)) -> &'static str {
+    match error.downcast_ref::<hyper::Error>() {
+        Some(e) if e.is_parse_too_large() => "header section over limits.header",
+        Some(e) if e.is_parse() => "not HTTP",
+        Some(e) if e.is_timeout() => "no complete header section in time",
+        Some(e) if e.is_incomplete_message() => "cut within a message",
+        Some(e) if e.is_body_write_aborted() || e.is_user() => "the answer was cut",
+        _ => "closed",
+    }
+}
+
+/// Names for exchanges and traces: unique, no secrets, without a system call each.
+#[derive(Debug)]
+pub(super) struct Ids(AtomicU64, u64);
+
+impl Ids {
+    pub(super) fn seeded() -> Result<Self, RandomError> {
+        Ok(Self(AtomicU64::new(u64::from_be_bytes(random::bytes()?)), u64::from_be_bytes(random::bytes()?)))
+    }
+
+    /// 64 bits that do not repeat within this worker.
+    pub(super) fn short(&self) -> u64 {
+        // SplitMix64
+        let mut z = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)).max(1)
+    }
+
+    /// 128 bits that do not repeat among workers and processes.
+    pub(super) fn long(&self) -> u128 {
+        (u128::from(self.1 ^ self.short()) << 64) | u128::from(self.short())
+    }
+}

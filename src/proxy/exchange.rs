@@ -1,0 +1,291 @@
+//! The life of a request, from top to bottom: accept → route → match rules → the request's body → upstream → the
+//! answer's body → account.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Version, request};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+use crate::refusal::{Reason, Refusal};
+use crate::rules::route::{self, End, RequestFacts, Route};
+use crate::rules::{OnUnreadable, RuleSet};
+use crate::transform::plan::{Direction, HalfPlan};
+
+use super::account::Account;
+use super::connection::Connection;
+use super::payload::{Answer, Body};
+use super::settings::Listener;
+use super::shared::Shared;
+use super::{body, forwarded, headers, respond, tunnel};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// The role of a caller that no entry of `callers` names.
+const DEFAULT_ROLE: &str = "default";
+
+/// What is known of a request once it is routed.
+#[derive(Debug)]
+#[allow(dead_code, reason = "some of it is for the work on bodies alone")]
+pub(crate) struct Exchange {
+    /// The process.
+    pub(crate) shared: Arc<Shared>,
+    /// The worker it runs on.
+    pub(crate) worker: usize,
+    /// The door it came in by.
+    pub(crate) listener: Arc<Listener>,
+    /// The rules in force when it began; they stay in force for it.
+    pub(crate) rules: Arc<RuleSet>,
+    /// Those that matched, with what they captured.
+    pub(crate) route: Route,
+    /// Of the request.
+    pub(crate) method: Method,
+    /// What happens to the request's body; key templates are filled already.
+    pub(crate) request: Option<Arc<HalfPlan>>,
+    /// What happens to the answer's.
+    pub(crate) response: Option<Arc<HalfPlan>>,
+    /// The caller's role.
+    pub(crate) role: String,
+    /// The peer is in `open_for`.
+    pub(crate) may_see_plaintext: bool,
+    /// For logs and problem documents.
+    pub(crate) request_id: Arc<str>,
+    /// `None`: a unix socket.
+    pub(crate) peer: Option<SocketAddr>,
+    /// When its header section was read.
+    pub(crate) started: Instant,
+    /// The request's body has moved since this was last cleared.
+    pub(super) moved: AtomicBool,
+}
+
+/// Serves one request; whatever happens, there is an answer.
+pub(super) async fn serve(connection: Arc<Connection>, request: Request<Incoming>) -> Response<Answer> {
+    let method = request.method().clone();
+    let version = request.version();
+    let id = request_id(&connection, request.headers());
+    let mut account = Account::open(&connection, id, &method);
+
+    let mut response = match run(&connection, request, &mut account).await {
+        Ok(Outcome::Answer(response)) => response,
+        Ok(Outcome::Switch(client, mut response)) => {
+            account.status = response.status().as_u16();
+            tunnel::join(&connection, client, &mut response, account);
+            return response.map(|_| Answer::none());
+        }
+        Err(Failure::Request(refusal)) => {
+            account.refused(&refusal);
+            respond::refused(&refusal, &account.id, &method)
+        }
+        Err(Failure::Response(refusal, upstream)) => {
+            account.refused(&refusal);
+            respond::unreadable(&refusal, &account.id, &method, upstream)
+        }
+    };
+    account.status = response.status().as_u16();
+    if version != Version::HTTP_2 && *connection.front.closing.borrow() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response.map(|body| Answer::new(body, account))
+}
+
+enum Outcome {
+    Answer(Response<Body>),
+    /// 101, and the client's half of the tunnel.
+    Switch(OnUpgrade, Response<Incoming>),
+}
+
+enum Failure {
+    /// Before the upstream has answered.
+    Request(Refusal),
+    /// The upstream has answered with this status.
+    Response(Refusal, StatusCode),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Request(refusal)
+    }
+}
+
+async fn run(
+    connection: &Arc<Connection>,
+    request: Request<Incoming>,
+    account: &mut Account,
+) -> Result<Outcome, Failure> {
+    let shared = &connection.front.shared;
+    let (mut parts, body) = request.into_parts();
+    let version = parts.version;
+
+    // Accept.
+    if account.over_limit() {
+        return Err(Refusal::new(Reason::Overload, "limits.in_flight is reached").into());
+    }
+    if parts.method == Method::CONNECT {
+        return Err(Refusal::new(Reason::NotYet, "CONNECT: this is no forward proxy").into());
+    }
+    if headers::came_through(&parts.headers, &shared.instance) {
+        return Err(Refusal::new(Reason::Loop, "Via names this process; see where the upstream points to").into());
+    }
+    headers::settle_host(&mut parts)?;
+    let client = tunnel::wanted(&mut parts);
+    headers::strip_hop_by_hop(&mut parts.headers);
+    forwarded::drop_untrusted(connection, &mut parts.headers);
+
+    // Route, match rules.
+    let exchange = Arc::new(open(connection, account, &parts)?);
+    account.exchange = Some(Arc::clone(&exchange));
+    if client.is_some() && !may_upgrade(&exchange.route) {
+        let mut refusal = Refusal::new(Reason::MediaType, "an upgrade where a rule acts; see on_upgrade");
+        refusal.rule = exchange.route.rules.first().map(|(rule, _)| Arc::clone(&rule.name));
+        return Err(refusal.into());
+    }
+
+    // The request's body.
+    if exchange.response.is_some() {
+        headers::ask_for_readable(&mut parts.headers);
+    }
+    body::prepare(&exchange, !body.is_end_stream()).await?;
+    let body = body::request(&exchange, &mut parts, body).await?;
+
+    // Upstream.
+    for_upstream(connection, &exchange, version, &mut parts.headers);
+    if client.is_some() {
+        tunnel::ask(&mut parts.headers);
+    }
+    if version == Version::HTTP_2 {
+        headers::join_cookies(&mut parts.headers);
+    }
+    let asked = Instant::now();
+    let (mut response, permit) = connection.front.upstream.send(&exchange, parts, body).await?;
+    account.upstream_permit = permit;
+    connection.front.metrics.upstream_answered(asked.elapsed());
+
+    // The answer's body.
+    headers::strip_hop_by_hop(response.headers_mut());
+    let upstream_version = std::mem::replace(response.version_mut(), Version::HTTP_11);
+    headers::add_via(response.headers_mut(), upstream_version, &shared.instance);
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let Some(client) = client else {
+            return Err(Refusal::new(Reason::Upstream, "the upstream switches protocols unasked").into());
+        };
+        tunnel::ask(response.headers_mut());
+        return Ok(Outcome::Switch(client, response));
+    }
+    let status = response.status();
+    let (mut parts, body) = response.into_parts();
+    match body::response(&exchange, &mut parts, body).await {
+        Ok(body) => Ok(Outcome::Answer(Response::from_parts(parts, body))),
+        Err(refusal) => Err(Failure::Response(refusal, status)),
+    }
+}
+
+/// Routes the request and says who asks.
+fn open(connection: &Connection, account: &Account, parts: &request::Parts) -> Result<Exchange, Refusal> {
+    let front = &connection.front;
+    let listener = &front.listener;
+    let rules = front.shared.rules.load_full();
+    let route = match rules.rules.is_empty() {
+        true => Route::default(),
+        false => find_route(listener, &rules, parts)?,
+    };
+    match &route.end {
+        End::Rejected(rule) => return Err(Refusal::new(Reason::Rejected, "action: reject").rule(&rule.name)),
+        End::Unmatched if listener.reject_unmatched => {
+            return Err(Refusal::new(Reason::Unmatched, "no rule matches, and the listener has `unmatched: reject`"));
+        }
+        End::Unmatched | End::Matched => {}
+    }
+    Ok(Exchange {
+        shared: Arc::clone(&front.shared),
+        worker: front.worker,
+        listener: Arc::clone(listener),
+        method: parts.method.clone(),
+        request: HalfPlan::new(Direction::Request, &route.rules, &parts.headers)?.map(Arc::new),
+        response: HalfPlan::new(Direction::Response, &route.rules, &parts.headers)?.map(Arc::new),
+        role: role(connection, &parts.headers),
+        may_see_plaintext: connection.open,
+        request_id: Arc::clone(&account.id),
+        peer: connection.peer,
+        started: account.started,
+        moved: AtomicBool::new(false),
+        rules,
+        route,
+    })
+}
+
+/// A path or method that the upstream might read in another way than the rules is refused, unless the listener lets it pass.
+fn find_route(listener: &Listener, rules: &RuleSet, parts: &request::Parts) -> Result<Route, Refusal> {
+    if listener.reject_ambiguous
+        && let Some(name) = route::override_header(&parts.headers)
+    {
+        return Err(Refusal::new(Reason::AmbiguousPath, format!("{name} would change the path or method")));
+    }
+    let path = match route::normalize(headers::raw_path(&parts.uri), listener.ignore_case) {
+        Ok(path) => path,
+        Err(ambiguous) if listener.reject_ambiguous => {
+            return Err(Refusal::new(Reason::AmbiguousPath, ambiguous.to_string()));
+        }
+        Err(_) => return Ok(Route::default()),
+    };
+    let host = headers::host(&parts.headers);
+    Ok(rules.route(&RequestFacts {
+        method: parts.method.as_str(),
+        path: &path,
+        ignore_case: listener.ignore_case,
+        listener: &listener.name,
+        host: host.as_deref(),
+        headers: &parts.headers,
+    }))
+}
+
+/// `on_upgrade: pass` of every matched rule, for both directions: a tunnel carries both.
+fn may_upgrade(route: &Route) -> bool {
+    let passes = |on: OnUnreadable| on == OnUnreadable::Pass;
+    route.rules.iter().all(|(rule, _)| passes(rule.limits.request.upgrade) && passes(rule.limits.response.upgrade))
+}
+
+/// The first entry of `callers` whose headers are all there. Those of untrusted peers are gone already.
+fn role(connection: &Connection, headers: &HeaderMap) -> String {
+    let callers = &connection.front.shared.settings.callers;
+    let is = |(name, value): &(HeaderName, String)| {
+        let mut values = headers.get_all(name).iter();
+        // A second value could be the client's own, added to that of the peer.
+        values.next().is_some_and(|v| v.as_bytes() == value.as_bytes()) && values.next().is_none()
+    };
+    let caller = callers.iter().find(|caller| connection.trusted && caller.headers.iter().all(is));
+    caller.map_or(DEFAULT_ROLE, |caller| caller.role.as_str()).to_owned()
+}
+
+/// The fields that every request gets on its way out.
+fn for_upstream(connection: &Connection, exchange: &Exchange, version: Version, headers: &mut HeaderMap) {
+    // hyper has answered it: the body is on its way with the header section.
+    headers.remove(header::EXPECT);
+    forwarded::set(connection, headers);
+    headers::add_via(headers, version, &exchange.shared.instance);
+    if !headers.contains_key(&REQUEST_ID)
+        && let Ok(id) = HeaderValue::from_str(&exchange.request_id)
+    {
+        headers.insert(REQUEST_ID, id);
+    }
+    if !headers.contains_key(&TRACEPARENT) {
+        let ids = &connection.front.ids;
+        if let Ok(parent) = HeaderValue::try_from(format!("00-{:032x}-{:016x}-00", ids.long(), ids.short())) {
+            headers.insert(TRACEPARENT, parent);
+        }
+    }
+}
+
+/// The peer's `X-Request-Id` if the peer is trusted and it is one word; else our own.
+fn request_id(connection: &Connection, headers: &HeaderMap) -> Arc<str> {
+    let given = headers.get(&REQUEST_ID).filter(|_| connection.trusted).and_then(|id| id.to_str().ok());
+    let fits = |id: &&str| {
+        (1..=128).contains(&id.len())
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    };
+    given.filter(fits).map_or_else(|| format!("{:032x}", connection.front.ids.long()).into(), Arc::from)
+}

@@ -1,0 +1,99 @@
+//! Who asked, for the upstream: `X-Forwarded-*` and `Forwarded` (RFC 7239). From a trusted peer they are continued, from
+//! any other replaced: what an untrusted client writes there is its own invention.
+
+use std::net::IpAddr;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use super::connection::Connection;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// What a connection's peer is called, rendered once.
+#[derive(Debug)]
+pub(super) struct PeerHeaders {
+    /// `None`: a unix socket has no address to tell.
+    address: Option<HeaderValue>,
+    /// `for=192.0.2.1;proto=http`
+    element: String,
+}
+
+impl PeerHeaders {
+    pub(super) fn of(peer: Option<IpAddr>) -> Self {
+        let node = match peer {
+            Some(IpAddr::V4(ip)) => ip.to_string(),
+            Some(IpAddr::V6(ip)) => format!("\"[{ip}]\""),
+            None => String::from("unknown"),
+        };
+        Self {
+            address: peer.and_then(|ip| HeaderValue::try_from(ip.to_string()).ok()),
+            element: format!("for={node};proto=http"),
+        }
+    }
+}
+
+/// Drops the fields that are believed only from trusted peers, if this is none.
+pub(super) fn drop_untrusted(connection: &Connection, headers: &mut HeaderMap) {
+    if connection.trusted {
+        return;
+    }
+    for name in &connection.front.listener.trusted_headers {
+        headers.remove(name);
+    }
+    for caller in &connection.front.shared.settings.callers {
+        for (name, _) in &caller.headers {
+            headers.remove(name);
+        }
+    }
+}
+
+/// Writes the fields. `Host` must be settled.
+pub(super) fn set(connection: &Connection, headers: &mut HeaderMap) {
+    let peer = &connection.headers;
+    if connection.trusted {
+        let before = headers.get_all(&FORWARDED_FOR);
+        let joined = join(before.iter(), peer.address.as_ref().map_or(&b""[..], HeaderValue::as_bytes));
+        if let Some(value) = joined {
+            headers.insert(FORWARDED_FOR, value);
+        }
+    } else if let Some(address) = &peer.address {
+        headers.insert(FORWARDED_FOR, address.clone());
+    } else {
+        headers.remove(FORWARDED_FOR);
+    }
+
+    if !(connection.trusted && headers.contains_key(&FORWARDED_PROTO)) {
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+
+    let host = headers.get(header::HOST).cloned();
+    let mut element = peer.element.clone();
+    if let Some(host) = host.as_ref().and_then(|host| host.to_str().ok()).filter(|host| !host.contains(['"', '\\'])) {
+        element.push_str(";host=\"");
+        element.push_str(host);
+        element.push('"');
+    }
+    let before = headers.get_all(header::FORWARDED).iter().filter(|_| connection.trusted);
+    if let Some(value) = join(before, element.as_bytes()) {
+        headers.insert(header::FORWARDED, value);
+    }
+    if !(connection.trusted && headers.contains_key(&FORWARDED_HOST)) {
+        match host {
+            Some(host) => drop(headers.insert(FORWARDED_HOST, host)),
+            None => drop(headers.remove(FORWARDED_HOST)),
+        }
+    }
+}
+
+fn join<'a>(before: impl Iterator<Item = &'a HeaderValue>, last: &'a [u8]) -> Option<HeaderValue> {
+    let mut list = Vec::with_capacity(last.len());
+    for part in before.map(HeaderValue::as_bytes).chain([last]).filter(|part| !part.is_empty()) {
+        if !list.is_empty() {
+            list.extend_from_slice(b", ");
+        }
+        list.extend_from_slice(part);
+    }
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(list)).ok()
+}

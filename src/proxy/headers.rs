@@ -1,0 +1,205 @@
+//! Header fields that a proxy must change (RFC 9110 § 7.6), and those that a changed body makes false.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Uri, Version, request};
+
+use crate::refusal::{Reason, Refusal};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Removes what is meant for this connection alone: what `Connection` lists, and the fields that always are. `TE` keeps
+/// `trailers`, the only value that a proxy may pass on.
+pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let trailers = headers.contains_key(header::TE) && has_token(headers, &header::TE, "trailers");
+    if headers.contains_key(header::CONNECTION) {
+        let listed: Vec<HeaderName> = tokens(headers, &header::CONNECTION)
+            .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
+            // Framing and the target belong to the message; a client that lists them wants them lost on the way.
+            .filter(|name| !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::CONTENT_TYPE))
+            .collect();
+        for name in listed {
+            headers.remove(name);
+        }
+        headers.remove(header::CONNECTION);
+    }
+    if headers.remove(header::TRANSFER_ENCODING).is_some() {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    headers.remove(KEEP_ALIVE);
+    headers.remove(PROXY_CONNECTION);
+    headers.remove(header::UPGRADE);
+    headers.remove(header::TE);
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Whether a list-valued field holds this token, in any case.
+pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
+    tokens(headers, name).any(|token| token.eq_ignore_ascii_case(wanted))
+}
+
+fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim).filter(|token| !token.is_empty())
+}
+
+/// Whether the message passed here before: `instance` stands in a `Via`.
+pub(super) fn came_through(headers: &HeaderMap, instance: &str) -> bool {
+    headers.contains_key(header::VIA)
+        && tokens(headers, &header::VIA).any(|hop| hop.split_ascii_whitespace().any(|word| word == instance))
+}
+
+/// Adds this process to `Via`.
+pub(super) fn add_via(headers: &mut HeaderMap, version: Version, instance: &str) {
+    let version = match version {
+        Version::HTTP_10 => "1.0 ",
+        Version::HTTP_2 => "2 ",
+        _ => "1.1 ",
+    };
+    if let Ok(value) = HeaderValue::try_from([version, instance].concat()) {
+        headers.append(header::VIA, value);
+    }
+}
+
+/// The authority that a request is for, and `Host` set to just that (RFC 9112 § 3.2): a target in absolute form or
+/// `:authority` wins, two that differ or none at all is a malformed request.
+pub(super) fn settle_host(parts: &mut request::Parts) -> Result<(), Refusal> {
+    let bad = |what: &str| Err(Refusal::new(Reason::BadRequest, what));
+    let mut hosts = parts.headers.get_all(header::HOST).into_iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return bad("more than one Host");
+    }
+    match (parts.uri.authority(), host) {
+        (Some(authority), host) => {
+            if authority.as_str().contains('@') {
+                return bad("user information in the request's target");
+            }
+            let differs = host.is_some_and(|host| !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()));
+            if differs && parts.version == Version::HTTP_2 {
+                return bad("Host differs from :authority");
+            }
+            if (differs || host.is_none())
+                && let Ok(value) = HeaderValue::from_str(authority.as_str())
+            {
+                parts.headers.insert(header::HOST, value);
+            }
+        }
+        (None, Some(host)) => {
+            if host.as_bytes().iter().any(|b| matches!(b, b'/' | b'?' | b'#' | b'@' | b'\\' | b',' | b' ' | 128..)) {
+                return bad("Host is no authority");
+            }
+        }
+        (None, None) if parts.version == Version::HTTP_10 => {}
+        (None, None) => return bad("no Host"),
+    }
+    Ok(())
+}
+
+/// The host that rules see: lower case, without the port.
+pub(super) fn host(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(header::HOST)?.to_str().ok()?;
+    let host = match text.rfind(':') {
+        // A colon within the brackets of an IPv6 address begins no port.
+        Some(colon) if !text.get(colon..)?.contains(']') => text.get(..colon)?,
+        _ => text,
+    };
+    Some(host.to_ascii_lowercase())
+}
+
+/// The target's path as it came, without the query.
+pub(super) fn raw_path(uri: &Uri) -> &str {
+    uri.path()
+}
+
+/// HTTP/2 splits `Cookie` for its compression; other hops get it whole (RFC 9113 § 8.2.3).
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(header::COOKIE).iter().nth(1).is_some() {
+        let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+            headers.insert(header::COOKIE, cookie);
+        }
+    }
+}
+
+/// On a route whose answer is opened or sealed: asks for a body that can be read, and for all of it.
+pub(super) fn ask_for_readable(headers: &mut HeaderMap) {
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.remove(header::RANGE);
+    headers.remove(header::IF_RANGE);
+}
+
+/// Removes what a changed body makes false, in either direction: validators, digests, and the offer of ranges.
+pub fn forget_validators(headers: &mut HeaderMap) {
+    for name in [header::ETAG, header::ACCEPT_RANGES] {
+        headers.remove(name);
+    }
+    for name in ["content-md5", "digest", "content-digest", "repr-digest"] {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        fields.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect()
+    }
+
+    #[test]
+    fn hop_by_hop_fields_go_and_others_stay() {
+        let mut headers = map(&[
+            ("connection", "close, X-Mine"),
+            ("connection", "te, host, content-type"),
+            ("x-mine", "1"),
+            ("x-other", "2"),
+            ("te", "gzip, Trailers"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "5"),
+            ("upgrade", "h2c"),
+            ("host", "a"),
+            ("content-type", "text/plain"),
+        ]);
+        headers.append(header::CONNECTION, HeaderValue::from_static("keep-alive"));
+        strip_hop_by_hop(&mut headers);
+        assert_eq!(
+            headers,
+            map(&[("x-other", "2"), ("te", "trailers"), ("host", "a"), ("content-type", "text/plain")])
+        );
+    }
+
+    #[test]
+    fn a_loop_is_seen_in_any_via() {
+        let mut headers = map(&[("via", "1.1 a, 2 me (x)")]);
+        assert!(came_through(&headers, "me") && !came_through(&headers, "m"));
+        add_via(&mut headers, Version::HTTP_2, "you");
+        assert!(came_through(&headers, "you"));
+        assert!(!came_through(&HeaderMap::new(), "me"));
+    }
+
+    #[test]
+    fn the_host_is_one_authority() {
+        let settle = |uri: &str, version, hosts: &[&'static str]| {
+            let mut request = http::Request::get(uri).version(version);
+            for host in hosts {
+                request = request.header("host", *host);
+            }
+            let (mut parts, ()) = request.body(()).unwrap().into_parts();
+            settle_host(&mut parts).map(|()| host(&parts.headers))
+        };
+        assert_eq!(settle("/", Version::HTTP_11, &["A.b:80"]).unwrap().as_deref(), Some("a.b"));
+        assert_eq!(settle("/", Version::HTTP_11, &["[::1]"]).unwrap().as_deref(), Some("[::1]"));
+        assert_eq!(settle("/", Version::HTTP_11, &["[::1]:8"]).unwrap().as_deref(), Some("[::1]"));
+        assert_eq!(settle("http://x/", Version::HTTP_11, &["y"]).unwrap().as_deref(), Some("x"));
+        assert_eq!(settle("http://x/", Version::HTTP_2, &[]).unwrap().as_deref(), Some("x"));
+        assert!(settle("http://x/", Version::HTTP_2, &["y"]).is_err());
+        assert!(settle("/", Version::HTTP_11, &[]).is_err());
+        assert!(settle("/", Version::HTTP_11, &["a", "a"]).is_err());
+        assert!(settle("/", Version::HTTP_11, &["a/b"]).is_err());
+        assert_eq!(settle("/", Version::HTTP_10, &[]).unwrap(), None);
+    }
+}

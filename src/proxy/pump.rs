@@ -1,0 +1,250 @@
+//! Drives one body through its edit: up to `buffer` bytes are checked whole before the first leaves, longer ones stream.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame};
+use http_body_util::BodyExt;
+
+use crate::keyring::KeyringError;
+use crate::metrics::Metrics;
+use crate::refusal::{Reason, Refusal};
+use crate::transform::body::{BodyEdit, Progress};
+use crate::transform::plan::Direction;
+use crate::transform::{Need, Sealer};
+
+use super::budget::{Budget, Lease};
+use super::pipe::{Feed, Gone, Pipe, pipe};
+
+/// The longest silence within a body.
+pub const IDLE: Duration = Duration::from_secs(60);
+
+/// One value may wait for its partition, its epoch, a signer and a fresh epoch; more fetches than this are a cache that thrashes.
+const MAX_FETCHES: usize = 8;
+
+/// Output is passed on in pieces of about this size.
+const PIECE: usize = 32 * 1024;
+
+/// What a body becomes.
+pub enum Pumped {
+    /// Checked whole; its exact length is known.
+    Whole(Bytes, Option<HeaderMap>),
+    /// Begun, the rest follows.
+    Streaming(Pipe),
+    /// Not JSON, and to be let through as it came.
+    Unread(Pipe),
+}
+
+/// What a pump needs beside the body and its edit.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Fetches what the edit waits for.
+    pub sealer: Arc<dyn Sealer>,
+    /// Pays for buffers.
+    pub budget: Budget,
+    /// Counts fields.
+    pub metrics: Metrics,
+    /// Up to so many bytes a body is checked whole.
+    pub buffer: usize,
+    /// `on_invalid_json: pass`: what is no JSON goes through as it came, as long as nothing has left.
+    pub pass_invalid: bool,
+    /// Which way the body goes: an answer that fails is the upstream's.
+    pub direction: Direction,
+}
+
+/// Reads `body` until it ends or passes `buffer`.
+pub async fn pump<B>(mut body: B, edit: BodyEdit, around: Surroundings) -> Result<Pumped, Refusal>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    let lease = around.budget.try_take(around.buffer).ok_or_else(overload)?;
+    let mut run = Run { edit, around, lease, out: Vec::new() };
+    let mut original: Vec<Bytes> = Vec::new();
+    let mut taken = 0;
+    let mut trailers = None;
+    loop {
+        let Some(frame) = next(&mut body, run.around.direction).await? else { break };
+        match frame.into_data() {
+            Ok(data) => {
+                taken += data.len();
+                if run.around.pass_invalid {
+                    original.push(data.clone());
+                }
+                match run.feed(&data).await {
+                    Err(refusal) if refusal.reason == Reason::InvalidJson && run.around.pass_invalid => {
+                        return Ok(Pumped::Unread(run.pass_on(original, body)));
+                    }
+                    fed => fed?,
+                }
+                if taken > run.around.buffer {
+                    return Ok(Pumped::Streaming(run.stream(body)));
+                }
+            }
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    if taken > 0 {
+        match run.finish().await {
+            Err(refusal) if refusal.reason == Reason::InvalidJson && run.around.pass_invalid => {
+                return Ok(Pumped::Unread(run.pass_on(original, http_body_util::Empty::new())));
+            }
+            finished => finished?,
+        }
+    }
+    Ok(Pumped::Whole(Bytes::from(std::mem::take(&mut run.out)), trailers))
+}
+
+struct Run {
+    edit: BodyEdit,
+    around: Surroundings,
+    lease: Lease,
+    out: Vec<u8>,
+}
+
+impl Run {
+    async fn feed(&mut self, mut input: &[u8]) -> Result<(), Refusal> {
+        let mut fetches = 0;
+        loop {
+            let before = self.out.len();
+            let progress = self.edit.feed(input, &mut self.out)?;
+            self.pay()?;
+            let Progress::Fetch(need, consumed) = progress else { return Ok(()) };
+            input = input.get(consumed..).unwrap_or_default();
+            // Output means that an earlier value was done: the next one has its own fetches.
+            fetches = if self.out.len() > before { 1 } else { fetches + 1 };
+            self.fetch(need, fetches).await;
+        }
+    }
+
+    async fn finish(&mut self) -> Result<(), Refusal> {
+        let mut fetches = 0;
+        loop {
+            let progress = self.edit.finish(&mut self.out)?;
+            self.pay()?;
+            let Progress::Fetch(need, _) = progress else { break };
+            fetches += 1;
+            self.fetch(need, fetches).await;
+        }
+        self.edit.account(&self.around.metrics);
+        Ok(())
+    }
+
+    async fn fetch(&mut self, need: Need, so_far: usize) {
+        let fetched = if so_far > MAX_FETCHES {
+            Err(KeyringError::Unavailable("a key was fetched and was gone again".into()))
+        } else {
+            self.around.sealer.fetch(need).await
+        };
+        if let Err(error) = fetched {
+            self.edit.fetch_failed(error);
+        }
+    }
+
+    /// Keeps the lease as large as the buffers.
+    fn pay(&mut self) -> Result<(), Refusal> {
+        let holds = self.out.len() + self.edit.held() + self.around.buffer;
+        let leased = self.lease.bytes();
+        if holds > leased && !self.lease.grow(holds - leased) {
+            return Err(overload());
+        }
+        Ok(())
+    }
+
+    fn stream<B>(mut self, mut body: B) -> Pipe
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+    {
+        let (feed, reader) = pipe(2);
+        tokio::spawn(async move {
+            match self.run_on(&mut body, &feed).await {
+                Ok(()) => {
+                    let (Ok(()) | Err(Gone)) = feed.end().await;
+                }
+                Err(refusal) => feed.refuse(refusal).await,
+            }
+        });
+        reader
+    }
+
+    async fn run_on<B>(&mut self, body: &mut B, feed: &Feed) -> Result<(), Refusal>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let gone = |_| Refusal::new(Reason::BadRequest, "the reader of a body went away");
+        loop {
+            while self.out.len() >= PIECE {
+                let rest = self.out.split_off(PIECE);
+                feed.data(Bytes::from(std::mem::replace(&mut self.out, rest))).await.map_err(gone)?;
+            }
+            self.lease.shrink_to(self.out.len() + self.edit.held() + self.around.buffer);
+            let Some(frame) = next(body, self.around.direction).await? else { break };
+            match frame.into_data() {
+                Ok(data) => self.feed(&data).await?,
+                Err(trailers) => {
+                    self.finish().await?;
+                    feed.data(Bytes::from(std::mem::take(&mut self.out))).await.map_err(gone)?;
+                    return feed.frame(trailers).await.map_err(gone);
+                }
+            }
+            // What is done leaves at once: a reader of a slow stream does not wait for the piece to fill.
+            feed.data(Bytes::from(std::mem::take(&mut self.out))).await.map_err(gone)?;
+        }
+        self.finish().await?;
+        feed.data(Bytes::from(std::mem::take(&mut self.out))).await.map_err(gone)
+    }
+
+    /// The original bytes, then the rest of the body, unread.
+    fn pass_on<B>(self, original: Vec<Bytes>, mut body: B) -> Pipe
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+    {
+        let (feed, reader) = pipe(2);
+        let (lease, direction) = (self.lease, self.around.direction);
+        tokio::spawn(async move {
+            for bytes in original {
+                if feed.data(bytes).await.is_err() {
+                    return;
+                }
+            }
+            drop(lease);
+            loop {
+                match next(&mut body, direction).await {
+                    Ok(Some(frame)) => {
+                        if feed.frame(frame).await.is_err() {
+                            break;
+                        }
+                    }
+                    Ok(None) => {
+                        // A reader that is gone needs no end.
+                        let (Ok(()) | Err(Gone)) = feed.end().await;
+                        break;
+                    }
+                    Err(refusal) => break feed.refuse(refusal).await,
+                }
+            }
+        });
+        reader
+    }
+}
+
+/// The next frame, within [`IDLE`].
+async fn next<B>(body: &mut B, direction: Direction) -> Result<Option<Frame<Bytes>>, Refusal>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    match tokio::time::timeout(IDLE, body.frame()).await {
+        Ok(None) => Ok(None),
+        Ok(Some(Ok(frame))) => Ok(Some(frame)),
+        Ok(Some(Err(_))) => Err(Refusal::new(
+            if direction == Direction::Request { Reason::BadRequest } else { Reason::Upstream },
+            "the body broke off",
+        )),
+        Err(_) => Err(Refusal::new(Reason::Timeout, "the body stood still for too long")),
+    }
+}
+
+fn overload() -> Refusal {
+    Refusal::new(Reason::Overload, "the memory budget (`limits.memory`) is spent")
+}

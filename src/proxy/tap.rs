@@ -1,0 +1,80 @@
+//! Looks at a body that passes as it is (`mode: observe`, `read` on the sealing side), and counts what it holds.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::metrics::Metrics;
+use crate::refusal::Reason;
+use crate::transform::body::{BodyEdit, Progress};
+
+/// A body with an observer. Whatever the observer finds, the bytes pass.
+pub struct Tap<B> {
+    body: B,
+    rule: std::sync::Arc<str>,
+    metrics: Metrics,
+    edit: Option<Box<BodyEdit>>,
+    seen: bool,
+    scratch: Vec<u8>,
+}
+
+impl<B> Tap<B> {
+    /// Observes `body` with an edit whose plan changes nothing.
+    pub fn new(body: B, edit: BodyEdit, rule: std::sync::Arc<str>, metrics: Metrics) -> Self {
+        Self { body, rule, metrics, edit: Some(Box::new(edit)), seen: false, scratch: Vec::new() }
+    }
+
+    fn look(&mut self, data: &[u8]) {
+        self.seen |= !data.is_empty();
+        let Some(edit) = &mut self.edit else { return };
+        // An edit that changes nothing waits for nothing; if it should, the rest goes unobserved rather than unsent.
+        if !matches!(edit.feed(data, &mut self.scratch), Ok(Progress::All)) {
+            self.metrics.passed_unread(&self.rule, Reason::InvalidJson);
+            self.edit = None;
+        }
+        self.scratch.clear();
+    }
+
+    fn end(&mut self) {
+        let Some(mut edit) = self.edit.take().filter(|_| self.seen) else { return };
+        match edit.finish(&mut self.scratch) {
+            Ok(Progress::All) => edit.account(&self.metrics),
+            Ok(Progress::Fetch(..)) | Err(_) => self.metrics.passed_unread(&self.rule, Reason::InvalidJson),
+        }
+        self.scratch.clear();
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Tap<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    let data = data.clone();
+                    self.look(&data);
+                }
+                // A known length ends the body without a last empty poll.
+                if self.body.is_end_stream() {
+                    self.end();
+                }
+            }
+            None => self.end(),
+            Some(Err(_)) => self.edit = None,
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

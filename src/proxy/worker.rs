@@ -1,0 +1,187 @@
+//! One worker: a thread with its own runtime, its own sockets and its own connections to the upstreams.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time;
+
+use super::connection::{self, Front, Ids};
+use super::listen::Listening;
+use super::server::Phase;
+use super::settings::Listener;
+use super::shared::Shared;
+use super::upstream::{Stream, Upstream};
+
+/// hyper's smallest; a smaller `limits.header` is rounded up to it.
+const SMALLEST_HEADER_LIMIT: usize = 8 * 1024;
+/// Streams at once on one HTTP/2 connection.
+const HTTP2_STREAMS: u32 = 256;
+/// How long a loop waits after a failed accept (no file descriptors left), so as not to spin.
+const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);
+
+/// How often a drain looks whether the last tunnel has ended.
+const TUNNEL_CHECK: Duration = Duration::from_millis(50);
+
+/// Serves until the phase says stop or the drain is done.
+pub(super) fn run(
+    runtime: &Runtime,
+    index: usize,
+    shared: &Arc<Shared>,
+    sockets: Vec<(Arc<Listener>, Listening)>,
+    phase: watch::Receiver<Phase>,
+) {
+    runtime.block_on(serve(index, shared, sockets, phase));
+}
+
+async fn serve(
+    index: usize,
+    shared: &Arc<Shared>,
+    sockets: Vec<(Arc<Listener>, Listening)>,
+    mut phase: watch::Receiver<Phase>,
+) {
+    let builder = Arc::new(builder(shared));
+    let metrics = shared.metrics.worker(index);
+    let Ok(ids) = Ids::seeded() else {
+        tracing::error!("the operating system gave no random bytes; worker {index} does not start");
+        return;
+    };
+    let ids = Arc::new(ids);
+    // `true`: listeners close, connections finish.
+    let (closing, closes) = watch::channel(false);
+    let mut loops = JoinSet::new();
+    let mut upstreams: Vec<(Arc<Listener>, Arc<Upstream>)> = Vec::new();
+    for (listener, socket) in sockets {
+        let known = upstreams.iter().find(|(l, _)| Arc::ptr_eq(l, &listener)).map(|(_, u)| Arc::clone(u));
+        let upstream = known.unwrap_or_else(|| {
+            let made = Arc::new(Upstream::new(&listener, shared));
+            upstreams.push((Arc::clone(&listener), Arc::clone(&made)));
+            made
+        });
+        let front = Arc::new(Front {
+            metrics: shared.metrics.listener(&listener.name),
+            shared: Arc::clone(shared),
+            worker: index,
+            worker_metrics: Arc::clone(&metrics),
+            listener,
+            upstream,
+            ids: Arc::clone(&ids),
+            tunnels: AtomicUsize::new(0),
+            closing: closes.clone(),
+        });
+        loops.spawn(accept(front, socket, Arc::clone(&builder)));
+    }
+
+    let drain = shared.settings.drain;
+    let mut second = phase.clone();
+    let orderly = async {
+        until(&mut phase, Phase::Draining).await;
+        time::sleep(drain.delay).await;
+        closing.send_replace(true);
+        let finished = async { while loops.join_next().await.is_some() {} };
+        if time::timeout(drain.deadline.saturating_sub(drain.delay), finished).await.is_err() {
+            tracing::warn!("worker {index}: drain.deadline is over; what still runs is cut");
+        }
+    };
+    tokio::select! {
+        () = orderly => {}
+        () = until(&mut second, Phase::Stopped) => {}
+    }
+}
+
+async fn until(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
+    // An error means that the server is gone, which is a stop.
+    drop(phase.wait_for(|phase| *phase >= wanted).await);
+}
+
+/// Accepts until the drain closes the listener, then waits for the connections.
+async fn accept(front: Arc<Front>, socket: Listening, builder: Arc<auto::Builder<TokioExecutor>>) {
+    let socket = match Socket::new(socket) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::error!(listener = %front.listener.name, %error, "a worker cannot listen");
+            return;
+        }
+    };
+    let mut closing = front.closing.clone();
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = {
+            let closed = pin!(closing.wait_for(|closing| *closing));
+            tokio::select! {
+                biased;
+                // First, so that what the system has accepted for us is served before the listener closes.
+                accepted = socket.accept() => accepted,
+                _ = closed => break,
+            }
+        };
+        while connections.try_join_next().is_some() {}
+        match accepted {
+            Ok((stream, peer)) => {
+                // At the limit no more is accepted: the system's backlog waits, bounded, for us.
+                let Ok(permit) = Arc::clone(&front.shared.connections).acquire_owned().await else { break };
+                let connection = connection::serve(Arc::clone(&front), stream, peer, Arc::clone(&builder), permit);
+                connections.spawn(connection);
+            }
+            Err(error) => {
+                tracing::warn!(listener = %front.listener.name, %error, "a connection could not be accepted");
+                time::sleep(AFTER_FAILED_ACCEPT).await;
+            }
+        }
+    }
+    drop(socket);
+    while connections.join_next().await.is_some() {}
+    while front.tunnels.load(Ordering::Relaxed) > 0 {
+        time::sleep(TUNNEL_CHECK).await;
+    }
+}
+
+enum Socket {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+impl Socket {
+    fn new(listening: Listening) -> io::Result<Self> {
+        Ok(match listening {
+            Listening::Tcp(listener) => Self::Tcp(tokio::net::TcpListener::from_std(listener)?),
+            Listening::Unix(listener) => Self::Unix(tokio::net::UnixListener::from_std(listener)?),
+        })
+    }
+
+    async fn accept(&self) -> io::Result<(Stream, Option<std::net::SocketAddr>)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok((Stream::tcp(stream), Some(peer)))
+            }
+            Self::Unix(listener) => Ok((Stream::unix(listener.accept().await?.0), None)),
+        }
+    }
+}
+
+fn builder(shared: &Shared) -> auto::Builder<TokioExecutor> {
+    let (limits, timeouts) = (&shared.settings.limits, &shared.timeouts);
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(timeouts.request_head)
+        .max_buf_size(limits.header.max(SMALLEST_HEADER_LIMIT));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(limits.header).unwrap_or(u32::MAX))
+        .max_concurrent_streams(HTTP2_STREAMS)
+        .keep_alive_interval(timeouts.http2_ping)
+        .keep_alive_timeout(timeouts.http2_ping);
+    builder
+}

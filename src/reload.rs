@@ -1,0 +1,3 @@
+//! Takes up what changes while the process runs.
+
+pub mod watch;

@@ -1,0 +1,347 @@
+//! One action: its options, their defaults, and which of them may stand together.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::jsonpath::{self, SelectorError};
+use crate::name::{Class, PartitionName};
+use crate::report::Source;
+use crate::token::Suite;
+
+use super::file::{ActionEntry, Choice, Given, Many, Nulls, OnErrorWord, OnPlaintextWord};
+use super::glob::PathPattern;
+use super::yaml::{At, Reader};
+use super::{Action, Field, Key, KeyPart, Mode, OnBad, OnToken, Reveal, Verb};
+
+/// Where an action was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    Protect,
+    Expose,
+    Request,
+    Response,
+}
+
+/// A half of an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    Request,
+    Response,
+}
+
+/// An action with what only the checks need.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub action: Action,
+    pub direction: Direction,
+    pub source: Source,
+    /// Of each field: its place and its canonical path.
+    pub fields: Vec<(Range<usize>, String)>,
+    pub span: Range<usize>,
+    pub key_span: Range<usize>,
+    pub format: Option<At<String>>,
+}
+
+/// What an action takes from its rule.
+pub(super) struct InRule<'a> {
+    pub name: &'a Arc<str>,
+    pub mode: Option<Mode>,
+    pub paths: &'a [PathPattern],
+    pub profiles: &'a [String],
+}
+
+/// What one item does in which half.
+type Halves = Vec<(Direction, Verb)>;
+
+/// Compiles one item of `protect`, `expose`, `request` or `response` into its one or two actions.
+pub(super) fn compile(entry: &At<ActionEntry>, shape: Shape, rule: &InRule<'_>, reader: &mut Reader<'_>) -> Vec<Draft> {
+    let Some((selectors, halves)) = halves(entry, shape, reader) else { return Vec::new() };
+    let seals = halves.iter().any(|(_, verb)| *verb == Verb::Seal);
+    let opens = halves.iter().any(|(_, verb)| *verb == Verb::Open);
+    let e = &entry.value;
+    misplaced(e, seals, opens, reader);
+    contradictions(e, reader);
+    let fields = fields(selectors, e.class.get().map(String::as_str), reader);
+    let (key, key_span) = key(&e.key, seals, rule, reader);
+    let reveal = reveal(&e.reveal, reader);
+    let signers = signers(&e.signers, reader);
+    let suite = suite(e, reader);
+    positive(&e.pad, 1 << 20, reader);
+    positive(&e.max_length, usize::MAX, reader);
+    positive(&e.max_value, 1 << 30, reader);
+
+    let make = |(direction, verb): &(Direction, Verb)| {
+        let shorthand = halves.len() == 2;
+        let opening = *verb == Verb::Open;
+        let on_error = e.on_error.get().map_or(OnBad::Reject, |Choice(OnErrorWord(w))| *w);
+        let action = Action {
+            rule: Arc::clone(rule.name),
+            verb: *verb,
+            fields: fields.iter().map(|f| f.field()).collect(),
+            key: key.clone(),
+            mode: e.mode.get().map(|c| c.0).or(rule.mode).unwrap_or(Mode::Enforce),
+            deterministic: given(&e.deterministic),
+            sign: given(&e.sign),
+            signers: signers.clone(),
+            seal_nulls: e.nulls.get() == Some(&Choice(Nulls::Seal)),
+            pad: e.pad.get().copied(),
+            required: given(&e.required) && !(shorthand && *direction == Direction::Response),
+            max_length: e.max_length.get().copied(),
+            max_value: e.max_value.get().copied(),
+            on_error: if shorthand && !opening { OnBad::Reject } else { on_error },
+            on_plaintext: e.on_plaintext.get().map_or(OnBad::Reject, |Choice(OnPlaintextWord(w))| *w),
+            on_token: e.on_token.get().map_or(OnToken::Reject, |c| c.0),
+            reveal: if opening { reveal } else { Reveal::Plain },
+            refuses_masked: false,
+            suite,
+        };
+        Draft {
+            action,
+            direction: *direction,
+            source: reader.source.clone(),
+            fields: fields.iter().map(|f| (f.span.clone(), f.canonical.clone())).collect(),
+            span: entry.span.clone(),
+            key_span: key_span.clone(),
+            format: e.format.value.clone(),
+        }
+    };
+    halves.iter().map(make).collect()
+}
+
+/// The selectors, and which half does what with them.
+fn halves<'a>(entry: &'a At<ActionEntry>, shape: Shape, reader: &mut Reader<'_>) -> Option<(&'a [At<String>], Halves)> {
+    let ActionEntry { fields, seal, open, .. } = &entry.value;
+    let (allowed, stray, verbs): (Vec<&Given<Many>>, Vec<&Given<Many>>, _) = match shape {
+        Shape::Protect => {
+            (vec![fields], vec![seal, open], [(Direction::Request, Verb::Seal), (Direction::Response, Verb::Open)])
+        }
+        Shape::Expose => {
+            (vec![fields], vec![seal, open], [(Direction::Request, Verb::Open), (Direction::Response, Verb::Seal)])
+        }
+        Shape::Request => {
+            (vec![seal, open], vec![fields], [(Direction::Request, Verb::Seal), (Direction::Request, Verb::Open)])
+        }
+        Shape::Response => {
+            (vec![seal, open], vec![fields], [(Direction::Response, Verb::Seal), (Direction::Response, Verb::Open)])
+        }
+    };
+    let shorthand = matches!(shape, Shape::Protect | Shape::Expose);
+    for span in stray.iter().filter_map(|g| g.span.as_ref()) {
+        let (message, help) = if shorthand {
+            ("`seal` and `open` belong under `request` or `response`", "write `fields:` here")
+        } else {
+            ("`fields` belongs under `protect` or `expose`", "write `seal:` or `open:` here")
+        };
+        reader.error(span, "misplaced", message, help);
+    }
+    let there: Vec<usize> = (0..allowed.len()).filter(|i| allowed.get(*i).is_some_and(|g| g.is_there())).collect();
+    let [only] = there.as_slice() else {
+        if there.len() > 1 {
+            reader.error(&entry.span, "seal-and-open", "an item both seals and opens", "make two items of it");
+        } else if !stray.iter().any(|g| g.is_there()) {
+            let (message, help) = if shorthand {
+                ("no `fields`", "name the values: `fields: [\"$..ssn\"]`")
+            } else {
+                ("neither `seal` nor `open`", "name the values: `seal: [\"$.ssn\"]`")
+            };
+            reader.error(&entry.span, "no-fields", message, help);
+        }
+        return None;
+    };
+    let selectors = allowed.get(*only)?.get()?.0.as_slice();
+    let verbs = if shorthand { verbs.to_vec() } else { verbs.into_iter().skip(*only).take(1).collect() };
+    Some((selectors, verbs))
+}
+
+/// Options that say nothing about what this item does: ignoring them would leave the operator believing in them.
+fn misplaced(e: &ActionEntry, seals: bool, opens: bool, reader: &mut Reader<'_>) {
+    let sealing: [(&str, &Option<Range<usize>>); 5] = [
+        ("pad", &e.pad.span),
+        ("max_length", &e.max_length.span),
+        ("on_token", &e.on_token.span),
+        ("suite", &e.suite.span),
+        ("format", &e.format.span),
+    ];
+    let opening = [("on_plaintext", &e.on_plaintext.span), ("reveal", &e.reveal.span), ("signers", &e.signers.span)];
+    let unused = sealing.into_iter().filter(|_| !seals).map(|o| (o, "sealing", "opens"));
+    let unused = unused.chain(opening.into_iter().filter(|_| !opens).map(|o| (o, "opening", "seals")));
+    for ((name, span), about, does) in unused {
+        if let Some(span) = span {
+            let message = format!("`{name}` is about {about}, and this item only {does}");
+            reader.error(span, "option-without-effect", message, "remove it, or move it to the item that it is about");
+        }
+    }
+    if let (false, Some(Choice(OnErrorWord(OnBad::Redact | OnBad::Nullify)))) = (opens, e.on_error.get())
+        && let Some(span) = &e.on_error.span
+    {
+        let help = "for sealing use `reject` or `pass` (plaintext goes through)";
+        reader.error(span, "destroys-data", "where a value cannot be sealed, this would destroy it", help);
+    }
+}
+
+fn contradictions(e: &ActionEntry, reader: &mut Reader<'_>) {
+    if given(&e.deterministic) {
+        if let (true, Some(span)) = (given(&e.sign), &e.sign.span) {
+            let message = "`sign` and `deterministic` exclude each other: a signature is never the same twice";
+            reader.error(span, "deterministic-sign", message, "keep one of them");
+        }
+        if let Some(span) = &e.suite.span {
+            let message = "`suite` is about random tokens; deterministic ones have their own";
+            reader.error(span, "deterministic-suite", message, "remove `suite`");
+        }
+    }
+    if let (false, Some(span)) = (given(&e.sign), &e.signers.span) {
+        reader.error(span, "signers-without-sign", "`signers` without `sign: true` checks nothing", "add `sign: true`");
+    }
+}
+
+struct Compiled {
+    path: Arc<jsonpath::Path>,
+    class: Class,
+    selector: Arc<str>,
+    span: Range<usize>,
+    canonical: String,
+}
+
+impl Compiled {
+    fn field(&self) -> Field {
+        Field { path: Arc::clone(&self.path), class: self.class.clone(), selector: Arc::clone(&self.selector) }
+    }
+}
+
+fn fields(selectors: &[At<String>], class: Option<&str>, reader: &mut Reader<'_>) -> Vec<Compiled> {
+    let mut all = Vec::new();
+    for At { value: text, span } in selectors {
+        for kind in ["query", "path", "header", "cookie", "form"] {
+            if text.strip_prefix(kind).is_some_and(|rest| rest.starts_with(':')) {
+                let message = format!("fields outside the body (`{kind}:`) are not available yet");
+                reader.error(span, "not-yet", message, "select values of the body, with a JSONPath such as `$..ssn`");
+            }
+        }
+        if ["query:", "path:", "header:", "cookie:", "form:"].iter().any(|p| text.starts_with(p)) {
+            continue;
+        }
+        let compiled = match jsonpath::compile(text) {
+            Ok(compiled) => compiled,
+            Err(error @ SelectorError::NotYet(_)) => {
+                let help = "names, `*`, indices, forward slices, unions and `..` are available";
+                reader.error(span, "not-yet", format!("selector `{text}`: {error}"), help);
+                continue;
+            }
+            Err(error @ SelectorError::Invalid(_)) => {
+                let help = if text.starts_with('$') {
+                    "see RFC 9535; names with other than letters, digits and `_` are written `['like-this']`"
+                } else {
+                    "a selector begins with `$`, such as `$.customer.ssn` or `$..ssn`"
+                };
+                reader.error(span, "selector", format!("selector `{text}`: {error}"), help);
+                continue;
+            }
+        };
+        for one in compiled {
+            let Some(name) = class.or(one.last_name.as_deref()) else {
+                let message = format!("selector `{text}` has no name to take the class from");
+                reader.error(span, "class", message, "name the logical field: `class: ssn`");
+                break;
+            };
+            let class = Class::new(name);
+            let selector = text.as_str().into();
+            all.push(Compiled { path: one.path, class, selector, span: span.clone(), canonical: one.canonical });
+        }
+    }
+    all
+}
+
+fn key(given: &Given<String>, seals: bool, rule: &InRule<'_>, reader: &mut Reader<'_>) -> (Key, Range<usize>) {
+    let default = Key::Fixed(PartitionName::default_name());
+    let Some(At { value: text, span }) = &given.value else { return (default, given.span.clone().unwrap_or(0..0)) };
+    if rule.profiles.contains(text) {
+        let message = format!("`{text}` is a managed profile, and those are not available yet");
+        reader.error(span, "not-yet", message, "name a partition of the keyring");
+    }
+    let key = match Key::parse(text) {
+        Ok(key) => key,
+        Err(bad) => {
+            reader.error(span, bad.code, bad.message, bad.help);
+            return (default, span.clone());
+        }
+    };
+    if let (Key::Glob(_), true) = (&key, seals) {
+        let message = format!("key `{text}` is a glob, and sealing needs one partition");
+        reader.error(span, "glob-seals", message, "name it, or use a template such as `tenant-{tenant}`");
+    }
+    if let Key::Template(parts) = &key {
+        for part in parts {
+            let KeyPart::Segment(name) = part else { continue };
+            for pattern in rule.paths {
+                if !pattern.captures().any(|c| c == name) {
+                    let message = format!("key `{text}`: path pattern `{}` captures no `{{{name}}}`", pattern.text);
+                    let help = format!("write `{{{name}}}` for one of its segments, or use `{{header:NAME}}`");
+                    reader.error(span, "key-capture", message, &help);
+                }
+            }
+        }
+    }
+    (key, span.clone())
+}
+
+fn reveal(given: &Given<String>, reader: &mut Reader<'_>) -> Reveal {
+    let Some(At { value: text, span }) = &given.value else { return Reveal::Plain };
+    let mask = || text.strip_prefix("mask(")?.strip_suffix(')')?.parse::<u16>().ok();
+    match (text.as_str(), mask()) {
+        ("plain", _) => Reveal::Plain,
+        ("redact", _) => Reveal::Redact,
+        (_, Some(n)) => Reveal::Mask(n.into()),
+        _ => {
+            let message = format!("`{text}` is not a value of `reveal`");
+            reader.error(span, "unknown-word", message, "write `plain`, `mask(4)` or `redact`");
+            Reveal::Redact
+        }
+    }
+}
+
+fn signers(given: &Given<Many>, reader: &mut Reader<'_>) -> Vec<[u8; 16]> {
+    let mut ids = Vec::new();
+    for At { value: text, span } in given.get().map_or(&[][..], |m| m.0.as_slice()) {
+        match hex16(text) {
+            Some(id) => ids.push(id),
+            None => reader.error(
+                span,
+                "signer",
+                "not the id of a signer",
+                "an id is 32 hexadecimal digits; `sidecloak keys list` shows them",
+            ),
+        }
+    }
+    ids
+}
+
+fn hex16(text: &str) -> Option<[u8; 16]> {
+    let valid = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    valid.then(|| u128::from_str_radix(text, 16).ok()).flatten().map(u128::to_be_bytes)
+}
+
+fn suite(e: &ActionEntry, reader: &mut Reader<'_>) -> Suite {
+    let random = match e.suite.value.as_ref().map(|at| (at.value, &at.span)) {
+        None | Some((1, _)) => Suite::Xaes,
+        Some((2, _)) => Suite::Gcm,
+        Some((n, span)) => {
+            let help = "write 1 (XAES-256-GCM) or 2 (AES-256-GCM); `deterministic: true` chooses AES-SIV";
+            reader.error(span, "suite", format!("there is no suite {n} to choose"), help);
+            Suite::Xaes
+        }
+    };
+    if given(&e.deterministic) { Suite::Siv } else { random }
+}
+
+fn positive(given: &Given<usize>, max: usize, reader: &mut Reader<'_>) {
+    if let Some(At { value, span }) = &given.value
+        && !(1..=max).contains(value)
+    {
+        reader.error(span, "number", format!("{value} is out of range"), &format!("write a number from 1 to {max}"));
+    }
+}
+
+fn given(given: &Given<bool>) -> bool {
+    given.get().copied().unwrap_or(false)
+}

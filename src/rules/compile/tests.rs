@@ -1,0 +1,369 @@
+//! What the compiler takes and refuses, and where it points.
+
+use super::*;
+use crate::report::Severity;
+use crate::rules::{Action, Key, Mode, OnBad, OnUnreadable, Reveal};
+use crate::token::Suite;
+use rstest::rstest;
+
+fn load(text: &str) -> Loaded {
+    load_text("rules/a.yaml", text, &Context::default())
+}
+
+fn codes(text: &str) -> Vec<(&'static str, usize)> {
+    let loaded = load(text);
+    loaded.findings.0.iter().map(|f| (f.code, f.line_column().map_or(0, |(line, _)| line))).collect()
+}
+
+/// A file with one `protect` item made of these options.
+fn item(options: &str) -> String {
+    format!("rules:\n  - name: a\n    match: {{ path: \"/x/{{id}}/**\" }}\n    protect:\n      - {{ {options} }}\n")
+}
+
+fn halves(text: &str) -> (Vec<Arc<Action>>, Vec<Arc<Action>>, Unreadable) {
+    let loaded = load(text);
+    let set = loaded.rules.unwrap_or_else(|| panic!("{}", loaded.findings));
+    let rule = &set.rules[0];
+    let RuleKind::Fields { request, response } = &rule.kind else { panic!() };
+    (request.clone(), response.clone(), rule.limits.clone())
+}
+
+#[test]
+fn all_errors_at_once_each_with_its_place_and_a_way_out() {
+    let text = r#"rules:
+  - name: a
+    match:
+      path: /customers/**
+    mod: enforce
+    protect:
+      - feilds: ["$..ssn"]
+      - fields: ["$.a[", "ssn", "query:x", "$.a[-1]", "$[0]"]
+        bind: "@.id"
+        on_error:
+        mode: enforced
+        key: "{tenant}"
+  - name: a
+    request:
+      - seal: ["$.x"]
+        reveal: plain
+        on_error: nullify
+        pad: 0
+      - open: "$.y"
+        suite: 3
+      - seal: $.z
+        open: $.z
+  - match: { path: customers }
+    action: nope
+"#;
+    let expected = [
+        ("unknown-key", 5),
+        ("no-fields", 7),
+        ("unknown-key", 7),
+        ("selector", 8),
+        ("selector", 8),
+        ("not-yet", 8),
+        ("not-yet", 8),
+        ("class", 8),
+        ("not-yet", 9),
+        ("null", 10),
+        ("unknown-word", 11),
+        ("key-prefix", 12),
+        ("no-path", 13),
+        ("duplicate-name", 13),
+        ("option-without-effect", 16),
+        ("destroys-data", 17),
+        ("number", 18),
+        ("option-without-effect", 20),
+        ("suite", 20),
+        ("seal-and-open", 21),
+        ("no-name", 23),
+        ("path-pattern", 23),
+        ("unknown-word", 24),
+    ];
+    let mut got = codes(text);
+    let mut expected = expected.to_vec();
+    got.sort_by_key(|(code, line)| (*line, *code));
+    expected.sort_by_key(|(code, line)| (*line, *code));
+    assert_eq!(got, expected);
+    let loaded = load(text);
+    assert!(loaded.rules.is_none());
+    assert!(loaded.findings.0.iter().all(|f| f.help.is_some() && f.place.is_some()));
+    let shown = loaded.findings.to_string();
+    assert!(shown.contains("did you mean `mode`?") && shown.contains("rules/a.yaml:5:5"), "{shown}");
+}
+
+#[rstest]
+#[case("bind: \"@.id\"", "`bind` is not available yet")]
+#[case("parse: json", "`parse` is not available yet")]
+#[case("embedded: true", "`embedded` is not available yet")]
+#[case("rewrite: all", "`rewrite` is not available yet")]
+#[case("type: number", "`type` is not available yet")]
+#[case("key: \"t-{client}\"", "`{client}` is not available yet")]
+#[case("key: \"t-{sni}\"", "`{sni}` is not available yet")]
+#[case("key: \"t-{claim:org}\"", "`{claim:}` is not available yet")]
+#[case("key: vault", "is a managed profile, and those are not available yet")]
+fn what_is_not_yet_is_refused_by_name(#[case] option: &str, #[case] message: &str) {
+    let context = Context { profiles: vec!["vault".into()], ..Context::default() };
+    let loaded = load_text("a.yaml", &item(&format!("fields: $.a, {option}")), &context);
+    assert!(loaded.rules.is_none());
+    assert!(
+        loaded.findings.0.iter().any(|f| f.code == "not-yet" && f.message.contains(message)),
+        "{}",
+        loaded.findings
+    );
+}
+
+#[rstest]
+#[case("query:a")]
+#[case("path:a")]
+#[case("header:a")]
+#[case("cookie:a")]
+#[case("form:a")]
+#[case("$.a[?(@.b==1)]")]
+#[case("$.a[-1]")]
+#[case("$.a[::2]")]
+#[case("$.a[-2:]")]
+fn fields_not_yet(#[case] field: &str) {
+    assert_eq!(codes(&item(&format!("fields: [\"{field}\"]")))[0].0, "not-yet");
+}
+
+#[rstest]
+#[case("deterministic: true, sign: true", "deterministic-sign")]
+#[case("deterministic: true, suite: 2", "deterministic-suite")]
+#[case("signers: [\"00112233445566778899aabbccddeeff\"]", "signers-without-sign")]
+#[case("sign: true, signers: abc", "signer")]
+#[case("sign: true, signers: +0112233445566778899aabbccddeeff", "signer")]
+#[case("key: \"t-*\"", "glob-seals")]
+#[case("key: \"t-{tenant}\"", "key-capture")]
+#[case("reveal: mask", "unknown-word")]
+#[case("reveal: mask(x)", "unknown-word")]
+#[case("on_plaintext: nullify", "unknown-word")]
+#[case("pad: \"32\"", "type")]
+#[case("sign: \"true\"", "type")]
+#[case("mode: ~", "null")]
+#[case("seal: $.b", "misplaced")]
+#[case("on_error: null", "null")]
+fn options_that_are_refused(#[case] options: &str, #[case] code: &str) {
+    let text = item(&format!("fields: $.a, {options}"));
+    assert_eq!(codes(&text).iter().map(|c| c.0).collect::<Vec<_>>(), [code]);
+}
+
+#[test]
+fn a_shorthand_gives_each_half_what_is_its_own() {
+    let text = item(
+        "fields: [$.a, \"$['b','c']\"], on_error: redact, reveal: mask(4), on_plaintext: pass, required: true, suite: 2, pad: 16, key: \"t-{id}\"",
+    );
+    let (request, response, limits) = halves(&text);
+    let (seal, open) = (&request[0], &response[0]);
+    assert_eq!((seal.verb, open.verb), (Verb::Seal, Verb::Open));
+    assert_eq!((seal.on_error, open.on_error), (OnBad::Reject, OnBad::Redact));
+    assert_eq!((seal.reveal, open.reveal), (Reveal::Plain, Reveal::Mask(4)));
+    assert!(seal.required && !open.required && seal.refuses_masked && !open.refuses_masked);
+    assert_eq!((seal.suite, seal.pad), (Suite::Gcm, Some(16)));
+    assert!(matches!(seal.key, Key::Template(_)) && seal.key == open.key);
+    let classes: Vec<&str> = seal.fields.iter().map(|f| f.class.as_str()).collect();
+    assert_eq!(classes, ["a", "b", "c"]);
+    assert_eq!(limits.request.media_type, OnUnreadable::Reject);
+    assert_eq!(limits.response.media_type, OnUnreadable::Pass);
+    assert_eq!(limits.response.signature, OnUnreadable::Reject);
+    let (request, response, limits) = halves(&text.replace("protect", "expose"));
+    assert_eq!((request[0].verb, response[0].verb), (Verb::Open, Verb::Seal));
+    assert_eq!((request[0].on_error, response[0].on_error), (OnBad::Redact, OnBad::Reject));
+    assert_eq!(limits.response.media_type, OnUnreadable::Reject);
+}
+
+#[test]
+fn defaults_and_modes() {
+    let (request, _, limits) = halves(&item("fields: $.a"));
+    let a = &request[0];
+    assert_eq!((a.mode, a.suite, a.on_token), (Mode::Enforce, Suite::Xaes, crate::rules::OnToken::Reject));
+    assert_eq!(a.key, Key::Fixed(crate::name::PartitionName::default_name()));
+    assert!(!a.sign && !a.deterministic && !a.seal_nulls && !a.required && a.max_value.is_none());
+    assert_eq!((limits.max_partitions, limits.provision), (1_000, false));
+    let (request, ..) = halves(&item("fields: $.a, deterministic: true"));
+    assert_eq!(request[0].suite, Suite::Siv);
+    let observed = item("fields: $.a").replace("protect", "mode: observe\n    on_media_type: reject\n    protect");
+    let (request, _, limits) = halves(&observed);
+    assert_eq!((request[0].mode, limits.request.media_type), (Mode::Observe, OnUnreadable::Pass));
+    let (_, _, limits) = halves(&item("fields: $.a, mode: read"));
+    assert_eq!(limits.request.media_type, OnUnreadable::Pass);
+}
+
+#[test]
+fn two_actions_on_one_value() {
+    let both = |a: &str, b: &str| {
+        format!(
+            "rules:\n  - name: a\n    match: {{ path: /x/** }}\n    protect:\n      - {{ fields: \"{a}\" }}\n      - {{ fields: \"{b}\", key: other }}\n"
+        )
+    };
+    assert_eq!(codes(&both("$.a", "$['a']")), [("conflict", 6)]);
+    assert_eq!(codes(&both("$..a", "$.b.a")), [("may-conflict", 6)]);
+    assert_eq!(codes(&both("$.a", "$.a.b")), [("nested-selection", 6)]);
+    assert_eq!(codes(&both("$..ssn", "$.cards[*].pan")), []);
+    let rules = |path: &str| {
+        format!(
+            "rules:\n  - {{ name: a, match: {{ path: /x/** }}, protect: [{{ fields: $.a }}] }}\n  - {{ name: b, match: {{ path: {path} }}, protect: [{{ fields: $.a, key: b }}] }}\n"
+        )
+    };
+    assert_eq!(codes(&rules("/x/**")), [("conflict", 3)]);
+    assert_eq!(codes(&rules("/x/y")), [("may-conflict", 3)]);
+    assert_eq!(codes(&rules("/y")), []);
+}
+
+#[rstest]
+#[case("match: { path: /x, method: POST }\n    protect: [{ fields: $.a }]", "sealing-by-method")]
+#[case("match: { path: /x, header: { x-a: b } }\n    protect: [{ fields: $.a }]", "sealing-by-header")]
+#[case("match: { path: /x, host: a.example }\n    protect: [{ fields: $.a }]", "sealing-by-host")]
+#[case("match: { path: /x }\n    on_too_large: pass\n    protect: [{ fields: $.a }]", "sealing-passes")]
+#[case("match: { path: /x }\n    protect: [{ fields: $.a, key: \"t-{header:x-t}\" }]", "untrusted-header")]
+#[case("match: { path: \"/**/{t}/x\" }\n    protect: [{ fields: $.a, key: \"t-{t}\" }]", "movable-capture")]
+#[case(
+    "match: { path: \"/{t}/x\" }\n    protect: [{ fields: $.a, key: \"de{t}\" }, { fields: $.b }]",
+    "template-meets-fixed"
+)]
+#[case("match: { path: /x }\n    response: [{ open: $.a, key: \"*\" }]", "glob-opens-all")]
+#[case("match: { path: /x }\n    protect: [{ fields: $.a, on_token: keep }]", "keep-without-bind")]
+#[case("match: { path: /x }\n    request: [{ seal: $.a, on_error: pass }]", "plaintext-on-error")]
+#[case(
+    "match: { path: /x }\n    protect: [{ fields: $.a, deterministic: true, format: country }]",
+    "deterministic-few"
+)]
+#[case("match: { path: /x }\n    protect: [{ fields: $.a, deterministic: true, max_value: 4 }]", "deterministic-short")]
+#[case("match: { path: /x }\n    protect: [{ fields: $.a, format: email }]", "format")]
+#[case(
+    "match: { path: /x }\n    protect: [{ fields: $.a.n }, { fields: $.b.n, deterministic: true }]",
+    "deterministic-mixed"
+)]
+#[case(
+    "match: { path: /x }\n    action: pass\n  - name: b\n    match: { path: /x }\n    protect: [{ fields: $.a }]",
+    "never-reached"
+)]
+fn warnings(#[case] rule: &str, #[case] code: &str) {
+    let loaded = load(&format!("rules:\n  - name: a\n    {rule}\n"));
+    assert!(loaded.rules.is_some(), "{}", loaded.findings);
+    assert!(loaded.findings.0.iter().any(|f| f.code == code), "{}", loaded.findings);
+    assert!(loaded.findings.0.iter().all(|f| f.severity == Severity::Warning && f.help.is_some() && f.place.is_some()));
+    let docs = include_str!("../../../docs/rules.md");
+    assert!(docs.contains(&format!("`{code}`")), "docs/rules.md does not explain `{code}`");
+}
+
+#[rstest]
+#[case("max_length: 20", 1)]
+#[case("max_length: 96, max_value: 16", 0)]
+#[case("max_length: 95, max_value: 16", 1)]
+#[case("max_length: 80, max_value: 16, suite: 2", 0)]
+#[case("max_length: 64, max_value: 16, deterministic: true", 0)]
+#[case("max_length: 63, max_value: 16, deterministic: true", 1)]
+#[case("max_length: 4000, max_value: 16, sign: true", 1)]
+fn a_column_too_narrow_is_forecast(#[case] options: &str, #[case] warnings: usize) {
+    let found = codes(&item(&format!("fields: $.a, {options}")));
+    assert_eq!(found.iter().filter(|(code, _)| *code == "max-length").count(), warnings, "{found:?}");
+}
+
+#[test]
+fn a_trusted_header_is_not_warned_about() {
+    let context = Context { trusted_headers: vec!["x-t".into()], ..Context::default() };
+    let loaded = load_text("a.yaml", &item("fields: $.a, key: \"t-{header:X-T}\""), &context);
+    assert!(loaded.findings.0.is_empty(), "{}", loaded.findings);
+}
+
+#[rstest]
+#[case("rules:\n", "null")]
+#[case("{}", "no-rules")]
+#[case("", "type")]
+#[case("[]", "type")]
+#[case("rules: [", "yaml")]
+#[case("rules: [{ name: a, match: { path: /x } }]", "no-action")]
+#[case("rules: [{ name: a, match: { path: /x }, action: pass, protect: [{ fields: $.a }] }]", "action-and-fields")]
+#[case("rules: [{ name: a, match: { path: [] }, action: pass }]", "empty")]
+#[case("rules: [{ name: a, match: { method: GET }, action: pass }]", "no-path")]
+#[case("rules: [{ name: a, match: { path: /x }, protect: [] }]", "empty")]
+#[case("rules: [{ name: a, match: { path: /x }, protect: [{ fields: [] }] }]", "empty")]
+#[case("rules: [{ name: a, match: { path: /x, status: 9xx }, action: pass }]", "status")]
+#[case("rules: [{ name: a, match: { path: /x, listener: frnt }, action: pass }]", "listener")]
+#[case("rules: [{ name: a, match: { path: /x }, action: pass, max_partitions: 5 }]", "option-without-effect")]
+#[case(
+    "rules: [{ name: a, match: { path: /x }, json_types: application/json-patch+json, protect: [{ fields: $.a }] }]",
+    "not-yet"
+)]
+fn files_that_are_refused(#[case] text: &str, #[case] code: &str) {
+    let context = Context { listeners: vec!["front".into()], ..Context::default() };
+    let loaded = load_text("a.yaml", text, &context);
+    assert!(loaded.rules.is_none());
+    assert_eq!(loaded.findings.0.iter().map(|f| f.code).collect::<Vec<_>>(), [code], "{}", loaded.findings);
+    assert!(!loaded.findings.to_string().is_empty());
+}
+
+#[test]
+fn a_directory_is_read_in_the_order_of_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let rule = |name: &str| format!("rules: [{{ name: {name}, match: {{ path: /x }}, action: pass }}]\n");
+    let put = |file: &str, text: &str| std::fs::write(dir.path().join(file), text).unwrap();
+    let context = Context::default();
+    assert!(super::load(dir.path(), &context).rules.is_none());
+    put("20.yml", &rule("b"));
+    put("10.yaml", &rule("a"));
+    put("30.json", "{\"rules\": [{\"name\": \"c\", \"match\": {\"path\": \"/y\"}, \"action\": \"pass\"}]}");
+    put("notes.txt", "not a rule");
+    put(".hidden.yaml", "not a rule");
+    std::fs::create_dir(dir.path().join("..data")).unwrap();
+    std::fs::create_dir(dir.path().join("dir.yaml")).unwrap();
+    let first = super::load(dir.path(), &context);
+    let names: Vec<_> = first.rules.unwrap().rules.iter().map(|r| r.name.to_string()).collect();
+    assert_eq!(names, ["a", "b", "c"]);
+    put("20.yml", &rule("d"));
+    assert_ne!(super::load(dir.path(), &context).digest, first.digest);
+    put("40.yaml", &rule("a"));
+    let loaded = super::load(dir.path(), &context);
+    assert!(loaded.findings.to_string().contains("10.yaml"), "{}", loaded.findings);
+    std::fs::write(dir.path().join("50.yaml"), vec![b' '; (1 << 20) + 1]).unwrap();
+    assert!(super::load(dir.path(), &context).findings.0.iter().any(|f| f.code == "unreadable"));
+    assert!(super::load(&dir.path().join("missing"), &context).findings.has_errors());
+}
+
+#[test]
+fn the_example_loads_without_a_word() {
+    let context = Context { trusted_headers: vec!["x-tenant".into()], ..Context::default() };
+    let loaded = load_text("rules/example.yaml", include_str!("../../../rules/example.yaml"), &context);
+    assert!(loaded.rules.is_some() && loaded.findings.0.is_empty(), "{}", loaded.findings);
+    assert!(loaded.tests >= 8);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_config_map_is_read_through_its_links() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("..2026_11_22");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(data.join("a.yaml"), "rules: [{ name: a, match: { path: /x }, action: pass }]\n").unwrap();
+    std::os::unix::fs::symlink(&data, dir.path().join("..data")).unwrap();
+    std::os::unix::fs::symlink("..data/a.yaml", dir.path().join("a.yaml")).unwrap();
+    assert_eq!(super::load(dir.path(), &Context::default()).rules.unwrap().rules.len(), 1);
+}
+
+#[test]
+fn a_large_rule_set_loads() {
+    let mut text = "rules:\n".to_owned();
+    for i in 0..500 {
+        text.push_str(&format!(
+            "  - {{ name: r{i}, match: {{ path: \"/{{a}}/r{i}/**\" }}, protect: [{{ fields: [$.a, $..b], key: \"t-{{a}}\" }}] }}\n"
+        ));
+    }
+    let loaded = load(&text);
+    assert_eq!(loaded.rules.map(|r| r.rules.len()), Some(500), "{}", loaded.findings);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_loader_or_its_report_panic(
+        at in 0usize..3_000, len in 0usize..60, put in "[a-z$.\\[\\]{}:,&*!|>'\"# \n\t\u{e9}\u{0}0-9-]{0,12}",
+    ) {
+        let text: Vec<char> = include_str!("../../../rules/example.yaml").chars().collect();
+        let at = at.min(text.len());
+        let broken: String = text[..at].iter().chain(put.chars().collect::<Vec<_>>().iter()).chain(text[(at + len).min(text.len())..].iter()).collect();
+        let loaded = load(&broken);
+        let _shown = loaded.findings.to_string();
+        assert_eq!(loaded.rules.is_none(), loaded.findings.has_errors());
+        assert!(loaded.findings.0.iter().all(|f| f.help.is_some()));
+    }
+}

@@ -1,0 +1,328 @@
+//! Tests in the rule files: run at every load, without keys, against all rules of the load.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::json::text::unescape;
+use crate::jsonpath::{self, Path};
+
+use super::compile::Context;
+use super::file::{Body, Given, TestEntry, WhenEntry};
+use super::media::{Media, media};
+use super::route::{Captures, End, RequestFacts, normalize, override_header};
+use super::yaml::{At, Reader, Yaml};
+use super::{Action, Key, Mode, OnToken, OnUnreadable, Rule, RuleKind, RuleSet, Verb};
+
+/// What the rules do to the exchange of a test, whatever step of the roll-out they are on.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Outcome {
+    seals: BTreeSet<String>,
+    opens: BTreeSet<String>,
+    rejected: Option<(u16, String)>,
+}
+
+/// Runs one test; a failing one is an error at its place.
+pub(super) fn run(set: &RuleSet, rule: &Arc<str>, test: &At<TestEntry>, context: &Context, reader: &mut Reader<'_>) {
+    let t = &test.value;
+    let title =
+        t.name.get().map_or_else(|| format!("a test of rule `{rule}`"), |n| format!("test `{n}` of rule `{rule}`"));
+    let Some(when) = t.when.get().filter(|w| w.path.get().is_some()) else {
+        reader.error(
+            &test.span,
+            "test",
+            format!("{title} has no `when.path`"),
+            "write `when: { method: PUT, path: /customers/7 }`",
+        );
+        return;
+    };
+    let expects = [&t.seals.span, &t.opens.span, &t.untouched.span, &t.rejected.span];
+    if expects.iter().all(|s| s.is_none()) {
+        reader.error(
+            &test.span,
+            "test",
+            format!("{title} expects nothing"),
+            "add `seals`, `opens`, `untouched` or `rejected`",
+        );
+        return;
+    }
+    let outcome = match decide(set, rule, when, t, context) {
+        Ok(outcome) => outcome,
+        Err(message) => {
+            reader.error(&test.span, "test", format!("{title}: {message}"), "fix the test");
+            return;
+        }
+    };
+    let mut fail = |span: &Option<std::ops::Range<usize>>, expected: String, got: String| {
+        let message = format!("{title} fails: expected {expected}, got {got}");
+        let span = span.clone().unwrap_or_else(|| test.span.clone());
+        reader.error(&span, "test-failed", message, "correct the rule, or the test if the rule is right");
+    };
+    let refused = match &outcome.rejected {
+        Some((status, why)) => format!("rejected with {status} ({why})"),
+        None if outcome.seals.is_empty() && outcome.opens.is_empty() => "nothing sealed or opened".into(),
+        None => format!("sealed {}, opened {}", list(&outcome.seals), list(&outcome.opens)),
+    };
+    match (t.rejected.get(), &outcome.rejected) {
+        (Some(expected), Some((status, _))) if usize::from(*status) == *expected => {}
+        (Some(expected), _) => fail(&t.rejected.span, format!("rejected with {expected}"), refused),
+        (None, Some(_)) => fail(&None, "it to pass".into(), refused),
+        (None, None) => {
+            let touched = !outcome.seals.is_empty() || !outcome.opens.is_empty();
+            match t.untouched.get() {
+                Some(true) if touched => fail(&t.untouched.span, "untouched".into(), refused),
+                Some(false) if !touched => fail(&t.untouched.span, "a value sealed or opened".into(), refused),
+                _ => {}
+            }
+            for (given, got, what) in [(&t.seals, &outcome.seals, "sealed"), (&t.opens, &outcome.opens, "opened")] {
+                if let Some(expected) = paths(given)
+                    && expected != *got
+                {
+                    fail(&given.span, format!("{what} {}", list(&expected)), format!("{what} {}", list(got)));
+                }
+            }
+        }
+    }
+}
+
+fn decide(
+    set: &RuleSet,
+    rule: &Arc<str>,
+    when: &WhenEntry,
+    test: &TestEntry,
+    context: &Context,
+) -> Result<Outcome, String> {
+    let reject = |status, why: &str| Ok(Outcome { rejected: Some((status, why.into())), ..Outcome::default() });
+    let headers = headers(when)?;
+    let raw = when.path.get().map_or("", String::as_str);
+    let raw = raw.split_once('?').map_or(raw, |(path, _)| path);
+    let path = match normalize(raw, context.ignore_case) {
+        Ok(path) => path,
+        Err(ambiguous) => return reject(400, &ambiguous.to_string()),
+    };
+    if let Some(name) = override_header(&headers) {
+        return reject(400, &format!("header `{name}`"));
+    }
+    let request = test.request.get().map(body);
+    let default_method = if request.is_some() { "POST" } else { "GET" };
+    let method = when.method.get().map_or(default_method, String::as_str);
+    let host = when.host.get().map(|h| h.to_ascii_lowercase());
+    // A test that names no listener is about one that its own rule meets.
+    let own = set.rules.iter().find(|r| r.name == *rule).and_then(|r| r.matches.listeners.first());
+    let any = String::new();
+    let listener = when.listener.get().or(own).or_else(|| context.listeners.first()).unwrap_or(&any);
+    let facts = RequestFacts {
+        method,
+        path: &path,
+        ignore_case: context.ignore_case,
+        listener,
+        host: host.as_deref(),
+        headers: &headers,
+    };
+    let route = set.route(&facts);
+    if let End::Rejected(rule) = &route.end {
+        return reject(403, &format!("rule `{}`", rule.name));
+    }
+    let mut outcome = Outcome::default();
+    if let Some(why) = missing_key(&route.rules, &headers) {
+        return reject(422, &why);
+    }
+    if let Some(text) = &request {
+        let acting: Vec<&Arc<Rule>> = route.rules.iter().map(|(rule, _)| rule).collect();
+        let content_type = when.content_type.get().map(String::as_str).or(Some("application/json"));
+        message(&acting, Side::Request, content_type, text, &mut outcome);
+    }
+    if let (Some(text), None) = (test.response.get().map(body), &outcome.rejected) {
+        let status = test.status.get().and_then(|s| u16::try_from(*s).ok()).unwrap_or(200);
+        let content_type = Some("application/json");
+        let acting: Vec<&Arc<Rule>> =
+            route.rules.iter().map(|(rule, _)| rule).filter(|r| r.acts_on_response(status, content_type)).collect();
+        message(&acting, Side::Response, content_type, &text, &mut outcome);
+    }
+    Ok(outcome)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Request,
+    Response,
+}
+
+/// One body: what of it is sealed and opened, or why it is refused.
+fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &str, outcome: &mut Outcome) {
+    let actions = |rule: &Arc<Rule>| match (&rule.kind, side) {
+        (RuleKind::Fields { request, .. }, Side::Request) => request.clone(),
+        (RuleKind::Fields { response, .. }, Side::Response) => response.clone(),
+        _ => Vec::new(),
+    };
+    let status = |request: u16| if side == Side::Request { request } else { 502 };
+    // An empty body is no body.
+    if text.is_empty() {
+        return;
+    }
+    let mut paths: Vec<Arc<Path>> = Vec::new();
+    let mut owners: Vec<Arc<Action>> = Vec::new();
+    for rule in rules {
+        let mine = actions(rule);
+        if mine.is_empty() {
+            continue;
+        }
+        let half = if side == Side::Request { rule.limits.request } else { rule.limits.response };
+        match media(content_type, &rule.limits.json_types) {
+            Media::Json => {}
+            Media::Patch => {
+                outcome.rejected = Some((status(415), "patches are not available yet".into()));
+                return;
+            }
+            Media::Other if half.media_type == OnUnreadable::Reject => {
+                outcome.rejected = Some((status(415), format!("on_media_type of rule `{}`", rule.name)));
+                return;
+            }
+            Media::Other => continue,
+        }
+        if let Err(error) = jsonpath::select(text.as_bytes(), &[]) {
+            if half.invalid_json == OnUnreadable::Reject {
+                outcome.rejected = Some((status(400), format!("not JSON: {error}")));
+                return;
+            }
+            continue;
+        }
+        for action in mine {
+            for field in &action.fields {
+                paths.push(Arc::clone(&field.path));
+                owners.push(Arc::clone(&action));
+            }
+        }
+    }
+    let Ok(selected) = jsonpath::select(text.as_bytes(), &paths) else { return };
+    for value in &selected {
+        let Some(action) = owners.get(value.path) else { continue };
+        let raw = text.get(value.span.clone()).unwrap_or_default();
+        if raw == "null" && !action.seal_nulls {
+            continue;
+        }
+        match action.verb {
+            Verb::Open => {
+                outcome.opens.insert(value.location.clone());
+            }
+            Verb::Seal => {
+                let content = raw.strip_prefix('"').unwrap_or_default().as_bytes();
+                if unescape(content).starts_with(crate::token::PREFIX) && action.on_token == OnToken::Reject {
+                    outcome.rejected = Some((status(422), format!("on_token at {}", value.location)));
+                    return;
+                }
+                outcome.seals.insert(value.location.clone());
+            }
+        }
+    }
+    for action in owners.iter().filter(|a| a.required && a.mode != Mode::Observe) {
+        let found = |v: &jsonpath::Selected| owners.get(v.path).is_some_and(|o| Arc::ptr_eq(o, action));
+        if !selected.iter().any(found) {
+            outcome.rejected = Some((status(422), format!("a required field of rule `{}` is missing", action.rule)));
+            return;
+        }
+    }
+}
+
+/// A key template is filled once, from the request, before anything is changed.
+fn missing_key(rules: &[(Arc<Rule>, Captures)], headers: &HeaderMap) -> Option<String> {
+    for (rule, captures) in rules {
+        let RuleKind::Fields { request, response } = &rule.kind else { continue };
+        for action in request.iter().chain(response).filter(|a| !matches!(a.key, Key::Glob(_))) {
+            if let Err(error) = action.key.resolve(captures, headers) {
+                return Some(format!("key of rule `{}`: {error}", rule.name));
+            }
+        }
+    }
+    None
+}
+
+fn headers(when: &WhenEntry) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in when.headers.get().map_or(&[][..], |p| p.0.as_slice()) {
+        let header =
+            HeaderName::from_bytes(name.value.as_bytes()).map_err(|_| format!("`{}` is no header", name.value))?;
+        let value = HeaderValue::from_str(&value.value).map_err(|_| format!("bad value of header `{header}`"))?;
+        headers.append(header, value);
+    }
+    Ok(headers)
+}
+
+/// Text is the raw body, anything else is written as JSON.
+fn body(body: &Body) -> String {
+    match &body.0 {
+        Yaml::Text(text) => text.clone(),
+        other => other.to_json().to_string(),
+    }
+}
+
+fn paths(given: &Given<Vec<At<String>>>) -> Option<BTreeSet<String>> {
+    Some(given.get()?.iter().map(|p| p.value.clone()).collect())
+}
+
+fn list(paths: &BTreeSet<String>) -> String {
+    if paths.is_empty() { "nothing".into() } else { paths.iter().cloned().collect::<Vec<_>>().join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::rules::compile::{Context, load_text};
+    use rstest::rstest;
+
+    /// Findings of a test in a file of two rules.
+    fn findings(test: &str) -> Vec<String> {
+        let text = format!(
+            "rules:\n  - name: admin\n    match: {{ path: /admin/** }}\n    action: reject\n  - name: pii\n    match: {{ path: \"/c/{{t}}/**\", status: 2xx }}\n    request:\n      - {{ seal: $..ssn, key: \"t-{{t}}.{{header:x-t}}\", mode: observe, required: true }}\n    response:\n      - open: $..ssn\n    mode: enforce\n  - name: strict\n    match: {{ path: /s }}\n    protect: [{{ fields: $.a, required: true }}]\n    on_encoding: reject\n    tests:\n      - {test}\n"
+        );
+        let context = Context { trusted_headers: vec!["x-t".into()], ..Context::default() };
+        let loaded = load_text("t.yaml", &text, &context);
+        assert_eq!(loaded.rules.is_none(), loaded.findings.has_errors());
+        assert!(loaded.findings.0.iter().all(|f| f.line_column().is_some_and(|(line, _)| line == 17)));
+        loaded.findings.0.iter().map(|f| format!("{}: {}", f.code, f.message)).collect()
+    }
+
+    #[rstest]
+    #[case("{ when: { path: /c/1, headers: { x-t: a } }, request: { ssn: 1 }, seals: [\"$['ssn']\"] }")]
+    #[case(
+        "{ when: { path: /c/1?ssn=1, headers: { x-t: a } }, request: [{ ssn: 1 }, { ssn: null }], seals: [\"$[0]['ssn']\"] }"
+    )]
+    #[case("{ when: { path: /c/1 }, rejected: 422 }")]
+    #[case("{ when: { path: /s }, request: { b: 1 }, rejected: 422 }")]
+    #[case("{ when: { path: /s }, request: { a: 1 }, seals: [\"$['a']\"], opens: [] }")]
+    #[case("{ when: { path: /s }, request: '{\"a\":', rejected: 400 }")]
+    #[case("{ when: { path: /s }, request: '{\"a\":\"\\u0073c1.x\"}', rejected: 422 }")]
+    #[case("{ when: { path: /s, content_type: text/html }, request: '<a>', rejected: 415 }")]
+    #[case("{ when: { path: /s, content_type: application/merge-patch+json }, request: { a: 1 }, rejected: 415 }")]
+    #[case("{ when: { path: /s }, request: '', untouched: true }")]
+    #[case("{ when: { path: /s }, response: 'not json', untouched: true }")]
+    #[case("{ when: { path: /s }, request: { a: 1 }, response: { a: x }, seals: [\"$['a']\"], opens: [\"$['a']\"] }")]
+    #[case("{ when: { path: /c/1, headers: { x-t: a } }, status: 404, response: { ssn: x }, untouched: true }")]
+    #[case("{ when: { path: /other }, request: { ssn: 1 }, untouched: true }")]
+    #[case("{ when: { path: /x/../admin }, rejected: 403 }")]
+    #[case("{ when: { path: /s%2f }, rejected: 400 }")]
+    #[case("{ when: { path: /s, headers: { X-Rewrite-Url: /x } }, rejected: 400 }")]
+    fn passing(#[case] test: &str) {
+        assert_eq!(findings(test), Vec::<String>::new());
+    }
+
+    #[rstest]
+    #[case("{ when: { path: /s }, request: { a: 1 }, untouched: true }", "expected untouched, got sealed $['a']")]
+    #[case("{ when: { path: /s }, request: { a: 1 }, rejected: 415 }", "expected rejected with 415, got sealed $['a']")]
+    #[case("{ when: { path: /s }, request: { a: 1 }, seals: [\"$.a\"] }", "expected sealed $.a, got sealed $['a']")]
+    #[case("{ when: { path: /s }, request: { a: 1 }, seals: [] }", "expected sealed nothing, got sealed $['a']")]
+    #[case("{ when: { path: /s }, request: { b: 1 }, seals: [] }", "expected it to pass, got rejected with 422")]
+    #[case(
+        "{ when: { path: /admin }, rejected: 400 }",
+        "expected rejected with 400, got rejected with 403 (rule `admin`)"
+    )]
+    #[case("{ name: n, when: { path: /s }, opens: [\"$['a']\"] }", "test `n` of rule `strict` fails: expected opened")]
+    #[case("{ when: { path: /s } }", "expects nothing")]
+    #[case("{ when: { method: GET }, untouched: true }", "has no `when.path`")]
+    #[case("{ untouched: true }", "has no `when.path`")]
+    #[case("{ when: { path: /s, headers: { \"a b\": c } }, untouched: true }", "`a b` is no header")]
+    fn failing(#[case] test: &str, #[case] message: &str) {
+        let found = findings(test);
+        assert!(found.len() == 1 && found[0].contains(message), "{found:?}");
+    }
+}

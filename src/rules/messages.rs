@@ -1,0 +1,64 @@
+//! The options about messages that cannot be read, resolved per direction.
+
+use http::header::HeaderName;
+
+use super::action::{Direction, Draft};
+use super::conditions::texts;
+use super::file::{Choice, Given, RuleEntry};
+use super::media::{PATCHES, essence};
+use super::yaml::{At, Reader};
+use super::{Mode, OnUnreadable, Unreadable, UnreadableHalf, Verb};
+
+/// Compiles the `on_…` options of a rule, with the defaults that its actions ask for.
+pub(super) fn compile(e: &RuleEntry, drafts: &[Draft], reader: &mut Reader<'_>) -> Unreadable {
+    let half = |direction: Direction| {
+        let mine = || drafts.iter().filter(|d| d.direction == direction).map(|d| &d.action);
+        // Observe changes nothing, so it may refuse nothing either, whatever the options say.
+        let acts = mine().any(|a| a.mode != Mode::Observe);
+        let seals = mine().any(|a| a.verb == Verb::Seal && a.mode >= Mode::Migrate);
+        let resolve = |option: &Given<Choice<OnUnreadable>>, default| match (acts, option.get()) {
+            (false, _) => OnUnreadable::Pass,
+            (true, Some(choice)) => choice.0,
+            (true, None) => default,
+        };
+        let default = if seals { OnUnreadable::Reject } else { OnUnreadable::Pass };
+        UnreadableHalf {
+            media_type: resolve(&e.on_media_type, default),
+            invalid_json: resolve(&e.on_invalid_json, default),
+            encoding: resolve(&e.on_encoding, default),
+            too_large: resolve(&e.on_too_large, default),
+            upgrade: resolve(&e.on_upgrade, default),
+            signature: resolve(&e.on_signature, OnUnreadable::Reject),
+        }
+    };
+    let mut json_types = Vec::new();
+    for At { value, span } in texts(&e.json_types) {
+        let essence = essence(value);
+        if PATCHES.contains(&essence.as_str()) {
+            reader.error(
+                span,
+                "not-yet",
+                format!("`{essence}` is not available yet"),
+                "remove it; such bodies get 415",
+            );
+        } else if essence.split('/').filter(|part| !part.is_empty()).count() != 2 {
+            reader.error(span, "media-type", format!("`{value}` is not a media type"), "write `text/plain`");
+        }
+        json_types.push(essence);
+    }
+    let mut signature_headers = Vec::new();
+    for At { value, span } in texts(&e.signature_headers) {
+        match HeaderName::from_bytes(value.as_bytes()) {
+            Ok(name) => signature_headers.push(name.as_str().to_owned()),
+            Err(_) => reader.error(span, "header", format!("`{value}` is not a header's name"), "fix it"),
+        }
+    }
+    Unreadable {
+        request: half(Direction::Request),
+        response: half(Direction::Response),
+        json_types,
+        signature_headers,
+        provision: e.provision.get().copied().unwrap_or(false),
+        max_partitions: e.max_partitions.get().copied().unwrap_or(1_000),
+    }
+}

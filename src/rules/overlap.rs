@@ -1,0 +1,172 @@
+//! Two actions that select the same value, and values inside other selected values.
+
+use crate::jsonpath::may_overlap;
+use crate::report::{Finding, Findings};
+
+use super::action::Draft;
+use super::compile::RuleDraft;
+use super::{Action, Field};
+
+/// Beyond this many fields the check of every pair would take longer than a load may.
+const MAX_PAIRS: usize = 2_000_000;
+
+/// Reports conflicts: an error where it is certain, a warning where only data can tell.
+pub(super) fn check(rules: &[RuleDraft], findings: &mut Findings) {
+    let mut pairs = 0;
+    for (at, rule) in rules.iter().enumerate() {
+        for (other_at, other) in rules.iter().enumerate().skip(at) {
+            let same_exchanges = at == other_at || rule.matches == other.matches;
+            if !same_exchanges && rule.matches.disjoint(&other.matches) {
+                continue;
+            }
+            for (i, a) in rule.drafts.iter().enumerate() {
+                let from = if at == other_at { i } else { 0 };
+                for b in other.drafts.iter().skip(from).filter(|b| b.direction == a.direction) {
+                    pairs += a.fields.len() * b.fields.len();
+                    if pairs > MAX_PAIRS {
+                        let message =
+                            "too many rules meet the same exchanges to check every pair of fields for conflicts";
+                        findings.push(Finding::warning("overlap-unchecked", message).help("narrow their paths"));
+                        return;
+                    }
+                    let one = at == other_at && std::ptr::eq(a, b);
+                    compare(a, b, one, same_exchanges, findings);
+                }
+            }
+        }
+    }
+}
+
+fn compare(a: &Draft, b: &Draft, one: bool, same_exchanges: bool, findings: &mut Findings) {
+    for (i, (field, (_, path))) in a.action.fields.iter().zip(&a.fields).enumerate() {
+        let from = if one { i + 1 } else { 0 };
+        for (other, (span, other_path)) in b.action.fields.iter().zip(&b.fields).skip(from) {
+            if inside(path, other_path) || inside(other_path, path) {
+                let (inner, outer) = if inside(path, other_path) {
+                    (&other.selector, &field.selector)
+                } else {
+                    (&field.selector, &other.selector)
+                };
+                let message =
+                    format!("`{inner}` selects values inside what `{outer}` selects; those are not looked at");
+                let finding = Finding::warning("nested-selection", message).at(&b.source, span.clone());
+                push_once(findings, finding.help("select one of them, or narrower values"));
+                continue;
+            }
+            if same_effect(&a.action, field, &b.action, other) {
+                continue;
+            }
+            if path == other_path && same_exchanges {
+                let message = format!(
+                    "`{}` is selected twice with different actions{}",
+                    other.selector,
+                    if one { String::new() } else { format!(" (first in rule `{}`)", a.action.rule) }
+                );
+                let finding = Finding::error("conflict", message).at(&b.source, span.clone());
+                push_once(findings, finding.help("remove one, or narrow one rule's `match`"));
+            } else if path == other_path || may_overlap(&field.path, &other.path) {
+                let message = format!(
+                    "`{}` and `{}` of rule `{}` may select one value with different actions; then the first wins",
+                    other.selector, field.selector, a.action.rule
+                );
+                let finding = Finding::warning("may-conflict", message).at(&b.source, span.clone());
+                push_once(findings, finding.help("narrow one of the selectors or one rule's `match`"));
+            }
+        }
+    }
+}
+
+/// A shorthand's halves would say everything twice.
+fn push_once(findings: &mut Findings, finding: Finding) {
+    if !findings.0.iter().any(|f| f.code == finding.code && f.place == finding.place && f.message == finding.message) {
+        findings.push(finding);
+    }
+}
+
+fn same_effect(a: &Action, a_field: &Field, b: &Action, b_field: &Field) -> bool {
+    a_field.class == b_field.class
+        && a.verb == b.verb
+        && a.key == b.key
+        && a.mode == b.mode
+        && a.deterministic == b.deterministic
+        && a.sign == b.sign
+        && a.signers == b.signers
+        && a.seal_nulls == b.seal_nulls
+        && a.pad == b.pad
+        && a.max_length == b.max_length
+        && a.max_value == b.max_value
+        && a.on_error == b.on_error
+        && a.on_plaintext == b.on_plaintext
+        && a.on_token == b.on_token
+        && a.reveal == b.reveal
+        && a.suite == b.suite
+}
+
+/// Whether every value that `inner` selects certainly lies inside one that `outer` selects, by their canonical paths.
+fn inside(outer: &str, inner: &str) -> bool {
+    let (outer, inner) = (segments(outer), segments(inner));
+    if let [prefix @ .., last] = outer.as_slice()
+        && let Some(name) = last.strip_prefix("..")
+        && !prefix.iter().any(|s| s.starts_with(".."))
+    {
+        let Some(rest) = inner.get(prefix.len()..) else { return false };
+        let covered = prefix.iter().zip(&inner).all(|(o, i)| covers(o, i));
+        let before_last = rest.split_last().map_or(&[][..], |(_, before)| before);
+        return covered && before_last.iter().any(|s| name == "[*]" || s.trim_start_matches("..") == name);
+    }
+    outer.len() < inner.len() && outer.iter().zip(&inner).all(|(o, i)| covers(o, i))
+}
+
+fn covers(outer: &str, inner: &str) -> bool {
+    outer == inner || (outer == "[*]" && !inner.starts_with(".."))
+}
+
+/// A canonical path taken apart: `$['a'][0]..['b']` is `['a']`, `[0]`, `..['b']`.
+fn segments(canonical: &str) -> Vec<&str> {
+    let mut all = Vec::new();
+    let (mut start, mut quote, mut escaped) = (None, None, false);
+    for (at, c) in canonical.char_indices() {
+        match (quote, c) {
+            (Some(_), _) if escaped => escaped = false,
+            (Some(_), '\\') => escaped = true,
+            (Some(q), _) if c == q => quote = None,
+            (Some(_), _) => {}
+            (None, '\'' | '"') => quote = Some(c),
+            (None, '.' | '[') => start = start.or(Some(at)),
+            (None, ']') => all.extend(start.take().and_then(|s| canonical.get(s..=at))),
+            (None, _) => {}
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certain_nesting() {
+        for (outer, inner) in [
+            ("$", "$['a']"),
+            ("$['a']", "$['a']['b']"),
+            ("$['a']", "$['a']..['b']"),
+            ("$['a'][*]", "$['a'][0]['b']"),
+            ("$..['a']", "$['x']['a']['b']"),
+            ("$..['a']", "$..['a'][*]"),
+            ("$..[*]", "$['a']['b']"),
+            ("$['it\\'s]']", "$['it\\'s]'][0]"),
+        ] {
+            assert!(inside(outer, inner), "{outer} {inner}");
+            assert!(!inside(inner, outer), "{inner} {outer}");
+        }
+        for (a, b) in [
+            ("$['a']", "$['a']"),
+            ("$['a']", "$['b']['a']"),
+            ("$..['ssn']", "$['cards'][*]['pan']"),
+            ("$..['a']", "$['x']['a']"),
+            ("$['a'][*]", "$['a']..['b']"),
+        ] {
+            assert!(!inside(a, b) && !inside(b, a), "{a} {b}");
+        }
+    }
+}

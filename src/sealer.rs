@@ -1,0 +1,3 @@
+//! Who seals and opens: the implementations of [`crate::transform::Sealer`].
+
+pub mod local;

@@ -1,0 +1,235 @@
+//! The cipher under a field key: nonces, how often a key may be used, and the derived keys that are kept.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwapOption;
+
+use super::{OpenError, SealError};
+use crate::crypto::aead::{Gcm, Siv, TAG, Xaes};
+use crate::crypto::kdf::hkdf;
+use crate::crypto::random::{self, RandomError};
+use crate::secret::{Secret, SecretBytes};
+use crate::token::Suite;
+
+/// Values sealed under one XAES prefix: with 12 random bytes each, two nonces meet with probability under 2^-36.
+const MAX_PER_PREFIX: u64 = 1 << 30;
+
+/// Values sealed under one key of suite 2 by one process; 256 processes stay under the 2^32 of SP 800-38D 8.3.
+const MAX_PER_GCM_KEY: u64 = 1 << 24;
+
+/// Derived XAES keys by prefix, shared by all field keys of a process; bounded.
+#[derive(Debug)]
+pub struct PrefixCache(moka::sync::Cache<(u64, [u8; 12]), Arc<Gcm>>);
+
+impl PrefixCache {
+    /// Holds at most this many keys.
+    pub fn new(capacity: u64) -> Self {
+        Self(moka::sync::Cache::new(capacity))
+    }
+
+    /// Drops all keys, as when a partition is paused or destroyed.
+    pub fn clear(&self) {
+        self.0.invalidate_all();
+        self.0.run_pending_tasks();
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Cipher {
+    Xaes {
+        xaes: Xaes,
+        /// Names this object in a [`PrefixCache`], where no key may stand for another's.
+        serial: u64,
+        sealing: ArcSwapOption<Prefix>,
+    },
+    Gcm {
+        gcm: Gcm,
+        uses: Arc<AtomicU64>,
+    },
+    Siv(Siv),
+}
+
+/// The prefix that nonces begin with for now, and its key.
+#[derive(Debug)]
+pub(super) struct Prefix {
+    bytes: [u8; 12],
+    gcm: Gcm,
+    uses: AtomicU64,
+}
+
+impl Cipher {
+    /// The cipher whose key HKDF makes of `dek` and `info`.
+    pub(super) fn derive(suite: Suite, dek: &Secret<32>, info: &[u8], uses: Arc<AtomicU64>) -> Self {
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
+        match suite {
+            Suite::Xaes => Self::Xaes {
+                xaes: Xaes::new(hkdf::<32>(dek.expose(), info).expose()),
+                serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+                sealing: ArcSwapOption::empty(),
+            },
+            Suite::Gcm => Self::Gcm { gcm: Gcm::new(hkdf::<32>(dek.expose(), info).expose()), uses },
+            Suite::Siv => Self::Siv(Siv::new(hkdf::<64>(dek.expose(), info))),
+        }
+    }
+
+    /// Encrypts the end of `body`, whose first [`super::form::head_len`] bytes are left for the nonce or synthetic IV, and
+    /// appends the tag.
+    pub(super) fn seal(&self, aad: &[u8], body: &mut Vec<u8>) -> Result<(), SealError> {
+        match self {
+            Self::Xaes { xaes, sealing, .. } => {
+                let (nonce, plain) = body.split_first_chunk_mut::<24>().ok_or(SealError::Unsealable)?;
+                let prefix = current_prefix(xaes, sealing)?;
+                let fresh = random::bytes()?;
+                nonce.split_at_mut(12).0.copy_from_slice(&prefix.bytes);
+                nonce.split_at_mut(12).1.copy_from_slice(&fresh);
+                let tag = prefix.gcm.seal(&fresh, aad, plain).map_err(|_| SealError::Unsealable)?;
+                body.extend_from_slice(&tag);
+            }
+            Self::Gcm { gcm, uses } => {
+                let (nonce, plain) = body.split_first_chunk_mut::<12>().ok_or(SealError::Unsealable)?;
+                if uses.fetch_add(1, Ordering::Relaxed) >= MAX_PER_GCM_KEY {
+                    return Err(SealError::Exhausted);
+                }
+                *nonce = random::bytes()?;
+                let tag = gcm.seal(nonce, aad, plain).map_err(|_| SealError::Unsealable)?;
+                body.extend_from_slice(&tag);
+            }
+            Self::Siv(siv) => {
+                let (iv, plain) = body.split_first_chunk_mut::<TAG>().ok_or(SealError::Unsealable)?;
+                *iv = siv.seal(aad, plain).map_err(|_| SealError::Unsealable)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Decrypts a body.
+    pub(super) fn open(&self, aad: &[u8], body: &[u8], prefixes: &PrefixCache) -> Result<SecretBytes, OpenError> {
+        let too_short = OpenError::Malformed("the body is too short");
+        match self {
+            Self::Xaes { xaes, serial, .. } => {
+                let (prefix, rest) = body.split_first_chunk::<12>().ok_or(too_short)?;
+                let place = (*serial, *prefix);
+                if let Some(gcm) = prefixes.0.get(&place) {
+                    return open_gcm(&gcm, aad, rest);
+                }
+                let gcm = xaes.derive(prefix);
+                let plain = open_gcm(&gcm, aad, rest)?;
+                // Only now: whoever can present made-up tokens must not fill the cache with their prefixes.
+                prefixes.0.insert(place, Arc::new(gcm));
+                Ok(plain)
+            }
+            Self::Gcm { gcm, .. } => open_gcm(gcm, aad, body),
+            Self::Siv(siv) => {
+                let (iv, ciphertext) = body.split_first_chunk().ok_or(too_short)?;
+                let mut buffer = SecretBytes::new(ciphertext.to_vec());
+                siv.open(aad, buffer.expose_mut(), iv).map_err(|_| OpenError::NotAuthentic)?;
+                Ok(buffer)
+            }
+        }
+    }
+}
+
+/// Counts one use of the current prefix, or puts a new one in its place. Two threads that find it used up at once make
+/// two: both are good, the later one stays.
+fn current_prefix(xaes: &Xaes, sealing: &ArcSwapOption<Prefix>) -> Result<Arc<Prefix>, RandomError> {
+    if let Some(prefix) = sealing.load_full()
+        && prefix.uses.fetch_add(1, Ordering::Relaxed) < MAX_PER_PREFIX
+    {
+        return Ok(prefix);
+    }
+    let bytes = random::bytes()?;
+    let fresh = Arc::new(Prefix { bytes, gcm: xaes.derive(&bytes), uses: AtomicU64::new(1) });
+    sealing.store(Some(Arc::clone(&fresh)));
+    Ok(fresh)
+}
+
+/// `nonce (12) | ciphertext | tag`
+fn open_gcm(gcm: &Gcm, aad: &[u8], body: &[u8]) -> Result<SecretBytes, OpenError> {
+    let too_short = OpenError::Malformed("the body is too short");
+    let (nonce, rest) = body.split_first_chunk().ok_or(too_short)?;
+    let (ciphertext, tag) = rest.split_last_chunk().ok_or(too_short)?;
+    let mut buffer = SecretBytes::new(ciphertext.to_vec());
+    gcm.open(nonce, aad, buffer.expose_mut(), tag).map_err(|_| OpenError::NotAuthentic)?;
+    Ok(buffer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cipher(suite: Suite) -> Cipher {
+        Cipher::derive(suite, &Secret::from_slice(&[3; 32]).unwrap(), b"info", Arc::default())
+    }
+
+    fn sealed(cipher: &Cipher, head: usize) -> Vec<u8> {
+        let mut body = vec![0; head];
+        body.extend_from_slice(b"value");
+        cipher.seal(b"aad", &mut body).unwrap();
+        body
+    }
+
+    #[test]
+    fn a_prefix_is_kept_until_it_is_used_up() {
+        let cipher = cipher(Suite::Xaes);
+        let (first, second) = (sealed(&cipher, 24), sealed(&cipher, 24));
+        assert_eq!(first[..12], second[..12]);
+        assert_ne!(first[12..24], second[12..24]);
+        let Cipher::Xaes { sealing, .. } = &cipher else { panic!() };
+        sealing.load_full().unwrap().uses.store(MAX_PER_PREFIX, Ordering::Relaxed);
+        let third = sealed(&cipher, 24);
+        assert_ne!(first[..12], third[..12]);
+        assert_eq!(third[..12], sealed(&cipher, 24)[..12]);
+    }
+
+    #[test]
+    fn each_object_has_a_prefix_of_its_own() {
+        assert_ne!(sealed(&cipher(Suite::Xaes), 24)[..12], sealed(&cipher(Suite::Xaes), 24)[..12]);
+    }
+
+    #[test]
+    fn a_gcm_key_is_used_so_often_and_no_more() {
+        let uses = Arc::new(AtomicU64::new(MAX_PER_GCM_KEY - 1));
+        let key = Secret::from_slice(&[3; 32]).unwrap();
+        let one = Cipher::derive(Suite::Gcm, &key, b"info", Arc::clone(&uses));
+        sealed(&one, 12);
+        let again = Cipher::derive(Suite::Gcm, &key, b"info", uses);
+        for cipher in [one, again] {
+            assert_eq!(cipher.seal(b"aad", &mut vec![0; 20]), Err(SealError::Exhausted));
+        }
+    }
+
+    #[test]
+    fn a_prefix_enters_the_cache_once_a_value_has_authenticated() {
+        let prefixes = PrefixCache::new(10);
+        let cipher = cipher(Suite::Xaes);
+        let body = sealed(&cipher, 24);
+        for forged in [0, 20, body.len() - 1] {
+            let mut other = body.clone();
+            other[forged] ^= 1;
+            assert!(cipher.open(b"aad", &other, &prefixes).is_err());
+        }
+        prefixes.0.run_pending_tasks();
+        assert_eq!(prefixes.0.entry_count(), 0);
+        for _ in 0..2 {
+            assert_eq!(cipher.open(b"aad", &body, &prefixes).unwrap().expose(), b"value");
+        }
+        prefixes.0.run_pending_tasks();
+        assert_eq!(prefixes.0.entry_count(), 1);
+        assert!(cipher.open(b"other", &body, &prefixes).is_err(), "a kept key authenticates no less");
+        prefixes.clear();
+        assert_eq!(prefixes.0.entry_count(), 0);
+        cipher.open(b"aad", &body, &prefixes).unwrap();
+    }
+
+    #[test]
+    fn the_cache_is_bounded() {
+        let prefixes = PrefixCache::new(4);
+        for _ in 0..50 {
+            let cipher = cipher(Suite::Xaes);
+            cipher.open(b"aad", &sealed(&cipher, 24), &prefixes).unwrap();
+        }
+        prefixes.0.run_pending_tasks();
+        assert!(prefixes.0.entry_count() <= 4);
+    }
+}

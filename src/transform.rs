@@ -1,0 +1,126 @@
+//! What a message's body goes through: the plan of an exchange, and the editing of its fields. Pure and without I/O; what must
+//! be fetched first is asked of a [`Sealer`] by whoever drives the body.
+
+pub mod body;
+pub mod open;
+pub mod plan;
+pub mod reveal;
+pub mod seal;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::keyring::{Cached, KeyringError, Kind, Permissions};
+use crate::name::{Class, PartitionName};
+use crate::token::v1::{OpenError, Opened, Token};
+use crate::token::{EpochId, Suite};
+
+/// Seals and opens values. What it needs and does not have at hand it names, and [`Sealer::fetch`] gets it.
+pub trait Sealer: Send + Sync + 'static {
+    /// What a role may do in a partition, whose state is checked on the way.
+    fn permissions(&self, partition: &PartitionName, role: &str) -> Cached<Permissions>;
+
+    /// Seals one value; `Hit` when its token has been appended to `out`.
+    fn seal(&self, job: &SealJob<'_>, out: &mut Vec<u8>) -> Result<Ready<()>, SealFailure>;
+
+    /// The partition that a token belongs to.
+    fn partition_of(&self, epoch: EpochId) -> Cached<PartitionName>;
+
+    /// Opens one token, whose partition the caller has compared with its rule's.
+    fn open(&self, job: &OpenJob<'_>) -> Result<Ready<Opened>, OpenFailure>;
+
+    /// Whether [`Sealer::fetch`] would find this at hand.
+    fn at_hand(&self, need: &Need) -> Cached<()>;
+
+    /// Gets what was missing; may take as long as a store or a key service takes.
+    fn fetch(&self, need: Need) -> Pin<Box<dyn Future<Output = Result<(), KeyringError>> + Send + '_>>;
+}
+
+/// A result, or what must be fetched before there can be one.
+#[derive(Debug)]
+pub enum Ready<T> {
+    /// Here it is.
+    Now(T),
+    /// After [`Sealer::fetch`].
+    After(Need),
+}
+
+/// Something to fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Need {
+    /// A partition's record; made if there are fewer than so many partitions.
+    Partition(PartitionName, Option<usize>),
+    /// The epoch to seal under.
+    Sealing(PartitionName, Kind),
+    /// A fresh epoch to seal under, since this one's key is used up.
+    Fresh(PartitionName, Kind, EpochId),
+    /// The epoch that a token names.
+    Opening(EpochId),
+    /// This process's signing key.
+    Signer(PartitionName),
+}
+
+/// One value to seal.
+#[derive(Debug)]
+pub struct SealJob<'a> {
+    /// Under which partition.
+    pub partition: &'a PartitionName,
+    /// Its class.
+    pub class: &'a Class,
+    /// With which AEAD.
+    pub suite: Suite,
+    /// Whether to sign.
+    pub sign: bool,
+    /// Pads to a multiple.
+    pub pad: Option<usize>,
+    /// JSON text, without the quotes of a string.
+    pub text: &'a [u8],
+    /// Whether it is a string.
+    pub is_string: bool,
+    /// The bound record id.
+    pub record_id: Option<&'a [u8]>,
+}
+
+/// One token to open.
+#[derive(Debug)]
+pub struct OpenJob<'a> {
+    /// The token, taken apart.
+    pub token: &'a Token,
+    /// The class that the rule gives the place where it stood.
+    pub class: &'a Class,
+    /// Signers accepted; empty: any that the partition lists.
+    pub signers: &'a [[u8; 16]],
+    /// The record id of the place where it stood.
+    pub record_id: Option<&'a [u8]>,
+}
+
+/// Why a value is not sealed.
+#[derive(Debug, thiserror::Error)]
+pub enum SealFailure {
+    /// The partition's state forbids it.
+    #[error("the partition is {0:?}")]
+    Denied(crate::keyring::State),
+    /// Nothing to sign with, or no such partition.
+    #[error("{0}")]
+    NoKey(&'static str),
+    /// See there.
+    #[error(transparent)]
+    Seal(#[from] crate::token::v1::SealError),
+}
+
+/// Why a token is not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenFailure {
+    /// The partition's state forbids it.
+    #[error("the partition is {0:?}")]
+    Denied(crate::keyring::State),
+    /// Its epoch is unknown.
+    #[error("no such epoch in this keyring")]
+    UnknownEpoch,
+    /// Its suite does not fit its epoch.
+    #[error("the token's suite does not fit its epoch")]
+    SuiteMismatch,
+    /// See there.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}

@@ -1,0 +1,257 @@
+//! The editing of one body: the plan's paths find values, each value is sealed or opened, everything else passes as it is.
+
+use std::sync::Arc;
+
+use crate::json::splice::{EditError, Fed, Replace, Step};
+use crate::jsonpath::Editor;
+use crate::keyring::KeyringError;
+use crate::metrics::{FieldEvent, Metrics};
+use crate::refusal::{Reason, Refusal};
+use crate::rules::{OnBad, OnUnreadable, Verb};
+
+use super::plan::{HalfPlan, PlannedField, changes};
+use super::{Need, Sealer, open, seal};
+
+/// Nesting deeper than this is refused: no real document needs it, and every reader of ours is bounded by it.
+pub const MAX_DEPTH: usize = 512;
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallerRole {
+    /// The role whose permissions count.
+    pub role: String,
+    /// Whether the listener may show plaintext to this peer at all (`open_for`).
+    pub may_see_plaintext: bool,
+}
+
+/// One body being edited.
+pub struct BodyEdit {
+    editor: Editor,
+    fields: Fields,
+}
+
+/// What is done to the selected values.
+pub(super) struct Fields {
+    plan: Arc<HalfPlan>,
+    pub(super) sealer: Arc<dyn Sealer>,
+    pub(super) caller: CallerRole,
+    max_value: usize,
+    tally: Tally,
+    need: Option<Need>,
+    failed: Option<KeyringError>,
+}
+
+/// What became of one value.
+pub(super) enum Outcome {
+    Done(FieldEvent),
+    Wait(Need),
+}
+
+/// How far a `feed` or `finish` came.
+#[derive(Debug)]
+pub enum Progress {
+    /// Everything was taken in.
+    All,
+    /// Fetch this, then go on from this many bytes.
+    Fetch(Need, usize),
+}
+
+impl BodyEdit {
+    /// Starts on a body.
+    pub fn new(plan: Arc<HalfPlan>, sealer: Arc<dyn Sealer>, caller: CallerRole, max_value: usize) -> Self {
+        let tally = Tally(vec![[0; EVENTS.len()]; plan.fields.len()]);
+        let editor = Editor::new(&plan.paths, MAX_DEPTH);
+        Self { editor, fields: Fields { plan, sealer, caller, max_value, tally, need: None, failed: None } }
+    }
+
+    /// Takes a piece of the body in and appends what may leave.
+    pub fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Progress, Refusal> {
+        let fed = self.editor.feed(input, out, &mut self.fields).map_err(refusal)?;
+        self.progress(fed)
+    }
+
+    /// The body has ended.
+    pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<Progress, Refusal> {
+        let fed = self.editor.finish(out, &mut self.fields).map_err(refusal)?;
+        let progress = self.progress(fed)?;
+        if matches!(progress, Progress::All) {
+            self.fields.check_required()?;
+        }
+        Ok(progress)
+    }
+
+    /// A fetch failed: the value that waits is treated as its action's `on_error` says.
+    pub fn fetch_failed(&mut self, error: KeyringError) {
+        self.fields.failed = Some(error);
+    }
+
+    /// Bytes held back, for the memory budget.
+    pub fn held(&self) -> usize {
+        self.editor.held()
+    }
+
+    /// What happened so far, by field of the plan.
+    pub fn tally(&self) -> &Tally {
+        &self.fields.tally
+    }
+
+    /// Counts what happened.
+    pub fn account(&self, metrics: &Metrics) {
+        for (field, counts) in self.fields.plan.fields.iter().zip(&self.fields.tally.0) {
+            let Some(class) = field.class() else { continue };
+            let mut any = 0;
+            for (event, count) in EVENTS.iter().zip(counts) {
+                if *count > 0 {
+                    metrics.field(&field.action.rule, class.as_str(), *event, *count);
+                    any += count;
+                }
+            }
+            let event = if any == 0 { FieldEvent::Absent } else { FieldEvent::Matched };
+            metrics.field(&field.action.rule, class.as_str(), event, any.max(1));
+        }
+    }
+
+    fn progress(&mut self, fed: Fed) -> Result<Progress, Refusal> {
+        match fed {
+            Fed::All => Ok(Progress::All),
+            Fed::Waiting(consumed) => match self.fields.need.take() {
+                Some(need) => Ok(Progress::Fetch(need, consumed)),
+                None => Err(Refusal::new(Reason::KeyService, "a value waits for nothing")),
+            },
+        }
+    }
+}
+
+/// Events per field of the plan.
+#[derive(Debug, Clone)]
+pub struct Tally(Vec<[u64; EVENTS.len()]>);
+
+impl Tally {
+    /// How often this happened at the plan's field of that index.
+    pub fn count(&self, field: usize, event: FieldEvent) -> u64 {
+        let slot = EVENTS.iter().position(|e| *e == event);
+        self.0.get(field).zip(slot).and_then(|(counts, slot)| counts.get(slot)).copied().unwrap_or(0)
+    }
+
+    fn add(&mut self, field: usize, event: FieldEvent) {
+        let slot = EVENTS.iter().position(|e| *e == event);
+        if let Some(count) = self.0.get_mut(field).zip(slot).and_then(|(counts, slot)| counts.get_mut(slot)) {
+            *count += 1;
+        }
+    }
+}
+
+/// The events that a value can end in; `Matched` here is a value that is let be (`null`).
+const EVENTS: [FieldEvent; 9] = [
+    FieldEvent::Matched,
+    FieldEvent::Sealed,
+    FieldEvent::Opened,
+    FieldEvent::Withheld,
+    FieldEvent::Masked,
+    FieldEvent::Plaintext,
+    FieldEvent::AlreadySealed,
+    FieldEvent::Lesser,
+    FieldEvent::Refused,
+];
+
+impl Replace for Fields {
+    type Error = Refusal;
+
+    fn begin(&mut self, selector: usize) -> usize {
+        self.plan.fields.get(selector).and_then(|f| f.action.max_value).unwrap_or(self.max_value)
+    }
+
+    fn too_large(&mut self, selector: usize) -> Result<(), Refusal> {
+        let pass = match self.plan.fields.get(selector) {
+            Some(field) => !changes(&field.action) || self.plan.unreadable.too_large == OnUnreadable::Pass,
+            None => false,
+        };
+        if pass {
+            self.tally.add(selector, FieldEvent::Refused);
+            return Ok(());
+        }
+        let refusal = Refusal::new(Reason::TooLarge, "a selected value is longer than `max_value` (`limits.value`)");
+        Err(refusal.rule(self.plan.fields.get(selector).map_or(&self.plan.rule, |f| &f.action.rule)))
+    }
+
+    fn replace(&mut self, selector: usize, raw: &[u8], out: &mut Vec<u8>) -> Result<Step, Refusal> {
+        let plan = Arc::clone(&self.plan);
+        let Some(field) = plan.fields.get(selector) else {
+            return Err(Refusal::new(Reason::InvalidJson, "a selector outside the plan"));
+        };
+        let outcome = match self.failed.take() {
+            Some(error) => after_failed_fetch(field, &error, raw, out)?,
+            None => match field.action.verb {
+                Verb::Seal => seal::value(self, field, raw, out)?,
+                Verb::Open => open::value(self, field, raw, out)?,
+            },
+        };
+        match outcome {
+            Outcome::Done(event) => {
+                self.tally.add(selector, event);
+                Ok(Step::Done)
+            }
+            Outcome::Wait(need) => {
+                self.need = Some(need);
+                Ok(Step::Wait)
+            }
+        }
+    }
+}
+
+impl Fields {
+    /// `required`: every selector of such an action must have matched, in a mode that acts.
+    fn check_required(&self) -> Result<(), Refusal> {
+        let fields = &self.plan.fields;
+        let matched = |i: usize| self.tally.0.get(i).is_some_and(|counts| counts.iter().any(|c| *c > 0));
+        for (i, field) in fields.iter().enumerate() {
+            if !field.action.required || !changes(&field.action) || matched(i) {
+                continue;
+            }
+            let same_selector = |(_, other): &(usize, &PlannedField)| {
+                Arc::ptr_eq(&other.action, &field.action) && other.selector() == field.selector()
+            };
+            if !fields.iter().enumerate().filter(same_selector).any(|(j, _)| matched(j)) {
+                let text = format!("nothing matches the required selector {}", field.selector().map_or("", |s| s));
+                return Err(Refusal::new(Reason::Missing, text).rule(&field.action.rule));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn after_failed_fetch(
+    field: &PlannedField,
+    error: &KeyringError,
+    lexeme: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<Outcome, Refusal> {
+    let action = &field.action;
+    let reason = match error {
+        KeyringError::Denied(..) => Reason::PartitionState,
+        KeyringError::Unknown(_) if action.verb == Verb::Open => Reason::Token,
+        KeyringError::Unknown(_)
+        | KeyringError::Unavailable(_)
+        | KeyringError::NoKey(_)
+        | KeyringError::Mismatch(_)
+        | KeyringError::Random(_) => Reason::KeyService,
+    };
+    let refusal = || Refusal::new(reason, error.to_string()).rule(&action.rule);
+    if reason == Reason::PartitionState {
+        return Err(refusal());
+    }
+    match action.on_error {
+        OnBad::Reject => return Err(refusal()),
+        OnBad::Pass => out.extend_from_slice(lexeme),
+        OnBad::Redact => out.extend_from_slice(super::reveal::REDACTED),
+        OnBad::Nullify => out.extend_from_slice(b"null"),
+    }
+    Ok(Outcome::Done(FieldEvent::Refused))
+}
+
+fn refusal(error: EditError<Refusal>) -> Refusal {
+    match error {
+        EditError::Json(error) => Refusal::new(Reason::InvalidJson, error.to_string()),
+        EditError::Refused(refusal) => refusal,
+    }
+}

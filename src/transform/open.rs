@@ -1,0 +1,207 @@
+//! One value on its way to whoever may see plaintext.
+
+use crate::json::text;
+use crate::keyring::{Cached, Permissions, State};
+use crate::metrics::FieldEvent;
+use crate::name::PartitionName;
+use crate::refusal::{Reason, Refusal};
+use crate::rules::{Action, Mode, OnBad, Reveal};
+use crate::token;
+use crate::token::v1::{Opened, Token};
+
+use super::body::{Fields, Outcome};
+use super::plan::{PlannedField, Target};
+use super::reveal::{REDACTED, show, show_lexeme, string_content};
+use super::{Need, OpenFailure, OpenJob, Ready};
+
+/// What a role with `EnforceMask` sees under a rule that does not say how to mask.
+const DEFAULT_MASK: Reveal = Reveal::Mask(4);
+
+/// Appends what leaves instead of `lexeme`.
+pub(super) fn value(
+    fields: &Fields,
+    field: &PlannedField,
+    lexeme: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<Outcome, Refusal> {
+    let action = &field.action;
+    let content = string_content(lexeme).map(text::unescape).filter(|c| token::looks_sealed(c));
+    if action.mode == Mode::Observe {
+        out.extend_from_slice(lexeme);
+        return Ok(Outcome::Done(if content.is_some() { FieldEvent::AlreadySealed } else { FieldEvent::Plaintext }));
+    }
+    if lexeme == b"null" && !action.seal_nulls {
+        out.extend_from_slice(lexeme);
+        return Ok(Outcome::Done(FieldEvent::Matched));
+    }
+    let Some(content) = content else { return plaintext(action, lexeme, out) };
+    if !fields.caller.may_see_plaintext {
+        out.extend_from_slice(lexeme);
+        return Ok(Outcome::Done(FieldEvent::Withheld));
+    }
+    let failure = match authenticate(fields, field, &content, Purpose::Reveal) {
+        Ok(Ready::After(need)) => return Ok(Outcome::Wait(need)),
+        Ok(Ready::Now(Verdict::Withheld)) => {
+            out.extend_from_slice(lexeme);
+            return Ok(Outcome::Done(FieldEvent::Withheld));
+        }
+        Ok(Ready::Now(Verdict::Authentic(authentic))) => return Ok(reveal(action, &authentic, out)),
+        Err(failure) => failure,
+    };
+    if let Failure::Denied(_) = failure {
+        return Err(failure.into_refusal(action));
+    }
+    match action.on_error {
+        OnBad::Reject => return Err(failure.into_refusal(action)),
+        OnBad::Pass => out.extend_from_slice(lexeme),
+        OnBad::Redact => out.extend_from_slice(REDACTED),
+        OnBad::Nullify => out.extend_from_slice(b"null"),
+    }
+    Ok(Outcome::Done(FieldEvent::Refused))
+}
+
+/// What a token is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To show what it holds, to a caller who may see it.
+    Reveal,
+    /// Only to know that it is one of ours.
+    Keep,
+}
+
+/// What became of a token that was not refused.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// The caller's role may not open it: it stays as it is.
+    Withheld,
+    /// It is what it claims to be, at this place.
+    Authentic(Authentic),
+}
+
+/// An opened token.
+#[derive(Debug)]
+pub(super) struct Authentic {
+    opened: Opened,
+    lesser: bool,
+    permissions: Permissions,
+}
+
+/// Why a token fails; all but `Denied` look the same from outside.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Denied(State),
+    Foreign,
+    Lesser,
+    NotJson,
+    Open(OpenFailure),
+}
+
+impl Failure {
+    pub(super) fn into_refusal(self, action: &Action) -> Refusal {
+        let (reason, detail) = match self {
+            Self::Denied(state) | Self::Open(OpenFailure::Denied(state)) => {
+                (Reason::PartitionState, format!("the partition is {state:?}"))
+            }
+            Self::Foreign => (Reason::Token, "the token belongs to a partition that is not this rule's".into()),
+            Self::Lesser => (Reason::Token, "the token is not signed, as the rule asks".into()),
+            Self::NotJson => (Reason::Token, "what the token holds is not the JSON text it claims to be".into()),
+            Self::Open(failure) => (Reason::Token, failure.to_string()),
+        };
+        Refusal::new(reason, detail).rule(&action.rule)
+    }
+}
+
+/// Opens a token for the place where it stands.
+pub(super) fn authenticate(
+    fields: &Fields,
+    field: &PlannedField,
+    content: &[u8],
+    purpose: Purpose,
+) -> Result<Ready<Verdict>, Failure> {
+    let action = &field.action;
+    let token = token::v1::parse(content).map_err(|e| Failure::Open(e.into()))?;
+    let partition = match fields.sealer.partition_of(token.epoch) {
+        Cached::Hit(partition) => partition,
+        Cached::Miss => return Ok(Ready::After(Need::Opening(token.epoch))),
+        Cached::Unknown => return Err(Failure::Open(OpenFailure::UnknownEpoch)),
+        Cached::Denied(state) => return Err(Failure::Denied(state)),
+    };
+    if !belongs(&field.target, &partition) {
+        return Err(Failure::Foreign);
+    }
+    let permissions = match fields.sealer.permissions(&partition, &fields.caller.role) {
+        Cached::Hit(permissions) => permissions,
+        Cached::Miss => return Ok(Ready::After(Need::Partition(partition, None))),
+        Cached::Unknown => return Err(Failure::Foreign),
+        Cached::Denied(state) => return Err(Failure::Denied(state)),
+    };
+    if purpose == Purpose::Reveal && !may_open(permissions) {
+        return Ok(Ready::Now(Verdict::Withheld));
+    }
+    let lesser = action.sign && !token.signed;
+    if lesser && action.mode == Mode::Enforce {
+        return Err(Failure::Lesser);
+    }
+    let Some(class) = field.class() else { return Err(Failure::Foreign) };
+    let opened = match fields.sealer.open(&job(&token, action, class)) {
+        Ok(Ready::Now(opened)) => opened,
+        Ok(Ready::After(need)) => return Ok(Ready::After(need)),
+        Err(OpenFailure::Denied(state)) => return Err(Failure::Denied(state)),
+        Err(failure) => return Err(Failure::Open(failure)),
+    };
+    if !is_what_it_claims(&opened) {
+        return Err(Failure::NotJson);
+    }
+    Ok(Ready::Now(Verdict::Authentic(Authentic { opened, lesser, permissions })))
+}
+
+/// A plaintext never changes the document around it: it must scan as exactly the string content or the one value that bit 0 says.
+pub fn is_what_it_claims(opened: &Opened) -> bool {
+    let text = opened.text.expose();
+    if opened.is_string { text::is_string_content(text) } else { text::is_value(text) && !text.starts_with(b"\"") }
+}
+
+fn may_open(permissions: Permissions) -> bool {
+    permissions.has(Permissions::DECRYPT) || permissions.has(Permissions::MASK)
+}
+
+fn belongs(target: &Target, partition: &PartitionName) -> bool {
+    match target {
+        Target::One(name) => name == partition,
+        Target::Glob(key) => key.accepts(partition),
+    }
+}
+
+fn job<'a>(token: &'a Token, action: &'a Action, class: &'a crate::name::Class) -> OpenJob<'a> {
+    OpenJob { token, class, signers: &action.signers, record_id: None }
+}
+
+fn reveal(action: &Action, authentic: &Authentic, out: &mut Vec<u8>) -> Outcome {
+    let enforced = authentic.permissions.has(Permissions::MASK);
+    let how = match action.reveal {
+        Reveal::Plain if enforced => DEFAULT_MASK,
+        how => how,
+    };
+    show(how, authentic.opened.text.expose(), authentic.opened.is_string, out);
+    Outcome::Done(match (how, authentic.lesser) {
+        (Reveal::Plain, true) => FieldEvent::Lesser,
+        (Reveal::Plain, false) => FieldEvent::Opened,
+        (Reveal::Mask(_) | Reveal::Redact, _) => FieldEvent::Masked,
+    })
+}
+
+/// A value that is no token. While a roll-out is under way it passes, masked where the rule shows masks.
+fn plaintext(action: &Action, lexeme: &[u8], out: &mut Vec<u8>) -> Result<Outcome, Refusal> {
+    let on_plaintext = if action.mode < Mode::Enforce { OnBad::Pass } else { action.on_plaintext };
+    match on_plaintext {
+        OnBad::Pass => show_lexeme(action.reveal, lexeme, out),
+        OnBad::Redact => out.extend_from_slice(REDACTED),
+        OnBad::Nullify => out.extend_from_slice(b"null"),
+        OnBad::Reject => {
+            let text =
+                "a plaintext stands where a token should be; `mode: migrate` or `on_plaintext: pass` lets it through";
+            return Err(Refusal::new(Reason::Plaintext, text).rule(&action.rule));
+        }
+    }
+    Ok(Outcome::Done(FieldEvent::Plaintext))
+}

@@ -1,0 +1,206 @@
+//! The plan of one exchange: from the rules that matched it and the request's own words, before anything is changed.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use crate::jsonpath::Path;
+use crate::name::{Class, PartitionName};
+use crate::refusal::{Reason, Refusal};
+use crate::rules::route::Captures;
+use crate::rules::{Action, Key, Mode, OnUnreadable, Rule, RuleKind, UnreadableHalf, Verb};
+
+use super::Need;
+
+/// Which way a body goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From the client to the upstream.
+    Request,
+    /// And back.
+    Response,
+}
+
+/// What happens to the bodies of one exchange in one direction.
+#[derive(Debug)]
+pub struct HalfPlan {
+    /// Which.
+    pub direction: Direction,
+    /// In file order; the first field that selects a value acts on it.
+    pub fields: Vec<PlannedField>,
+    /// The paths of `fields`, for the editor.
+    pub paths: Vec<Arc<Path>>,
+    /// The strictest of the rules' answers to what the engine cannot read.
+    pub unreadable: UnreadableHalf,
+    /// Each rule's own, for [`HalfPlan::only`].
+    each: Vec<(Arc<str>, UnreadableHalf)>,
+    /// All rules' `json_types`.
+    pub json_types: Vec<String>,
+    /// All rules' `signature_headers`.
+    pub signature_headers: Vec<String>,
+    /// The rule that is named where no single action is at fault.
+    pub rule: Arc<str>,
+}
+
+/// One path with what is done to the values it selects.
+#[derive(Debug, Clone)]
+pub struct PlannedField {
+    /// The action.
+    pub action: Arc<Action>,
+    /// Index into the action's fields.
+    pub index: usize,
+    /// Which partition.
+    pub target: Target,
+}
+
+/// Which partition a field's values belong to, in this exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// This one.
+    One(PartitionName),
+    /// The token's own, if the key's glob matches it.
+    Glob(Key),
+}
+
+impl PlannedField {
+    /// The class of its values.
+    pub fn class(&self) -> Option<&Class> {
+        self.action.fields.get(self.index).map(|f| &f.class)
+    }
+
+    /// The selector as written.
+    pub fn selector(&self) -> Option<&Arc<str>> {
+        self.action.fields.get(self.index).map(|f| &f.selector)
+    }
+}
+
+impl HalfPlan {
+    /// The plan for one direction; `None` if no rule has anything to do there.
+    pub fn new(
+        direction: Direction,
+        rules: &[(Arc<Rule>, Captures)],
+        headers: &HeaderMap,
+    ) -> Result<Option<Self>, Refusal> {
+        let mut plan: Option<Self> = None;
+        for (rule, captures) in rules {
+            let RuleKind::Fields { request, response } = &rule.kind else { continue };
+            let (actions, unreadable) = match direction {
+                Direction::Request => (request, rule.limits.request),
+                Direction::Response => (response, rule.limits.response),
+            };
+            if actions.is_empty() {
+                continue;
+            }
+            let plan = plan.get_or_insert_with(|| Self::empty(direction, &rule.name, unreadable));
+            plan.unreadable = strictest(plan.unreadable, unreadable);
+            plan.each.push((Arc::clone(&rule.name), unreadable));
+            plan.json_types.extend(rule.limits.json_types.iter().cloned());
+            plan.signature_headers.extend(rule.limits.signature_headers.iter().cloned());
+            for action in actions {
+                let target = target(action, captures, headers)?;
+                for (index, field) in action.fields.iter().enumerate() {
+                    plan.paths.push(Arc::clone(&field.path));
+                    plan.fields.push(PlannedField { action: Arc::clone(action), index, target: target.clone() });
+                }
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Whether the body may leave changed; otherwise it is only looked at.
+    pub fn changes(&self) -> bool {
+        self.fields.iter().any(|f| changes(&f.action))
+    }
+
+    /// What is known to be needed before the body comes: it is asked for early, so that a missing key refuses the request
+    /// before the upstream acts on it.
+    pub fn needs(&self, rules: &[(Arc<Rule>, Captures)]) -> Vec<(Need, &PlannedField)> {
+        let mut needs = Vec::new();
+        for field in self.fields.iter().filter(|f| changes(&f.action)) {
+            let Target::One(partition) = &field.target else { continue };
+            let provision = rules
+                .iter()
+                .find(|(rule, _)| rule.name == field.action.rule)
+                .and_then(|(rule, _)| rule.limits.provision.then_some(rule.limits.max_partitions));
+            let mut want = vec![Need::Partition(partition.clone(), provision)];
+            if field.action.verb == Verb::Seal {
+                want.push(Need::Sealing(partition.clone(), super::seal::kind(&field.action)));
+                if field.action.sign {
+                    want.push(Need::Signer(partition.clone()));
+                }
+            }
+            for need in want {
+                if !needs.iter().any(|(known, _)| *known == need) {
+                    needs.push((need, field));
+                }
+            }
+        }
+        needs
+    }
+
+    /// The plan without the rules that do not act on this message after all; `None` if none is left.
+    pub fn only(self: &Arc<Self>, acts: impl Fn(&str) -> bool) -> Option<Arc<Self>> {
+        if self.each.iter().all(|(rule, _)| acts(rule)) {
+            return Some(Arc::clone(self));
+        }
+        let mut each = self.each.iter().filter(|(rule, _)| acts(rule)).cloned();
+        let (rule, first) = each.next()?;
+        let mut plan = Self::empty(self.direction, &rule, first);
+        plan.each.push((rule, first));
+        for (rule, unreadable) in each {
+            plan.unreadable = strictest(plan.unreadable, unreadable);
+            plan.each.push((rule, unreadable));
+        }
+        plan.json_types.clone_from(&self.json_types);
+        plan.signature_headers.clone_from(&self.signature_headers);
+        for (field, path) in self.fields.iter().zip(&self.paths).filter(|(field, _)| acts(&field.action.rule)) {
+            plan.paths.push(Arc::clone(path));
+            plan.fields.push(field.clone());
+        }
+        Some(Arc::new(plan))
+    }
+
+    fn empty(direction: Direction, rule: &Arc<str>, unreadable: UnreadableHalf) -> Self {
+        Self {
+            direction,
+            fields: Vec::new(),
+            paths: Vec::new(),
+            unreadable,
+            each: Vec::new(),
+            json_types: Vec::new(),
+            signature_headers: Vec::new(),
+            rule: Arc::clone(rule),
+        }
+    }
+}
+
+/// Whether an action in its mode may change a value.
+pub fn changes(action: &Action) -> bool {
+    match action.verb {
+        Verb::Seal => action.mode >= Mode::Migrate,
+        Verb::Open => action.mode >= Mode::Read,
+    }
+}
+
+fn target(action: &Action, captures: &Captures, headers: &HeaderMap) -> Result<Target, Refusal> {
+    match &action.key {
+        Key::Fixed(name) => Ok(Target::One(name.clone())),
+        key @ Key::Glob(_) => Ok(Target::Glob(key.clone())),
+        key @ Key::Template(_) => key
+            .resolve(captures, headers)
+            .map(Target::One)
+            .map_err(|e| Refusal::new(Reason::Missing, e.to_string()).rule(&action.rule)),
+    }
+}
+
+fn strictest(a: UnreadableHalf, b: UnreadableHalf) -> UnreadableHalf {
+    let either = |x, y| if x == OnUnreadable::Reject { x } else { y };
+    UnreadableHalf {
+        media_type: either(a.media_type, b.media_type),
+        invalid_json: either(a.invalid_json, b.invalid_json),
+        encoding: either(a.encoding, b.encoding),
+        too_large: either(a.too_large, b.too_large),
+        upgrade: either(a.upgrade, b.upgrade),
+        signature: either(a.signature, b.signature),
+    }
+}

@@ -1,0 +1,149 @@
+//! One value on its way to whoever never sees plaintext.
+
+use crate::json::text;
+use crate::keyring::{Cached, Kind, Permissions};
+use crate::metrics::FieldEvent;
+use crate::refusal::{Reason, Refusal};
+use crate::rules::{Action, Mode, OnBad, OnToken};
+use crate::token::{self, Suite};
+
+use super::body::{Fields, Outcome};
+use super::open::Purpose;
+use super::plan::{PlannedField, Target};
+use super::reveal::{looks_masked, string_content};
+use super::{Need, Ready, SealFailure, SealJob};
+
+/// The kind of epoch an action seals under.
+pub fn kind(action: &Action) -> Kind {
+    if action.suite == Suite::Siv { Kind::Deterministic } else { Kind::Random }
+}
+
+/// Appends what leaves instead of `lexeme`.
+pub(super) fn value(
+    fields: &Fields,
+    field: &PlannedField,
+    lexeme: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<Outcome, Refusal> {
+    let action = &field.action;
+    let content = string_content(lexeme);
+    let is_token = content.is_some_and(|c| token::looks_sealed(&text::unescape(c)));
+    if action.mode < Mode::Migrate {
+        out.extend_from_slice(lexeme);
+        return Ok(Outcome::Done(if is_token { FieldEvent::AlreadySealed } else { FieldEvent::Plaintext }));
+    }
+    if lexeme == b"null" && !action.seal_nulls {
+        out.extend_from_slice(lexeme);
+        return Ok(Outcome::Done(FieldEvent::Matched));
+    }
+    let (Target::One(partition), Some(class)) = (&field.target, field.class()) else {
+        return Err(refuse(action, Reason::Missing, "a glob names no partition to seal under"));
+    };
+
+    let permissions = match fields.sealer.permissions(partition, &fields.caller.role) {
+        Cached::Hit(permissions) => permissions,
+        Cached::Miss => return Ok(Outcome::Wait(Need::Partition(partition.clone(), None))),
+        Cached::Unknown => return give_up(action, lexeme, out, Reason::KeyService, "no such partition"),
+        Cached::Denied(state) => {
+            return Err(refuse(action, Reason::PartitionState, &format!("the partition is {state:?}")));
+        }
+    };
+    if !permissions.has(Permissions::ENCRYPT) {
+        return Err(refuse(action, Reason::Role, "the caller's role may not seal"));
+    }
+    if is_token {
+        match action.on_token {
+            OnToken::Seal => {}
+            OnToken::Reject => {
+                return Err(refuse(action, Reason::Token, "text that begins as a token came in to be sealed"));
+            }
+            OnToken::Keep => return keep(fields, field, lexeme, content.unwrap_or_default(), out),
+        }
+    }
+    if (action.refuses_masked || permissions.has(Permissions::MASK)) && looks_masked(lexeme) {
+        return Err(refuse(action, Reason::Masked, "a masked value came back to be sealed"));
+    }
+
+    let canonical;
+    let plain = match content {
+        Some(content) if action.deterministic => {
+            canonical = text::canonical_string(content)
+                .ok_or_else(|| refuse(action, Reason::BadRequest, "a lone surrogate has no canonical form"))?;
+            canonical.as_slice()
+        }
+        Some(content) => content,
+        None => lexeme,
+    };
+    let job = SealJob {
+        partition,
+        class,
+        suite: action.suite,
+        sign: action.sign,
+        pad: action.pad,
+        text: plain,
+        is_string: content.is_some(),
+        record_id: None,
+    };
+    let start = out.len();
+    out.push(b'"');
+    match fields.sealer.seal(&job, out) {
+        Ok(Ready::Now(())) => {}
+        Ok(Ready::After(need)) => {
+            out.truncate(start);
+            return Ok(Outcome::Wait(need));
+        }
+        Err(failure) => {
+            out.truncate(start);
+            let reason = match failure {
+                SealFailure::Denied(_) => return Err(refuse(action, Reason::PartitionState, &failure.to_string())),
+                SealFailure::NoKey(_) | SealFailure::Seal(_) => Reason::KeyService,
+            };
+            return give_up(action, lexeme, out, reason, &failure.to_string());
+        }
+    }
+    let length = out.len() - start - 1;
+    if action.max_length.is_some_and(|max| length > max) {
+        out.truncate(start);
+        let text = format!("the token of class {class} has {length} characters, over the rule's max_length");
+        return Err(refuse(action, Reason::MaxLength, &text));
+    }
+    out.push(b'"');
+    Ok(Outcome::Done(FieldEvent::Sealed))
+}
+
+/// `on_error` of a sealing action: refuse, or let the plaintext through.
+pub(super) fn give_up(
+    action: &Action,
+    lexeme: &[u8],
+    out: &mut Vec<u8>,
+    reason: Reason,
+    detail: &str,
+) -> Result<Outcome, Refusal> {
+    if action.on_error == OnBad::Pass {
+        out.extend_from_slice(lexeme);
+        return Ok(Outcome::Done(FieldEvent::Refused));
+    }
+    Err(refuse(action, reason, detail))
+}
+
+/// `on_token: keep`: the token stays if it is one of ours for this very place.
+fn keep(
+    fields: &Fields,
+    field: &PlannedField,
+    lexeme: &[u8],
+    content: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<Outcome, Refusal> {
+    match super::open::authenticate(fields, field, &text::unescape(content), Purpose::Keep) {
+        Ok(Ready::Now(_)) => {
+            out.extend_from_slice(lexeme);
+            Ok(Outcome::Done(FieldEvent::AlreadySealed))
+        }
+        Ok(Ready::After(need)) => Ok(Outcome::Wait(need)),
+        Err(failure) => Err(failure.into_refusal(&field.action)),
+    }
+}
+
+fn refuse(action: &Action, reason: Reason, detail: &str) -> Refusal {
+    Refusal::new(reason, detail).rule(&action.rule)
+}

@@ -1,0 +1,131 @@
+//! Stopping loses no request.
+
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sidecloak::proxy::settings::{Address, Drain};
+
+use super::support::{Client, Next, PATIENCE, Upstream, echo, proxy, upstream};
+
+/// An upstream that says when a request is there and answers when told.
+fn on_command() -> (Upstream, std::sync::mpsc::Receiver<()>, std::sync::mpsc::SyncSender<()>) {
+    let (arrived, arrives) = sync_channel(16);
+    let (go, goes) = sync_channel::<()>(16);
+    let goes = Mutex::new(goes);
+    let up = upstream(move |_, out| {
+        arrived.send(()).unwrap();
+        goes.lock().unwrap().recv().unwrap();
+        out.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone").unwrap();
+        Next::KeepAlive
+    });
+    (up, arrives, go)
+}
+
+#[test]
+fn a_drain_finishes_what_runs_and_closes_the_rest() {
+    let (up, arrives, go) = on_command();
+    let proxy = proxy(&[&up]).settings(|s| s.workers = 2).run();
+    let address = proxy.tcp(0);
+    let mut running = proxy.client();
+    running.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    arrives.recv_timeout(PATIENCE).unwrap();
+
+    proxy.server.drain();
+    assert!(!proxy.shared.health.is_ready() && proxy.shared.health.is_draining());
+    // The listener is closed once a connection is refused.
+    while std::net::TcpStream::connect(address).is_ok() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    go.send(()).unwrap();
+    let answer = running.receive();
+    assert_eq!((answer.status(), answer.text().as_str()), (200, "done"));
+    assert_eq!(answer.field("connection").as_deref(), Some("close"));
+    assert!(running.is_at_end());
+    proxy.server.join();
+}
+
+#[test]
+fn during_the_delay_new_connections_are_served() {
+    let up = echo();
+    let drain = Drain { delay: Duration::from_secs(3600), deadline: Duration::from_secs(7200) };
+    let proxy = proxy(&[&up]).settings(|s| s.drain = drain).run();
+    let mut kept = proxy.client();
+    kept.get("/");
+    proxy.server.drain();
+    for _ in 0..5 {
+        assert_eq!(proxy.client().get("/").status(), 200);
+    }
+    assert_eq!(kept.get("/").status(), 200, "and kept ones too");
+    // A second signal ends all of it at once.
+    proxy.server.stopper().signal();
+    proxy.server.join();
+    assert!(kept.is_at_end());
+}
+
+#[test]
+fn under_load_a_drain_loses_no_accepted_request() {
+    let up = echo();
+    let drain = Drain { delay: Duration::from_millis(300), deadline: PATIENCE };
+    let proxy = proxy(&[&up]).settings(|s| (s.workers, s.drain) = (2, drain)).run();
+    let address = proxy.tcp(0);
+    let answered = Arc::new(Mutex::new(0));
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let answered = Arc::clone(&answered);
+            std::thread::spawn(move || {
+                loop {
+                    let Ok(stream) = std::net::TcpStream::connect(address) else { return };
+                    drop(stream);
+                    let Ok(stream) = std::net::TcpStream::connect(address) else { return };
+                    let mut client =
+                        Client { read: std::io::BufReader::new(stream.try_clone().unwrap()), write: stream };
+                    // Sent at once; the connection is accepted, if its first write and read do not fail.
+                    if std::io::Write::write_all(&mut client.write, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").is_err() {
+                        return;
+                    }
+                    let Some(answer) = super::support::Message::read(&mut client.read, false) else { return };
+                    assert_eq!(answer.status(), 200);
+                    *answered.lock().unwrap() += 1;
+                }
+            })
+        })
+        .collect();
+    while *answered.lock().unwrap() < 50 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    proxy.server.drain();
+    for client in clients {
+        client.join().unwrap();
+    }
+    let metrics = Arc::clone(&proxy.shared);
+    proxy.server.join();
+    let text = metrics.metrics.render();
+    assert!(text.contains(r#"sidecloak_in_flight{listener="front"} 0"#), "{text}");
+    assert!(text.contains(r#"sidecloak_answers_cut_total{listener="front"} 0"#), "{text}");
+}
+
+#[test]
+fn past_the_deadline_what_runs_is_cut() {
+    let (up, arrives, _go) = on_command();
+    let drain = Drain { delay: Duration::ZERO, deadline: Duration::from_millis(50) };
+    let proxy = proxy(&[&up]).settings(|s| s.drain = drain).run();
+    let mut running = proxy.client();
+    running.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    arrives.recv_timeout(PATIENCE).unwrap();
+    proxy.server.drain();
+    proxy.server.join();
+    assert!(running.is_at_end());
+}
+
+#[test]
+fn a_drained_port_can_be_bound_again() {
+    let up = echo();
+    let first = proxy(&[&up]).run();
+    let address = Address::Tcp(first.tcp(0));
+    first.client().get("/");
+    first.server.drain();
+    first.server.join();
+    let second = proxy(&[&up]).listener(|l| l.bind = vec![address]).run();
+    assert_eq!(second.client().get("/").status(), 200);
+}
