@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::json::scan::Kind;
 use crate::json::text::unescape;
 use crate::jsonpath::Path;
-use table::Table;
+use table::{Next, Table};
 
 /// Told of every name, begin and end outside of selected values, it says which values are selected.
 pub struct Matcher {
@@ -18,6 +18,8 @@ pub struct Matcher {
     live: Vec<Live>,
     /// Where the live paths of the value to come begin.
     next: usize,
+    /// The first path that selects the value to come.
+    selected: Option<u32>,
 }
 
 /// A path that something below this place may still match. Bit n: the first n segments are matched.
@@ -39,7 +41,8 @@ impl Matcher {
     /// The order of `paths` decides which one names a value that several select.
     pub fn new(paths: &[Arc<Path>]) -> Self {
         let live = (0..).zip(paths).map(|(path, _)| Live { path, places: 1 }).collect();
-        Self { table: Table::new(paths), frames: Vec::new(), live, next: 0 }
+        let whole = (0..).zip(paths).find(|(_, path)| path.segments.is_empty()).map(|(path, _)| path);
+        Self { table: Table::new(paths), frames: Vec::new(), live, next: 0, selected: whole }
     }
 
     /// No raw name longer than this can match.
@@ -58,8 +61,7 @@ impl Matcher {
         let id = raw.filter(|raw| raw.len() <= self.table.longest_raw()).and_then(|raw| self.table.id(&unescape(raw)));
         for at in from..to {
             if let Some(live) = self.live.get(at).copied() {
-                let matching = self.table.by_name(live.path, id);
-                self.step(live, matching);
+                self.step(live.path, self.table.member(live.path, live.places, id));
             }
         }
     }
@@ -73,14 +75,12 @@ impl Matcher {
             self.start(to);
             for at in from..to {
                 if let Some(live) = self.live.get(at).copied() {
-                    let matching = self.table.by_index(live.path, index);
-                    self.step(live, matching);
+                    self.step(live.path, self.table.element(live.path, live.places, index));
                 }
             }
         }
-        let candidates = self.live.get(self.next..).unwrap_or_default();
-        if let Some(live) = candidates.iter().find(|live| live.places & self.table.accept(live.path) != 0) {
-            return Some(live.path as usize);
+        if let Some(path) = self.selected {
+            return Some(path as usize);
         }
         if kind != Kind::Scalar {
             self.frames.push(Frame { from: self.next, to: self.live.len(), array: kind == Kind::Array, index: 0 });
@@ -105,13 +105,16 @@ impl Matcher {
     fn start(&mut self, at: usize) {
         self.live.truncate(at);
         self.next = at;
+        self.selected = None;
     }
 
-    /// What remains of a path at a child that the segments in `matching` select.
-    fn step(&mut self, live: Live, matching: u64) {
-        let places = (live.places & self.table.descendants(live.path)) | ((live.places & matching) << 1);
+    /// What remains of a path at a child.
+    fn step(&mut self, path: u32, Next { places, selected }: Next) {
         if places != 0 {
-            self.live.push(Live { places, ..live });
+            self.live.push(Live { path, places });
+        }
+        if selected && self.selected.is_none() {
+            self.selected = Some(path);
         }
     }
 }

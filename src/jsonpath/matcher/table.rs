@@ -12,6 +12,13 @@ pub struct Table {
     longest: usize,
 }
 
+/// Where a path stands at a child, and whether it selects it.
+#[derive(Default)]
+pub struct Next {
+    pub places: u64,
+    pub selected: bool,
+}
+
 #[derive(Default)]
 struct Bits {
     /// One past the last segment.
@@ -58,24 +65,18 @@ impl Table {
         self.names.binary_search_by(|candidate| order(candidate, name)).ok()
     }
 
-    pub fn by_name(&self, path: u32, id: Option<usize>) -> u64 {
-        let Some(bits) = self.bits(path) else { return 0 };
+    /// From these places of a path to those at a member; `id` is its name's, if a selector mentions it.
+    pub fn member(&self, path: u32, places: u64, id: Option<usize>) -> Next {
+        let Some(bits) = self.bits(path) else { return Next::default() };
         let named = id.and_then(|id| bits.names.binary_search_by_key(&id, |(name, _)| *name).ok());
-        bits.wildcards | named.and_then(|at| bits.names.get(at)).map_or(0, |(_, bits)| *bits)
+        bits.next(places, named.and_then(|at| bits.names.get(at)).map_or(0, |(_, named)| *named))
     }
 
-    pub fn by_index(&self, path: u32, index: u64) -> u64 {
-        let Some(bits) = self.bits(path) else { return 0 };
+    /// From these places of a path to those at an element.
+    pub fn element(&self, path: u32, places: u64, index: u64) -> Next {
+        let Some(bits) = self.bits(path) else { return Next::default() };
         let matching = bits.indices.iter().filter(|indices| (indices.from..indices.to).contains(&index));
-        matching.fold(bits.wildcards, |all, indices| all | indices.bit)
-    }
-
-    pub fn accept(&self, path: u32) -> u64 {
-        self.bits(path).map_or(0, |bits| bits.accept)
-    }
-
-    pub fn descendants(&self, path: u32) -> u64 {
-        self.bits(path).map_or(0, |bits| bits.descendants)
+        bits.next(places, matching.fold(0, |all, indices| all | indices.bit))
     }
 
     fn bits(&self, path: u32) -> Option<&Bits> {
@@ -109,6 +110,11 @@ impl Bits {
             }
         }
         bits
+    }
+
+    fn next(&self, places: u64, matching: u64) -> Next {
+        let moved = (places & (matching | self.wildcards)) << 1;
+        Next { places: (places & self.descendants) | moved, selected: moved & self.accept != 0 }
     }
 
     fn name(&mut self, id: usize, bit: u64) {
