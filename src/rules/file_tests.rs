@@ -108,10 +108,11 @@ fn decide(
     let default_method = if request.is_some() { "POST" } else { "GET" };
     let method = when.method.get().map_or(default_method, String::as_str);
     let host = when.host.get().map(|h| h.to_ascii_lowercase());
-    // A test that names no listener is about one that its own rule meets.
-    let own = set.rules.iter().find(|r| r.name == *rule).and_then(|r| r.matches.listeners.first());
+    // A test that names no listener, or media type of the response, is about one that its own rule meets.
+    let own = set.rules.iter().find(|r| r.name == *rule).map(|r| &r.matches);
     let any = String::new();
-    let listener = when.listener.get().or(own).or_else(|| context.listeners.first()).unwrap_or(&any);
+    let listener =
+        when.listener.get().or_else(|| own?.listeners.first()).or_else(|| context.listeners.first()).unwrap_or(&any);
     let facts = RequestFacts {
         method,
         path: &path,
@@ -135,7 +136,8 @@ fn decide(
     }
     if let (Some(text), None) = (test.response.get().map(body), &outcome.rejected) {
         let status = test.status.get().and_then(|s| u16::try_from(*s).ok()).unwrap_or(200);
-        let content_type = Some("application/json");
+        let own_type = own.and_then(|m| m.content_types.iter().find(|t| !t.contains('*')));
+        let content_type = Some(own_type.map_or("application/json", String::as_str));
         let acting: Vec<&Arc<Rule>> =
             route.rules.iter().map(|(rule, _)| rule).filter(|r| r.acts_on_response(status, content_type)).collect();
         message(&acting, Side::Response, content_type, &text, &mut outcome);
@@ -171,7 +173,7 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
         let half = if side == Side::Request { rule.limits.request } else { rule.limits.response };
         match media(content_type, &rule.limits.json_types) {
             Media::Json => {}
-            Media::Patch => {
+            Media::Patch if mine.iter().any(|a| a.mode != Mode::Observe) => {
                 outcome.rejected = Some((status(415), "patches are not available yet".into()));
                 return;
             }
@@ -179,7 +181,7 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
                 outcome.rejected = Some((status(415), format!("on_media_type of rule `{}`", rule.name)));
                 return;
             }
-            Media::Other => continue,
+            Media::Patch | Media::Other => continue,
         }
         if let Err(error) = jsonpath::select(text.as_bytes(), &[]) {
             if half.invalid_json == OnUnreadable::Reject {
@@ -208,7 +210,8 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
             }
             Verb::Seal => {
                 let content = raw.strip_prefix('"').unwrap_or_default().as_bytes();
-                if unescape(content).starts_with(crate::token::PREFIX) && action.on_token == OnToken::Reject {
+                let refuses = action.on_token == OnToken::Reject && action.mode >= Mode::Migrate;
+                if refuses && unescape(content).starts_with(crate::token::PREFIX) {
                     outcome.rejected = Some((status(422), format!("on_token at {}", value.location)));
                     return;
                 }
@@ -229,7 +232,8 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
 fn missing_key(rules: &[(Arc<Rule>, Captures)], headers: &HeaderMap) -> Option<String> {
     for (rule, captures) in rules {
         let RuleKind::Fields { request, response } = &rule.kind else { continue };
-        for action in request.iter().chain(response).filter(|a| !matches!(a.key, Key::Glob(_))) {
+        let needs = |a: &&Arc<Action>| !matches!(a.key, Key::Glob(_)) && a.mode != Mode::Observe;
+        for action in request.iter().chain(response).filter(needs) {
             if let Err(error) = action.key.resolve(captures, headers) {
                 return Some(format!("key of rule `{}`: {error}", rule.name));
             }
@@ -273,7 +277,7 @@ mod tests {
     /// Findings of a test in a file of two rules.
     fn findings(test: &str) -> Vec<String> {
         let text = format!(
-            "rules:\n  - name: admin\n    match: {{ path: /admin/** }}\n    action: reject\n  - name: pii\n    match: {{ path: \"/c/{{t}}/**\", status: 2xx }}\n    request:\n      - {{ seal: $..ssn, key: \"t-{{t}}.{{header:x-t}}\", mode: observe, required: true }}\n    response:\n      - open: $..ssn\n    mode: enforce\n  - name: strict\n    match: {{ path: /s }}\n    protect: [{{ fields: $.a, required: true }}]\n    on_encoding: reject\n    tests:\n      - {test}\n"
+            "rules:\n  - name: admin\n    match: {{ path: /admin/** }}\n    action: reject\n  - name: pii\n    match: {{ path: \"/c/{{t}}/**\", status: 2xx }}\n    request:\n      - {{ seal: $..ssn, key: \"t-{{t}}.{{header:x-t}}\", mode: migrate, required: true }}\n    response:\n      - open: $..ssn\n    mode: enforce\n  - name: strict\n    match: {{ path: /s }}\n    protect: [{{ fields: $.a, required: true }}]\n    on_encoding: reject\n    tests:\n      - {test}\n"
         );
         let context = Context { trusted_headers: vec!["x-t".into()], ..Context::default() };
         let loaded = load_text("t.yaml", &text, &context);
@@ -304,6 +308,14 @@ mod tests {
     #[case("{ when: { path: /s, headers: { X-Rewrite-Url: /x } }, rejected: 400 }")]
     fn passing(#[case] test: &str) {
         assert_eq!(findings(test), Vec::<String>::new());
+    }
+
+    #[test]
+    fn observe_refuses_nothing() {
+        let text = "rules:\n  - name: a\n    match: { path: /x, content_type: application/vnd.x+json }\n    mode: observe\n    on_media_type: reject\n    protect: [{ fields: $.a, key: \"t-{header:x-t}\", required: true }]\n    tests:\n      - { when: { path: /x }, request: { a: sc1.x }, response: { a: 1 }, seals: [\"$['a']\"], opens: [\"$['a']\"] }\n      - { when: { path: /x, content_type: text/html }, request: { b: 1 }, untouched: true }\n      - { when: { path: /x, content_type: application/merge-patch+json }, request: { a: 1 }, untouched: true }\n      - { when: { path: /x }, request: { b: 1 }, untouched: true }\n";
+        let context = Context { trusted_headers: vec!["x-t".into()], ..Context::default() };
+        let loaded = load_text("t.yaml", text, &context);
+        assert!(loaded.findings.0.is_empty() && loaded.tests == 4, "{}", loaded.findings);
     }
 
     #[rstest]

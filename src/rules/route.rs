@@ -1,5 +1,6 @@
 //! Which rules an exchange meets.
 
+use std::fmt;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -85,8 +86,9 @@ impl RuleSet {
     /// The rules of a request.
     pub fn route(&self, facts: &RequestFacts<'_>) -> Route {
         let mut route = Route::default();
+        let segments = segments(facts);
         for rule in &self.rules {
-            let Ok(captures) = rule.matches.request(facts) else { continue };
+            let Ok(captures) = rule.matches.request(facts, segments.as_deref()) else { continue };
             route.end = End::Matched;
             match rule.kind {
                 RuleKind::Fields { .. } => route.rules.push((Arc::clone(rule), captures)),
@@ -102,12 +104,13 @@ impl RuleSet {
 
     /// Every rule in order, and why it does not apply to this request where it does not.
     pub fn explain(&self, facts: &RequestFacts<'_>) -> Vec<(Arc<str>, Result<Captures, String>)> {
+        let segments = segments(facts);
         let mut ended: Option<Arc<str>> = None;
         let mut all = Vec::with_capacity(self.rules.len());
         for rule in &self.rules {
             let result = match &ended {
                 Some(by) => Err(format!("rule `{by}` ended the search")),
-                None => rule.matches.request(facts),
+                None => rule.matches.request(facts, segments.as_deref()).map_err(|miss| miss.to_string()),
             };
             if result.is_ok() && !matches!(rule.kind, RuleKind::Fields { .. }) {
                 ended = Some(Arc::clone(&rule.name));
@@ -137,33 +140,60 @@ impl Rule {
     }
 }
 
+/// Which condition of a rule fails; put into words only when somebody asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Miss<'a> {
+    Path,
+    Except(&'a str),
+    Method(&'a [String]),
+    Listener(&'a [String]),
+    Host(&'a [String]),
+    Header(&'a HeaderName, &'a str),
+}
+
+impl fmt::Display for Miss<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path => f.write_str("the path matches none of its patterns"),
+            Self::Except(pattern) => write!(f, "the path is excepted by `{pattern}`"),
+            Self::Method(known) => write!(f, "the method is none of {}", known.join(", ")),
+            Self::Listener(known) => write!(f, "the listener is none of {}", known.join(", ")),
+            Self::Host(known) => write!(f, "the host matches none of {}", known.join(", ")),
+            Self::Header(name, glob) => write!(f, "header `{name}` does not match `{glob}`"),
+        }
+    }
+}
+
+/// The segments of a normalised path; `None` for `*`, which no pattern meets.
+fn segments<'a>(facts: &RequestFacts<'a>) -> Option<Vec<&'a str>> {
+    Some(facts.path.0.strip_prefix('/')?.split('/').filter(|s| !s.is_empty()).collect())
+}
+
 impl Match {
     /// What the path captures, or which condition fails.
-    pub fn request(&self, facts: &RequestFacts<'_>) -> Result<Captures, String> {
-        let Some(rest) = facts.path.0.strip_prefix('/') else {
-            return Err("the request is about no path".into());
-        };
-        let segments: Vec<&str> = rest.split('/').filter(|s| !s.is_empty()).collect();
-        let hit = |pattern: &PathPattern| pattern.matches(&segments, facts.ignore_case);
-        let captures = self.paths.iter().find_map(hit).ok_or("the path matches none of its patterns")?;
+    fn request(&self, facts: &RequestFacts<'_>, segments: Option<&[&str]>) -> Result<Captures, Miss<'_>> {
+        let hit = |pattern: &PathPattern| pattern.matches(segments?, facts.ignore_case);
+        let captures = self.paths.iter().find_map(hit).ok_or(Miss::Path)?;
         if let Some(pattern) = self.except.iter().find(|p| hit(p).is_some()) {
-            return Err(format!("the path is excepted by `{}`", pattern.text));
+            return Err(Miss::Except(&pattern.text));
         }
         // Method names are case-sensitive, but applications exist that take `patch` for PATCH.
         if !self.methods.is_empty() && !self.methods.iter().any(|m| m.eq_ignore_ascii_case(facts.method)) {
-            return Err(format!("the method is none of {}", self.methods.join(", ")));
+            return Err(Miss::Method(&self.methods));
         }
         if !self.listeners.is_empty() && !self.listeners.iter().any(|l| l == facts.listener) {
-            return Err(format!("the listener is none of {}", self.listeners.join(", ")));
+            return Err(Miss::Listener(&self.listeners));
         }
-        let host = facts.host.unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
-        if !self.hosts.is_empty() && !self.hosts.iter().any(|glob| wild(glob, &host)) {
-            return Err(format!("the host matches none of {}", self.hosts.join(", ")));
+        if !self.hosts.is_empty() {
+            let host = facts.host.unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
+            if !self.hosts.iter().any(|glob| wild(glob, &host)) {
+                return Err(Miss::Host(&self.hosts));
+            }
         }
         for (name, glob) in &self.headers {
             let fits = |value: &http::HeaderValue| value.to_str().is_ok_and(|text| wild(glob, text));
             if !facts.headers.get_all(name).iter().any(fits) {
-                return Err(format!("header `{name}` does not match `{glob}`"));
+                return Err(Miss::Header(name, glob));
             }
         }
         Ok(captures)
@@ -174,7 +204,12 @@ impl Match {
         let apart = |a: &[String], b: &[String]| !a.is_empty() && !b.is_empty() && !a.iter().any(|x| b.contains(x));
         apart(&self.methods, &other.methods)
             || apart(&self.listeners, &other.listeners)
+            || self.excepts(other)
+            || other.excepts(self)
             || self.paths.iter().all(|a| other.paths.iter().all(|b| a.disjoint(b)))
+    }
+    fn excepts(&self, other: &Self) -> bool {
+        other.paths.iter().all(|path| self.except.iter().any(|except| except.text == path.text))
     }
 }
 

@@ -88,6 +88,9 @@ impl Reader<'_> {
     }
 }
 
+/// Nesting of a file; reading recurses, and a level takes about 20 KB of stack unoptimised.
+const MAX_DEPTH: usize = 32;
+
 /// Parses one document; the error is the first syntax error, since nothing after it can be trusted.
 pub fn parse(source: &Source) -> Result<Node, Finding> {
     // YAML 1.2 as written: `no` is text, `007` is not seven.
@@ -97,6 +100,9 @@ pub fn parse(source: &Source) -> Result<Node, Finding> {
         leading_zero_numbers_as_strings: true,
         underscored_numbers_as_strings: true
     };
+    if let Some(budget) = &mut options.budget {
+        budget.max_depth = MAX_DEPTH;
+    }
     options.alias_limits.max_total_replayed_events = 100_000;
     let text = &*source.text;
     match serde_saphyr::from_str_with_options::<Raw>(text, options) {
@@ -271,6 +277,18 @@ mod tests {
             text.push_str(&format!("a{i}: &a{i} [*a{p},*a{p},*a{p},*a{p},*a{p},*a{p},*a{p},*a{p}]\n"));
         }
         assert!(parse(&source(&text)).is_err());
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        for text in ["[".repeat(100_000), "- ".repeat(100_000), "{a: ".repeat(50_000)] {
+            assert!(parse(&source(&text)).is_err());
+        }
+        let mut block = String::new();
+        for depth in 0..1_000 {
+            block.push_str(&format!("{}a:\n", " ".repeat(depth)));
+        }
+        assert!(parse(&source(&block)).is_err());
     }
 
     #[test]

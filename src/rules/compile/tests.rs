@@ -208,6 +208,7 @@ fn two_actions_on_one_value() {
     assert_eq!(codes(&rules("/x/**")), [("conflict", 3)]);
     assert_eq!(codes(&rules("/x/y")), [("may-conflict", 3)]);
     assert_eq!(codes(&rules("/y")), []);
+    assert_eq!(codes(&rules("/x/y").replace("path: /x/** ", "path: /x/**, except: /x/y ")), []);
 }
 
 #[rstest]
