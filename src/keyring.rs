@@ -166,6 +166,18 @@ pub enum Cached<T> {
     Miss,
 }
 
+impl<T> Cached<T> {
+    /// The same about what is made of it.
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Cached<U> {
+        match self {
+            Self::Hit(value) => Cached::Hit(make(value)),
+            Self::Unknown => Cached::Unknown,
+            Self::Denied(state) => Cached::Denied(state),
+            Self::Miss => Cached::Miss,
+        }
+    }
+}
+
 /// Why the keyring gives no key. Its text names no key and no value.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum KeyringError {
