@@ -20,6 +20,8 @@ mod bad_input;
 mod canaries;
 #[path = "integration/fidelity.rs"]
 mod fidelity;
+#[path = "integration/operations.rs"]
+mod operations;
 #[path = "integration/passthrough.rs"]
 mod passthrough;
 #[path = "integration/passthrough_drain.rs"]
