@@ -94,7 +94,8 @@ pub(super) async fn serve(connection: Arc<Connection>, request: Request<Incoming
     if version != Version::HTTP_2 && *connection.front.closing.borrow() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response.map(|body| Answer::new(body, account))
+    let limit = connection.front.shared.timeouts.response_body;
+    response.map(|body| Answer::new(body, account, limit))
 }
 
 enum Outcome {

@@ -89,7 +89,8 @@ impl fmt::Debug for Shared {
 /// Waits that no setting names.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// For a client to send its header section.
+    /// For a client to send its header section, from the connection's begin or the end of the last answer: also how long
+    /// an idle connection is kept.
     pub request_head: Duration,
     /// For an upstream to accept a connection.
     pub connect: Duration,
@@ -97,6 +98,8 @@ pub struct Timeouts {
     pub permit: Duration,
     /// For an upstream to begin its answer, from the last byte of the request that moved.
     pub response_head: Duration,
+    /// For the next bytes of an answer that has begun.
+    pub response_body: Duration,
     /// Between an HTTP/2 client's last sign of life and a ping, and again for its answer.
     pub http2_ping: Duration,
 }
@@ -104,10 +107,11 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
-            request_head: Duration::from_secs(30),
+            request_head: Duration::from_secs(75),
             connect: Duration::from_secs(5),
             permit: Duration::from_secs(10),
             response_head: Duration::from_secs(60),
+            response_body: Duration::from_secs(300),
             http2_ping: Duration::from_secs(30),
         }
     }

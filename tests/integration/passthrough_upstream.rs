@@ -117,6 +117,25 @@ fn an_upstream_that_breaks_off_cuts_the_answer() {
 }
 
 #[test]
+fn an_upstream_that_goes_silent_within_its_answer_is_cut() {
+    let (hold, held) = sync_channel::<()>(0);
+    let held = Mutex::new(held);
+    let up = upstream(move |_, out| {
+        out.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this").unwrap();
+        held.lock().unwrap().recv().ok();
+        Next::Close
+    });
+    let proxy = proxy(&[&up]).shared(|s| s.timeouts.response_body = Duration::from_millis(100)).run();
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(
+        super::support::Message::read(&mut client.read, false).is_none(),
+        "the connection ends before the body does"
+    );
+    drop(hold);
+}
+
+#[test]
 fn an_upstream_that_speaks_no_http_is_502() {
     let up = upstream(|_, out| {
         out.write_all(b"SSH-2.0-x\r\n\r\n").unwrap();
