@@ -16,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::rules::RuleSet;
 
 use super::budget::Budget;
+use super::headers::Via;
 use super::settings::Settings;
 
 /// One per process, in an `Arc`.
@@ -38,6 +39,8 @@ pub struct Shared {
     pub clock: SharedClock,
     /// Waits that no setting names.
     pub timeouts: Timeouts,
+    /// `instance` as `Via` carries it.
+    pub(super) via: Via,
     /// Requests running now.
     pub(super) in_flight: AtomicUsize,
     /// One permit per connection accepted.
@@ -61,14 +64,16 @@ impl Shared {
             let budget = budget.clone();
             move || (budget.used() as u64, budget.limit() as u64)
         });
+        let instance = format!("sidecloak-{seed:016x}");
         Ok(Self {
+            via: Via::new(&instance),
             connections: Arc::new(Semaphore::new(settings.limits.connections.min(Semaphore::MAX_PERMITS))),
             upstream_permits: Arc::new(Semaphore::new(
                 settings.upstream_limits.connections.min(Semaphore::MAX_PERMITS),
             )),
             in_flight: AtomicUsize::new(0),
             rules: ArcSwap::from_pointee(rules),
-            instance: format!("sidecloak-{seed:016x}"),
+            instance,
             health: Health::default(),
             timeouts: Timeouts::default(),
             settings,
