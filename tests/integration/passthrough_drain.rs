@@ -5,8 +5,11 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use http_body_util::Full;
+use hyper::body::Bytes;
 use sidecloak::proxy::settings::{Address, Drain};
 
+use super::passthrough::http2_client;
 use super::support::{Client, Next, PATIENCE, Upstream, echo, proxy, upstream};
 
 /// An upstream that says when a request is there and answers when told.
@@ -147,4 +150,28 @@ fn a_drained_port_can_be_bound_again() {
     first.server.join();
     let second = proxy(&[&up]).listener(|l| l.bind = vec![address]).run();
     assert_eq!(second.client().get("/").status(), 200);
+}
+
+#[tokio::test]
+async fn an_http2_connection_finishes_its_streams_and_takes_no_more() {
+    let (up, arrives, go) = on_command();
+    let proxy = proxy(&[&up]).run();
+    let mut client = http2_client(proxy.tcp(0)).await;
+    let request = || http::Request::get("http://app.test/").body(Full::new(Bytes::new())).unwrap();
+    let running = tokio::spawn(client.send_request(request()));
+    let arrived = tokio::task::spawn_blocking(move || arrives.recv_timeout(PATIENCE));
+    arrived.await.unwrap().unwrap();
+    proxy.server.drain();
+    while tokio::net::TcpStream::connect(proxy.tcp(0)).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    go.send(()).unwrap();
+    assert_eq!(running.await.unwrap().unwrap().status(), 200);
+    // GOAWAY came, so the connection is over.
+    while client.ready().await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(client.send_request(request()).await.is_err());
+    drop(client);
+    tokio::task::spawn_blocking(|| proxy.server.join()).await.unwrap();
 }

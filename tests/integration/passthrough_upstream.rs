@@ -171,6 +171,20 @@ fn over_in_flight_is_503_with_retry_after() {
 }
 
 #[test]
+fn over_the_limit_of_connections_a_client_waits_its_turn() {
+    let up = echo();
+    let proxy = proxy(&[&up]).settings(|s| s.limits.connections = 1).run();
+    let mut first = proxy.client();
+    assert_eq!(first.get("/").status(), 200);
+    let mut second = proxy.client();
+    second.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(first.get("/").status(), 200);
+    assert_eq!(up.count(), 2, "the second client's request waits");
+    drop(first);
+    assert_eq!(second.receive().status(), 200);
+}
+
+#[test]
 fn connections_to_the_upstream_are_bounded() {
     let (now, most) = (std::sync::Arc::new(AtomicUsize::new(0)), std::sync::Arc::new(AtomicUsize::new(0)));
     let (a, b) = (std::sync::Arc::clone(&now), std::sync::Arc::clone(&most));
