@@ -44,8 +44,11 @@ fn tcp(address: SocketAddr, workers: usize) -> io::Result<(Address, Vec<Listenin
     if workers <= 1 {
         return Ok((Address::Tcp(bound), vec![Listening::Tcp(first)]));
     }
-    drop(first);
+    // Held while the others bind, so that no other process comes between.
+    let first = Socket::from(first);
+    first.set_reuse_port(true)?;
     let sockets = (0..workers).map(|_| tcp_socket(bound, true).map(Listening::Tcp)).collect::<io::Result<_>>()?;
+    drop(first);
     Ok((Address::Tcp(bound), sockets))
 }
 

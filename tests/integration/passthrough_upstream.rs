@@ -10,14 +10,18 @@ use sidecloak::proxy::settings::Address;
 
 use super::support::{Next, PATIENCE, echo, proxy, proxy_to, upstream};
 
-/// An address where nobody listens.
-fn nobody() -> Address {
-    Address::Tcp(std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
+/// An address where nobody listens, as long as the socket lives: the system gives its port to nobody else.
+fn nobody() -> (socket2::Socket, Address) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, Address::Tcp(address))
 }
 
 #[test]
 fn an_upstream_that_refuses_is_502_without_retry_after() {
-    let proxy = proxy_to(vec![nobody()]).run();
+    let (_held, nobody) = nobody();
+    let proxy = proxy_to(vec![nobody]).run();
     let mut client = proxy.client();
     for _ in 0..2 {
         let answer = client.get("/path?query");
@@ -34,7 +38,8 @@ fn an_upstream_that_refuses_is_502_without_retry_after() {
 #[test]
 fn an_upstream_that_refuses_rests_while_another_serves() {
     let up = echo();
-    let proxy = proxy_to(vec![nobody(), up.address]).run();
+    let (_held, nobody) = nobody();
+    let proxy = proxy_to(vec![nobody, up.address]).run();
     let mut client = proxy.client();
     let statuses: Vec<u16> = (0..10).map(|_| client.get("/").status()).collect();
     assert!(statuses.iter().filter(|status| **status != 200).count() <= 1, "{statuses:?}");
