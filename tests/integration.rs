@@ -28,6 +28,8 @@ mod passthrough;
 mod passthrough_drain;
 #[path = "integration/passthrough_headers.rs"]
 mod passthrough_headers;
+#[path = "integration/passthrough_log.rs"]
+mod passthrough_log;
 #[path = "integration/passthrough_upstream.rs"]
 mod passthrough_upstream;
 #[path = "integration/reload.rs"]
