@@ -73,6 +73,13 @@ impl SqliteStore {
         Ok(Self { path: path.to_owned(), connections: Mutex::new(Connections::open(path, 0)?) })
     }
 
+    /// Behaves from now on as on a full disk (`true`), or as before.
+    #[cfg(test)]
+    pub fn fill_disk(&self, full: bool) {
+        let pages = if full { 1 } else { 1 << 30 };
+        self.lock().main.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
+    }
+
     fn lock(&self) -> MutexGuard<'_, Connections> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
