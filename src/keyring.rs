@@ -347,14 +347,17 @@ impl Keyring {
         let Some((first, others)) = options.master_keys.split_first() else {
             return Err(KeyringError::NoKey("a new keyring needs a master key; name a file as `master_key`".into()));
         };
-        let master = Master::load_or_make(first)?;
+        let taken =
+            || KeyringError::Mismatch(format!("{} is a keyring already; it was left as it is", options.path.display()));
         Masters::load(others)?;
         let store = SqliteStore::create(&options.path)?;
+        // Before a key is made: a new one beside an old keyring would pass for its key.
+        if !store.keys()?.is_empty() {
+            return Err(taken());
+        }
+        let master = Master::load_or_make(first)?;
         if store.bootstrap(&first_rows(&master, kem, recovery)?)? == Put::Conflict {
-            return Err(KeyringError::Mismatch(format!(
-                "{} is a keyring already; it was left as it is",
-                options.path.display()
-            )));
+            return Err(taken());
         }
         drop(store);
         Self::open(options, clock)
@@ -498,7 +501,9 @@ impl Keyring {
 
     fn alarm(&self, text: &str) {
         self.alarms.fetch_add(1, Ordering::Relaxed);
-        tracing::error!(alarm = true, "keyring: {text}");
+        if self.caches.is_new_alarm(text) {
+            tracing::error!(alarm = true, "keyring: {text}");
+        }
     }
 }
 

@@ -51,12 +51,17 @@ impl SqliteStore {
             _ => {}
         }
         let mut main = connect(path)?;
-        main.execute_batch("PRAGMA journal_mode = WAL").map_err(|e| explain(path, &e))?;
-        let tx = main.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|e| explain(path, &e))?;
-        if (pragma(&tx, "application_id"), tables(&tx)) == (Ok(0), Ok(0)) {
-            migrate(&tx, 0).map_err(|e| explain(path, &e))?;
+        if is_empty(&main) {
+            let mut migrated = || {
+                main.execute_batch("PRAGMA journal_mode = WAL")?;
+                let tx = main.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                if is_empty(&tx) {
+                    migrate(&tx, 0)?; // unless another process was first
+                }
+                tx.commit()
+            };
+            migrated().map_err(|e| explain(path, &e))?;
         }
-        tx.commit().map_err(|e| explain(path, &e))?;
         drop(main);
         if let Some(directory) = path.parent() {
             // The new name must survive a power cut as well as the content.
@@ -86,6 +91,12 @@ impl SqliteStore {
 
     fn read<T>(&self, f: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         f(&self.lock().main).map_err(|e| explain(&self.path, &e))
+    }
+
+    fn snapshot<T>(&self, f: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let connections = self.lock();
+        let run = || f(&*connections.main.unchecked_transaction()?);
+        run().map_err(|e| explain(&self.path, &e))
     }
 
     fn write<T>(&self, f: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StoreError> {
@@ -153,8 +164,7 @@ impl Store for SqliteStore {
     }
 
     fn dump(&self) -> Result<Dump, StoreError> {
-        // The write transaction is only for the one snapshot.
-        self.write(|tx| {
+        self.snapshot(|tx| {
             Ok(Dump {
                 keys: all(
                     tx,
@@ -356,6 +366,10 @@ fn check(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+fn is_empty(connection: &Connection) -> bool {
+    (pragma(connection, "application_id"), tables(connection)) == (Ok(0), Ok(0))
 }
 
 fn migrate(tx: &Transaction<'_>, from: usize) -> rusqlite::Result<()> {

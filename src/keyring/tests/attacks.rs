@@ -44,7 +44,7 @@ fn a_recipient_added_without_the_owner_gets_nothing() {
     write_partition(&place, &record);
     running.tick();
     for keyring in [running, place.open()] {
-        assert!(matches!(keyring.sealing_cached(&name("tenant"), Kind::Random), Cached::Miss));
+        assert!(!matches!(keyring.sealing_cached(&name("tenant"), Kind::Random), Cached::Hit(_)));
         assert!(matches!(keyring.sealing(&name("tenant"), Kind::Random), Err(KeyringError::Unknown(_))));
         assert!(matches!(keyring.rollover(&name("tenant"), &[Kind::Random]), Err(KeyringError::Unknown(_))));
         assert!(keyring.alarms() > 0);
@@ -72,7 +72,7 @@ fn a_record_rolled_back_or_removed_is_refused_by_who_saw_the_newer() {
     keyring.set_state(&tenant, State::Paused).unwrap();
     write_partition(&place, &older);
     keyring.tick();
-    assert!(matches!(keyring.partition_cached(&tenant), Cached::Miss));
+    assert!(matches!(keyring.partition_cached(&tenant), Cached::Unknown));
     assert!(matches!(keyring.partition(&tenant), Err(KeyringError::Unknown(_))));
     place.sql().execute("DELETE FROM partition WHERE name = 'tenant'", []).unwrap();
     keyring.tick();
@@ -174,6 +174,22 @@ fn an_ended_epoch_marked_as_current_is_not_sealed_under() {
     place.sql().execute("UPDATE epoch SET current = 1 WHERE id = ?1", [ended.id.0]).unwrap();
     let fresh = place.open().sealing(&default(), Kind::Random).unwrap();
     assert!(fresh.id != ended.id && fresh.id != now.id);
+}
+
+#[test]
+fn a_deterministic_epoch_from_before_a_rollover_is_not_sealed_under() {
+    let place = Place::new();
+    let keyring = place.init();
+    let old = keyring.sealing(&default(), Kind::Deterministic).unwrap();
+    place.clock.advance(1);
+    keyring.rollover(&default(), &[Kind::Deterministic]).unwrap();
+    place.sql().execute("UPDATE epoch SET current = 0", []).unwrap();
+    place.sql().execute("UPDATE epoch SET current = 1 WHERE id = ?1", [old.id.0]).unwrap();
+    keyring.tick();
+    assert!(matches!(keyring.sealing_cached(&default(), Kind::Deterministic), Cached::Miss));
+    assert!(matches!(keyring.sealing(&default(), Kind::Deterministic), Err(KeyringError::Mismatch(_))));
+    keyring.rollover(&default(), &[Kind::Deterministic]).unwrap();
+    assert_ne!(keyring.sealing(&default(), Kind::Deterministic).unwrap().id, old.id);
 }
 
 #[test]
@@ -295,14 +311,21 @@ fn what_is_no_keyring_says_so() {
     }
     write(&before);
     place.open();
-    let error = Keyring::init(&place.options, KemSuite::MlKem768, place.clock.clone()).unwrap_err();
-    assert!(matches!(&error, KeyringError::Mismatch(text) if text.contains("left as it is")), "{error}");
+    let lost_key = Options { master_keys: vec![KeySource::File(place.path("second.key"))], ..place.options.clone() };
+    for options in [&place.options, &lost_key] {
+        let error = Keyring::init(options, KemSuite::MlKem768, place.clock.clone()).unwrap_err();
+        assert!(matches!(&error, KeyringError::Mismatch(text) if text.contains("left as it is")), "{error}");
+    }
+    assert!(!place.path("second.key").exists(), "no new key passes for the lost one");
     place.open();
     let foreign = place.path("foreign.db");
     rusqlite::Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
     std::fs::set_permissions(&foreign, std::fs::Permissions::from_mode(0o600)).unwrap();
     let options = Options { path: foreign, ..place.options.clone() };
+    let content = bounded(&options.path);
     assert!(matches!(place.try_open(&options), Err(KeyringError::Mismatch(_))));
+    assert!(Keyring::init(&options, KemSuite::MlKem768, place.clock.clone()).is_err());
+    assert_eq!(bounded(&options.path), content, "somebody else's database is left as it is");
     place.sql().execute_batch("PRAGMA user_version = 99").unwrap();
     let error = place.try_open(&place.options).unwrap_err();
     assert!(matches!(&error, KeyringError::Mismatch(text) if text.contains("newer")), "{error}");
@@ -358,7 +381,7 @@ fn on_a_full_disk_nothing_is_sealed_under_an_epoch_that_is_not_stored() {
         let made = keyring.sealing(&default(), Kind::Random);
         let rolled = (0..20).try_for_each(|_| keyring.rollover(&default(), &[Kind::Deterministic]));
         if full {
-            let error = made.err().or(rolled.err()).unwrap();
+            let error = made.err().or_else(|| rolled.err()).unwrap();
             assert!(matches!(&error, KeyringError::Unavailable(text) if text.contains("no space")), "{error}");
         } else {
             made.unwrap();
