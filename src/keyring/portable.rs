@@ -14,10 +14,11 @@ use std::collections::HashSet;
 
 use super::cbor::{BadRecord, Reader, Record, Writer};
 use super::master::{Masters, PrivateKeys};
+use super::open::check_place;
 use super::record::{EpochRecord, PartitionRecord, Tombstone};
 use super::store::sqlite::SqliteStore;
 use super::store::{Dump, EpochRow, KeyRow, Put, Store};
-use super::{Keyring, KeyringError, Options, check_place};
+use super::{Keyring, KeyringError, Options};
 use crate::clock::SharedClock;
 use crate::token::EpochId;
 

@@ -189,7 +189,8 @@ impl Keyring {
     }
 
     fn make_own(&self, io: &mut Io, name: &PartitionName) -> Result<Arc<Sealing>, KeyringError> {
-        io.pending.retain(|pending| pending.epoch.partition != *name);
+        let now = self.clock.now();
+        io.pending.retain(|pending| pending.epoch.partition != *name && pending.epoch.seals_at(now));
         if io.pending.len() >= MAX_PENDING {
             return Err(KeyringError::Unavailable("too many new epochs wait for an opener to confirm them".into()));
         }

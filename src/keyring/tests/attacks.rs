@@ -1,9 +1,12 @@
 //! What somebody who can write to the store, or to the disk, tries.
 
 use super::*;
+use crate::crypto::kem::DecapsulationKey;
 use crate::keyring::cbor::Record;
-use crate::keyring::record::{EpochRecord, Tombstone};
+use crate::keyring::master::Master;
+use crate::keyring::record::{EpochRecord, PartitionRecord, Recipient, Tombstone};
 use crate::keyring::store::EpochRow;
+use crate::keyring::store::sqlite::SqliteStore;
 
 fn record_of(keyring: &Keyring, name: &PartitionName) -> PartitionRecord {
     PartitionRecord::decode(&keyring.store.partition(name).unwrap().unwrap()).unwrap()

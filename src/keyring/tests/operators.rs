@@ -1,6 +1,7 @@
 //! What operators do: states, roles, destruction, rotation, export, recovery, processes that only encrypt.
 
 use super::*;
+use crate::keyring::master::Master;
 use crate::secret::SecretBytes;
 
 fn key_file(place: &Place, name: &str, line: &SecretBytes) -> KeySource {
@@ -41,6 +42,7 @@ fn partitions_are_made_listed_and_changed() {
     let info = &list[1];
     assert_eq!((info.state, info.version, info.epochs, info.issuers, info.signers), (State::Active, 4, 1, 1, 1));
     assert_eq!((info.current[0].id, info.current[0].age), (epoch.id, 60));
+    assert_eq!(keyring.epochs(&tenant, 10).unwrap(), info.current);
     assert_eq!((info.recipients[0].suite, info.recipients[0].ours), (Some(KemSuite::MlKem768), true));
 }
 
@@ -205,7 +207,7 @@ fn an_export_opens_elsewhere_for_the_master_key_alone() {
     let other = KeySource::File(place.path("other.key"));
     Master::load_or_make(&other).unwrap();
     let foreign = Options { master_keys: vec![other], ..options.clone() };
-    assert!(matches!(Keyring::import(&foreign, &exported, place.clock.clone()), Err(KeyringError::Mismatch(_))));
+    assert!(matches!(Keyring::import(&foreign, &exported, place.clock), Err(KeyringError::Mismatch(_))));
     assert!(!options.path.exists());
 }
 
@@ -255,7 +257,7 @@ fn recovery_files_enter_new_keyrings() {
     let recovery = Recovery::open(&place.options.path, &key.private_line, None).unwrap();
     assert_eq!(dek(&recovery.epoch(epoch.id).unwrap()), dek(&epoch));
     std::fs::write(place.path("recovery.pub"), "nonsense").unwrap();
-    let options = Options { path: place.path("x.db"), ..place.options.clone() };
-    assert!(Keyring::init(&options, KemSuite::MlKem768, place.clock.clone()).is_err());
+    let options = Options { path: place.path("x.db"), ..place.options };
+    assert!(Keyring::init(&options, KemSuite::MlKem768, place.clock).is_err());
     assert!(!options.path.exists());
 }
