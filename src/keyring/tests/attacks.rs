@@ -143,6 +143,8 @@ fn a_changed_epoch_record_does_not_open() {
         changed.encode()
     };
     let other = EpochRecord::decode(&row_b.record).unwrap();
+    let thief = crate::crypto::random::secret().unwrap();
+    let recipients = record_of(&keyring, &default()).recipients;
     let changed = [
         row_b.record,
         change(&|r| r.core.not_after += DAY),
@@ -152,6 +154,8 @@ fn a_changed_epoch_record_does_not_open() {
         change(&|r| r.wraps[0].kem_ct[0] ^= 1),
         change(&|r| r.wraps = other.wraps.clone()),
         change(&|r| r.wraps.clear()),
+        // Anybody can wrap a key of their own to a public key; only the commitment tells.
+        change(&|r| r.wraps = vec![epoch::wrap(&r.core, &thief, &recipients[0]).unwrap()]),
         change(&|r| r.signature[9] ^= 1),
         change(&|r| r.core.commit[31] ^= 1),
         [row_a.record.as_slice(), &[0]].concat(),
@@ -210,7 +214,7 @@ fn an_epoch_marked_as_another_kind_or_partition_is_not_sealed_under() {
 #[test]
 fn a_destroyed_epoch_stays_destroyed() {
     let place = Place::new();
-    let (keyring, other) = (place.init(), place.open());
+    let (keyring, other, late) = (place.init(), place.open(), place.open());
     let epoch = keyring.sealing(&default(), Kind::Random).unwrap();
     other.opening(epoch.id).unwrap();
     let row = row_of(&keyring, epoch.id);
@@ -226,6 +230,7 @@ fn a_destroyed_epoch_stays_destroyed() {
         place.sql().execute(sql, rusqlite::params![row.id.0, row.record]).unwrap();
     };
     restore();
+    assert!(late.opening(epoch.id).is_err(), "also for who has not yet read the tombstones");
     assert!(place.open().opening(epoch.id).is_err(), "the tombstone beats a restored copy");
     let again = store::NewEpoch {
         id: row.id,
