@@ -20,6 +20,8 @@ mod bad_input;
 mod canaries;
 #[path = "integration/fidelity.rs"]
 mod fidelity;
+#[path = "integration/log.rs"]
+mod log;
 #[path = "integration/operations.rs"]
 mod operations;
 #[path = "integration/passthrough.rs"]
