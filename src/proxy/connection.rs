@@ -95,9 +95,17 @@ pub(super) async fn serve(
     {
         let mut serving = pin!(builder.serve_connection_with_upgrades(stream, service));
         let closed = async { drop(closing.wait_for(|closing| *closing).await) };
+        // hyper times header sections from their first byte on, and does not time the bytes that tell the version.
+        let silent = async {
+            time::sleep(connection.front.shared.timeouts.request_head).await;
+            if connection.served.load(Ordering::Relaxed) {
+                std::future::pending().await
+            }
+        };
         let ended = tokio::select! {
             ended = serving.as_mut() => Some(ended),
             () = closed => None,
+            () = silent => None,
         };
         let ended = match ended {
             Some(ended) => ended,
