@@ -68,7 +68,7 @@ pub(super) async fn serve(connection: Arc<Connection>, request: Request<Incoming
     let method = request.method().clone();
     let version = request.version();
     let id = request_id(&connection, request.headers());
-    let mut account = Account::open(&connection, id, &method);
+    let mut account = Account::open(&connection, id, &method, version);
 
     let mut response = match run(&connection, request, &mut account).await {
         Ok(Outcome::Answer(response)) => response,
