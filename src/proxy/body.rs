@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
-use http_body::Body as _;
-use http_body_util::{BodyExt, Full};
+use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 
 use crate::keyring::{Cached, KeyringError, State};
@@ -20,6 +19,7 @@ pub use super::payload::Body;
 
 use super::exchange::Exchange;
 use super::headers::forget_validators;
+use super::pipe::{Gone, pipe};
 use super::pump::{Pumped, Surroundings, pump};
 use super::tap::Tap;
 
@@ -97,6 +97,8 @@ async fn message(
     body: Incoming,
 ) -> Result<Body, Refusal> {
     let metrics = &ctx.shared.metrics;
+    let (acting, watching) = (plan.part(true), plan.part(false));
+    let plan = acting.as_ref().unwrap_or(plan);
     if let Err((reason, on, detail)) = readable(plan, headers) {
         if on == OnUnreadable::Reject && plan.changes() {
             return Err(Refusal::new(reason, detail).rule(&plan.rule));
@@ -107,13 +109,20 @@ async fn message(
     let caller = CallerRole { role: ctx.role.clone(), may_see_plaintext: ctx.may_see_plaintext };
     let sealer = sealer(ctx, plan)?;
     let limits = &ctx.shared.settings.limits;
-    let edit = BodyEdit::new(Arc::clone(plan), Arc::clone(&sealer), caller, limits.value);
-    if !plan.changes() {
-        let tap = Tap::new(Body::Incoming(body), edit, Arc::clone(&plan.rule), metrics.clone());
-        return Ok(Body::Stream(Box::pin(tap)));
+    let edit =
+        |plan: &Arc<HalfPlan>| BodyEdit::new(Arc::clone(plan), Arc::clone(&sealer), caller.clone(), limits.value);
+    let mut body = Body::Incoming(body);
+    if let Some(watching) = &watching {
+        let rule = Arc::clone(&watching.rule);
+        let tap = Tap::new(body, edit(watching), rule, metrics.clone(), &ctx.shared.budget);
+        body = Body::Stream(Box::pin(tap));
     }
+    if acting.is_none() {
+        return Ok(body);
+    }
+    let edit = edit(plan);
     let around = Surroundings {
-        sealer,
+        sealer: Arc::clone(&sealer),
         budget: ctx.shared.budget.clone(),
         metrics: metrics.clone(),
         buffer: limits.buffer,
@@ -132,8 +141,15 @@ async fn message(
                 headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
                 return Ok(Body::Full(bytes));
             };
-            let body = Full::new(bytes).map_err(|never| match never {});
-            Ok(Body::Stream(Box::pin(body.with_trailers(std::future::ready(Some(Ok(trailers)))))))
+            // Of no known length: trailers need chunks.
+            let (feed, body) = pipe(3);
+            let fed = async {
+                feed.data(bytes).await?;
+                feed.frame(Frame::trailers(trailers)).await?;
+                feed.end().await
+            };
+            let (Ok(()) | Err(Gone)) = fed.await;
+            Ok(Body::Stream(Box::pin(body)))
         }
         Pumped::Streaming(pipe) => {
             forget_validators(headers);

@@ -146,8 +146,8 @@ async fn run(
     }
 
     // The request's body.
-    if exchange.response.is_some() {
-        headers::ask_for_readable(&mut parts.headers);
+    if let Some(plan) = &exchange.response {
+        headers::ask_for_readable(&mut parts.headers, plan.changes());
     }
     body::prepare(&exchange, !body.is_end_stream()).await?;
     let body = body::request(&exchange, &mut parts, body).await?;

@@ -161,6 +161,25 @@ impl HalfPlan {
         Some(Arc::new(plan))
     }
 
+    /// The fields that may change a value, or those that only look at it; `None` if there are none. They are matched apart: a
+    /// rule on trial must not take a value, or what lies inside it, from one that acts.
+    pub fn part(self: &Arc<Self>, acting: bool) -> Option<Arc<Self>> {
+        let mine = |field: &PlannedField| changes(&field.action) == acting;
+        if self.fields.iter().all(mine) {
+            return Some(Arc::clone(self));
+        }
+        let first = self.fields.iter().find(|field| mine(field))?;
+        let mut plan = Self::empty(self.direction, &first.action.rule, self.unreadable);
+        plan.each.clone_from(&self.each);
+        plan.json_types.clone_from(&self.json_types);
+        plan.signature_headers.clone_from(&self.signature_headers);
+        for (field, path) in self.fields.iter().zip(&self.paths).filter(|(field, _)| mine(field)) {
+            plan.paths.push(Arc::clone(path));
+            plan.fields.push(field.clone());
+        }
+        Some(Arc::new(plan))
+    }
+
     fn empty(direction: Direction, rule: &Arc<str>, unreadable: UnreadableHalf) -> Self {
         Self {
             direction,
@@ -185,6 +204,8 @@ pub fn changes(action: &Action) -> bool {
 
 fn target(action: &Action, captures: &Captures, headers: &HeaderMap) -> Result<Target, Refusal> {
     match &action.key {
+        // What only looks needs no partition, and refuses nothing for lack of one.
+        key if !changes(action) => Ok(Target::Glob(key.clone())),
         Key::Fixed(name) => Ok(Target::One(name.clone())),
         key @ Key::Glob(_) => Ok(Target::Glob(key.clone())),
         key @ Key::Template(_) => key
