@@ -30,6 +30,8 @@ mod passthrough_headers;
 mod passthrough_upstream;
 #[path = "integration/reload.rs"]
 mod reload;
+#[path = "integration/review.rs"]
+mod review;
 #[path = "integration/sealing.rs"]
 mod sealing;
 #[path = "integration/stage.rs"]
