@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
@@ -165,6 +165,9 @@ type Unread = (Reason, OnUnreadable, &'static str);
 fn readable(plan: &HalfPlan, headers: &HeaderMap) -> Result<(), Unread> {
     let on = &plan.unreadable;
     let other = Err((Reason::MediaType, on.media_type, "a media type that the rule does not read"));
+    if headers.contains_key(CONTENT_RANGE) {
+        return Err((Reason::MediaType, on.media_type, "a part of a body, in which selectors find nothing"));
+    }
     let Some(content_type) = content_type(headers) else { return other };
     match media(content_type, &plan.json_types) {
         Media::Json if is_utf8(content_type) => {}

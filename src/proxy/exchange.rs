@@ -225,6 +225,9 @@ fn find_route(listener: &Listener, rules: &RuleSet, parts: &request::Parts) -> R
     {
         return Err(Refusal::new(Reason::AmbiguousPath, format!("{name} would change the path or method")));
     }
+    if headers::raw_path(&parts.uri) == "*" && parts.method != Method::OPTIONS {
+        return Err(Refusal::new(Reason::BadRequest, "only OPTIONS may ask for `*`"));
+    }
     let path = match route::normalize(headers::raw_path(&parts.uri), listener.ignore_case) {
         Ok(path) => path,
         Err(ambiguous) if listener.reject_ambiguous => {

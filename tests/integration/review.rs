@@ -138,3 +138,32 @@ fn trailers_lose_the_digests_of_the_old_bytes() {
     assert_eq!(answer.text(), r#"{"ssn":null}"#);
     assert!(answer.trailers.contains("x-other") && !answer.trailers.contains("digest"), "{}", answer.trailers);
 }
+
+/// Only OPTIONS may ask for `*`; there an application that takes everything would take a body that no pattern meets.
+#[test]
+fn nothing_but_options_asks_for_the_asterisk() {
+    let stage = Stage::new(RULE);
+    let mut client = super::support::Client::tcp(stage.front);
+    client.send("POST * HTTP/1.1\r\nHost: x\r\nContent-Length: 16\r\n\r\n{\"ssn\":\"canary\"}");
+    assert_eq!(client.receive().status(), 400);
+    assert!(stage.nothing_stored());
+    let mut client = super::support::Client::tcp(stage.front);
+    assert_ne!(client.send("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n").receive().status(), 400);
+}
+
+/// A document sent in parts would pass: no part of it holds what a selector names.
+#[test]
+fn a_part_of_a_body_is_not_taken_for_one() {
+    let stage = Stage::new(RULE);
+    let headers = [("content-type", "application/json"), ("content-range", "bytes 7-14/16")];
+    let reply = stage.call("PUT", "/1", &headers, r#""canary""#);
+    assert_eq!(reply.status, 415);
+    assert!(stage.nothing_stored());
+    let answer = [("content-type", "application/json"), ("content-range", "bytes 7-14/16")];
+    stage.answer("/part", 206, &answer, r#""plain""#);
+    assert_eq!(stage.get("/part").status, 206, "where a rule only opens, it passes");
+    let expose = Stage::new(&RULE.replace("protect", "expose"));
+    expose.answer("/part", 206, &answer, r#""canary""#);
+    let reply = expose.get("/part");
+    assert_eq!((reply.status, reply.text().contains("canary")), (502, false));
+}
