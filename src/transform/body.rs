@@ -36,6 +36,7 @@ pub(super) struct Fields {
     pub(super) sealer: Arc<dyn Sealer>,
     pub(super) caller: CallerRole,
     max_value: usize,
+    signs: bool,
     tally: Tally,
     need: Option<Need>,
     /// What was asked for last.
@@ -62,10 +63,11 @@ impl BodyEdit {
     /// Starts on a body.
     pub fn new(plan: Arc<HalfPlan>, sealer: Arc<dyn Sealer>, caller: CallerRole, max_value: usize) -> Self {
         let tally = Tally(vec![[0; EVENTS.len()]; plan.fields.len()]);
+        let signs = plan.fields.iter().any(|f| f.action.sign && f.action.verb == Verb::Seal && changes(&f.action));
         let editor = Editor::new(&plan.paths, MAX_DEPTH);
         Self {
             editor,
-            fields: Fields { plan, sealer, caller, max_value, tally, need: None, asked: None, failed: None },
+            fields: Fields { plan, sealer, caller, max_value, signs, tally, need: None, asked: None, failed: None },
         }
     }
 
@@ -88,6 +90,11 @@ impl BodyEdit {
     /// A fetch failed: the value that waits is treated as its action's `on_error` says.
     pub fn fetch_failed(&mut self, error: KeyringError) {
         self.fields.failed = Some(error);
+    }
+
+    /// Whether it may sign, which takes long.
+    pub fn signs(&self) -> bool {
+        self.fields.signs
     }
 
     /// Bytes held back, for the memory budget.
