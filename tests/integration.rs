@@ -36,6 +36,8 @@ mod passthrough_log;
 mod passthrough_upstream;
 #[path = "integration/reload.rs"]
 mod reload;
+#[path = "integration/review.rs"]
+mod review;
 #[path = "integration/sealing.rs"]
 mod sealing;
 #[path = "integration/stage.rs"]

@@ -75,6 +75,17 @@ impl Stage {
         Self { app: Some(app), front, dir, shelf, canned, runtime: current_thread(), _running: running }
     }
 
+    /// Before an application of raw bytes instead.
+    pub fn before(upstream: &super::support::Upstream, rules: &str) -> Self {
+        let mut stage = Self::new(rules);
+        stage.app.take().unwrap().stop();
+        let Address::Tcp(address) = upstream.address else { panic!("no TCP address") };
+        let app = start(stage.dir.path(), address, "", "", SystemClock::shared());
+        stage.front = tcp(&app, "front");
+        stage.app = Some(app);
+        stage
+    }
+
     pub fn app(&self) -> &App {
         self.app.as_ref().unwrap()
     }
