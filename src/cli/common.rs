@@ -1,6 +1,9 @@
 //! Arguments that several commands share.
 
-use std::path::PathBuf;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use clap::builder::FalseyValueParser;
 
@@ -74,4 +77,43 @@ impl From<LogArg> for LogLevel {
             LogArg::Trace => Self::Trace,
         }
     }
+}
+
+/// A file that was not there before, and is gone again unless it is finished.
+#[derive(Debug)]
+pub(super) struct NewFile {
+    path: PathBuf,
+    file: File,
+    finished: bool,
+}
+
+impl NewFile {
+    /// Creates it with this mode; `AlreadyExists` leaves the old one.
+    pub fn create(path: &Path, mode: u32) -> io::Result<Self> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+        Ok(Self { path: path.to_owned(), file, finished: false })
+    }
+
+    /// Writes it whole; it is on disk, name and content, when this returns.
+    pub fn finish(mut self, content: &[u8]) -> Result<(), Failure> {
+        let written = self.file.write_all(content).and_then(|()| self.file.sync_all());
+        let synced = written.and_then(|()| File::open(folder(&self.path))?.sync_all());
+        synced.map_err(|e| Failure::io(self.path.display(), &e))?;
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.finished {
+            // It holds nothing that anybody was promised.
+            drop(std::fs::remove_file(&self.path));
+        }
+    }
+}
+
+/// The directory a file stands in.
+pub(super) fn folder(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
