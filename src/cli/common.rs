@@ -16,19 +16,19 @@ use crate::config::{self, Config, LogLevel, Machine, Overrides, Purpose};
 #[command(next_help_heading = "Configuration and keys")]
 pub(crate) struct KeyringArgs {
     /// Configuration file [default: ./sidecloak.yaml if it is there]
-    #[arg(long, value_name = "FILE", env = "SIDECLOAK_CONFIG", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "FILE", env = "SIDECLOAK_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
     /// The keyring: a SQLite file [default: ./sidecloak.db]
-    #[arg(long, value_name = "FILE", env = "SIDECLOAK_KEYRING", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "FILE", env = "SIDECLOAK_KEYRING", hide_env_values = true)]
     pub keyring: Option<String>,
     /// File with the master key [default: ./master.key]
-    #[arg(long, value_name = "FILE", env = "SIDECLOAK_MASTER_KEY_FILE", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "FILE", env = "SIDECLOAK_MASTER_KEY_FILE", hide_env_values = true)]
     pub master_key_file: Option<PathBuf>,
     /// Key id of the keyring's owner, pinned by a process without the master key
-    #[arg(long, value_name = "HEX", env = "SIDECLOAK_OWNER", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "HEX", env = "SIDECLOAK_OWNER", hide_env_values = true)]
     pub owner: Option<String>,
     /// Keep the keyring on a file system that may lose it (tmpfs, overlay, nfs, cifs, fuse)
-    #[arg(long, env = "SIDECLOAK_I_KNOW", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    #[arg(long, global = true, env = "SIDECLOAK_I_KNOW", hide_env_values = true, value_parser = FalseyValueParser::new())]
     pub i_know: bool,
 }
 
