@@ -143,10 +143,11 @@ async fn message(
     }
 }
 
-type Unread = (Reason, OnUnreadable, &'static str);
+/// Why a message cannot be read, what its rules say to that, and the detail.
+pub(crate) type Unread = (Reason, OnUnreadable, &'static str);
 
 /// Whether the plan can read the message that these headers announce.
-fn readable(plan: &HalfPlan, headers: &HeaderMap) -> Result<(), Unread> {
+pub(crate) fn readable(plan: &HalfPlan, headers: &HeaderMap) -> Result<(), Unread> {
     let on = &plan.unreadable;
     let other = Err((Reason::MediaType, on.media_type, "a media type that the rule does not read"));
     let Some(content_type) = content_type(headers) else { return other };
