@@ -15,7 +15,7 @@ use super::out::Out;
 use crate::app::keys;
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::keyring::Keyring;
+use crate::keyring::{Keyring, KeyringError};
 use crate::refusal::Reason;
 use crate::rules::compile::{Context, Loaded, load, load_text};
 use crate::rules::route::{RequestFacts, normalize};
@@ -182,8 +182,12 @@ impl Work {
                     Progress::All => break,
                     Progress::Fetch(need, consumed) => {
                         chunk = chunk.get(consumed..).unwrap_or_default();
-                        if let Err(error) = self.runtime.block_on(self.sealer.fetch(need)) {
-                            edit.fetch_failed(error);
+                        match self.runtime.block_on(self.sealer.fetch(need)) {
+                            Ok(()) => {}
+                            Err(error @ (KeyringError::NoKey(_) | KeyringError::Mismatch(_))) => {
+                                return Err(error.into());
+                            }
+                            Err(error) => edit.fetch_failed(error),
                         }
                     }
                 }

@@ -15,13 +15,20 @@ use crate::clock::SystemClock;
 use crate::keyring::{KeySource, Keyring, KeyringError, Options};
 use crate::name::PartitionName;
 
+/// Tables and indices of a page each, with room for more of them.
+const MAX_BARE: u64 = 128 << 10;
 /// An export of some hundred thousand epochs.
 const MAX_EXPORT: u64 = 4 << 30;
 
 pub(super) fn init(options: &Options, kem: Option<&str>, partitions: &[String], out: &mut Out) -> Result<(), Failure> {
     let path = options.path.display();
     let names = partitions.iter().map(|name| named(name)).collect::<Result<Vec<_>, _>>()?;
-    let there = options.path.exists();
+    let key = options.master_keys.first();
+    let made_key = matches!(key, Some(KeySource::File(file)) if !file.exists());
+    let (keyring, there) = match whole(options)? {
+        Some(keyring) => (keyring, true),
+        None => (Keyring::init(options, suite(kem.unwrap_or("ml-kem-768"))?, SystemClock::shared())?, false),
+    };
     if there && names.is_empty() {
         let failure = Failure::new(Exit::Usage, format!("{path} is a keyring already; it was left as it is"));
         return Err(
@@ -33,13 +40,6 @@ pub(super) fn init(options: &Options, kem: Option<&str>, partitions: &[String], 
             Failure::new(Exit::Usage, "the KEM is chosen when a keyring is made, and this one is there already");
         return Err(failure.help("leave `--kem` out"));
     }
-    let key = options.master_keys.first();
-    let made_key = matches!(key, Some(KeySource::File(file)) if !file.exists());
-    let keyring = if there {
-        open(options)?
-    } else {
-        Keyring::init(options, suite(kem.unwrap_or("ml-kem-768"))?, SystemClock::shared())?
-    };
     let made = make_partitions(&keyring, &names)?;
     let owner = hex(&keyring.owner_fingerprint());
     if out.json() {
@@ -63,6 +63,24 @@ pub(super) fn init(options: &Options, kem: Option<&str>, partitions: &[String], 
         out.note("next: `sidecloak keys recovery` makes an offline key for the day the master key is lost");
     }
     Ok(())
+}
+
+/// The keyring, unless there is none, or only what a first start left that broke off before anything was in it.
+fn whole(options: &Options) -> Result<Option<Keyring>, Failure> {
+    if !options.path.exists() {
+        return Ok(None);
+    }
+    match Keyring::open(options, SystemClock::shared()) {
+        Ok(keyring) => Ok(Some(keyring)),
+        // `Keyring::init` itself leaves a keyring as it is that holds a row.
+        Err(KeyringError::Mismatch(_)) if is_bare(&options.path) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether it is at most as long as a SQLite file with tables and no rows.
+fn is_bare(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.len() <= MAX_BARE)
 }
 
 /// Makes those that are not there yet.

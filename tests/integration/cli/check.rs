@@ -83,7 +83,7 @@ fn explanations() {
         .shows("health: the path matches none")
         .shows("$['ssn']  sealed")
         .shows("key customers")
-        .shows("token of 90 characters")
+        .shows("token of 89 characters")
         .shows("$['list'][0]['ssn']  stays")
         .shows("refused with 422");
     let told = explain(&["--path", "/customers/7?q=1", "--json"]).json();

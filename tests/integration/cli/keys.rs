@@ -181,3 +181,32 @@ fn a_process_that_only_encrypts() {
     let reopened = place.feed(&["open", "--class", "ssn", "--master-key-file", "away.key"], &sealed).ends(0);
     assert_eq!(reopened.out, "\"v\"");
 }
+
+/// As on a full disk, writes beyond a file of so many blocks fail.
+fn with_little_room(place: &Place, blocks: usize, args: &[&str]) -> super::Done {
+    let whole = place.command(args);
+    let mut command = std::process::Command::new("sh");
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
+    command.args(["-c", &script, "sh"]).arg(whole.get_program()).args(whole.get_args());
+    command.current_dir(place.path("")).env("SIDECLOAK_I_KNOW", "1").stdin(std::process::Stdio::null());
+    super::done(command)
+}
+
+#[test]
+fn no_room_for_the_keyring() {
+    let place = Place::empty();
+    with_little_room(&place, 8, &["keys", "init"]).ends(74).says("keyring");
+    place.run(&["keys", "init"]).ends(0);
+    let sealed = token(&place, &[], "kept");
+    for args in [
+        &["keys", "rollover", "default"][..],
+        &["keys", "init", "--partition", "b"],
+        &["keys", "rotate-master", "--new-key-file", "new.key"],
+        &["keys", "export", "all.sealed"],
+    ] {
+        assert!([74, 77].contains(&with_little_room(&place, 1, args).code), "{args:?}");
+    }
+    assert!(!place.path("all.sealed").exists());
+    assert_eq!(opened(&place, &[], &sealed), "\"kept\"", "nothing is lost");
+    place.run(&["keys", "rollover", "default"]).ends(0);
+}
