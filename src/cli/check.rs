@@ -58,7 +58,7 @@ fn configuration(args: &Args, report: &mut Report) -> Option<Config> {
     let loaded = config::load(file, &args.keyring.overrides(), Purpose::Keys, Machine::detect());
     report.findings.0.extend(loaded.findings.0);
     if report.configuration {
-        writable_by_others(file.unwrap_or(Path::new(config::DEFAULT_FILE)), &mut report.findings);
+        writable_by_others(file.unwrap_or_else(|| Path::new(config::DEFAULT_FILE)), &mut report.findings);
     }
     let config = loaded.config?;
     for listener in config.proxy.listeners.iter().filter(|l| l.upstream.is_empty()) {

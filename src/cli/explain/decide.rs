@@ -172,7 +172,7 @@ fn read(
     for one in &selected {
         if let (Some(field), Some(lexeme)) = (plan.fields.get(one.path), body.get(one.span.clone())) {
             let (found, refused) = found(one, field, lexeme);
-            told.refused = told.refused.or(refused.map(|(status, why)| (code(status), why)));
+            told.refused = told.refused.or_else(|| refused.map(|(status, why)| (code(status), why)));
             told.values.push(found);
         }
     }
