@@ -18,6 +18,8 @@ mod attacks;
 mod bad_input;
 #[path = "integration/canaries.rs"]
 mod canaries;
+#[path = "integration/cli.rs"]
+mod cli;
 #[path = "integration/fidelity.rs"]
 mod fidelity;
 #[path = "integration/log.rs"]

@@ -174,10 +174,11 @@ fn edit(ctx: &Exchange, plan: &Arc<HalfPlan>, sealer: Arc<dyn Sealer>) -> BodyEd
     BodyEdit::new(Arc::clone(plan), sealer, caller, ctx.shared.settings.limits.value)
 }
 
-type Unread = (Reason, OnUnreadable, &'static str);
+/// Why a message cannot be read, what its rules say to that, and the detail.
+pub(crate) type Unread = (Reason, OnUnreadable, &'static str);
 
 /// Whether the plan can read the message that these headers announce.
-fn readable(plan: &HalfPlan, headers: &HeaderMap) -> Result<(), Unread> {
+pub(crate) fn readable(plan: &HalfPlan, headers: &HeaderMap) -> Result<(), Unread> {
     let on = &plan.unreadable;
     let other = Err((Reason::MediaType, on.media_type, "a media type that the rule does not read"));
     if headers.contains_key(CONTENT_RANGE) {
