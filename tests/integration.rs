@@ -20,6 +20,8 @@ mod bad_input;
 mod canaries;
 #[path = "integration/fidelity.rs"]
 mod fidelity;
+#[path = "integration/interop.rs"]
+mod interop;
 #[path = "integration/passthrough.rs"]
 mod passthrough;
 #[path = "integration/passthrough_drain.rs"]
@@ -36,5 +38,7 @@ mod sealing;
 mod stage;
 #[path = "integration/support.rs"]
 mod support;
+#[path = "integration/tools.rs"]
+mod tools;
 #[path = "integration/vectors.rs"]
 mod vectors;
