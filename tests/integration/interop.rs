@@ -115,7 +115,7 @@ fn sealed_by_the_proxy(kem: KemSuite) {
     let stage = Stage::inside(dir, &rules, "", "", SystemClock::shared());
 
     let mut vectors = Vec::new();
-    let places = [("/fixed", "default"), ("/tenants/a", "tenant-a"), ("/tenants/Zo%C3%AB.", "tenant-Zo%C3%AB%2E")];
+    let places = [("/fixed", "default"), ("/tenants/Zo%C3%AB.", "tenant-Zo%C3%AB%2E")];
     for (path, partition) in places {
         vectors.extend(values::through(&stage, &format!("{path}/1"), partition));
     }
@@ -126,7 +126,7 @@ fn sealed_by_the_proxy(kem: KemSuite) {
     let corpus = export::corpus(stage.dir.path(), &vectors);
     let keys = corpus["keyring"]["private_keys"].as_array().unwrap();
     assert!(keys.iter().any(|key| key["use"] == kem as u8), "the keyring is of this KEM");
-    assert!(corpus["keyring"]["epochs"].as_array().unwrap().len() >= 8);
+    assert!(corpus["keyring"]["epochs"].as_array().unwrap().len() >= 6);
     let path = stage.dir.path().join("corpus.json");
     std::fs::write(&path, corpus.to_string()).unwrap();
     all_agree(&[path], vectors.len());
@@ -137,11 +137,16 @@ fn sealed_by_the_proxy(kem: KemSuite) {
 fn refused_as_another(stage: &Stage, corpus: &Value) {
     let mut corpus = corpus.clone();
     let tokens = corpus["tokens"].as_array_mut().unwrap();
+    // Some are enough.
+    *tokens = std::mem::take(tokens).into_iter().step_by(5).collect();
     for (i, vector) in tokens.iter_mut().enumerate() {
         vector["opens"] = json!(false);
         match i % 3 {
             0 => vector["class"] = json!("another"),
-            1 => vector["partition"] = json!(if vector["partition"] == "default" { "tenant-a" } else { "default" }),
+            1 => {
+                vector["partition"] =
+                    json!(if vector["partition"] == "default" { "tenant-Zo%C3%AB%2E" } else { "default" })
+            }
             _ => vector["token"] = json!(changed(vector["token"].as_str().unwrap())),
         }
     }
