@@ -22,6 +22,8 @@ mod canaries;
 mod fidelity;
 #[path = "integration/interop.rs"]
 mod interop;
+#[path = "integration/json_server.rs"]
+mod json_server;
 #[path = "integration/passthrough.rs"]
 mod passthrough;
 #[path = "integration/passthrough_drain.rs"]
