@@ -18,9 +18,12 @@ use sidecloak::name::PartitionName;
 use super::stage::Stage;
 use super::tools::{self, Process};
 
+/// Its language, and what begins its command line.
+type Decoder = (&'static str, Box<dyn Fn() -> Command>);
+
 /// The decoders that are installed here.
-fn decoders() -> Vec<(&'static str, Box<dyn Fn() -> Command>)> {
-    let mut decoders: Vec<(&'static str, Box<dyn Fn() -> Command>)> = Vec::new();
+fn decoders() -> Vec<Decoder> {
+    let mut decoders: Vec<Decoder> = Vec::new();
     if let Some(place) = tools::installed("python", "tests/interop/python/requirements.txt") {
         let script = tools::repository().join("tests/interop/python/decode.py");
         decoders.push((
@@ -51,7 +54,7 @@ fn all_agree(corpora: &[PathBuf], vectors: usize) {
 fn both_decoders_agree_with_the_frozen_vectors() {
     let corpora = ["tokens.json", "negative.json"].map(|name| tools::repository().join("tests/vectors").join(name));
     let count = |path: &PathBuf| {
-        let corpus: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let corpus: Value = serde_json::from_slice(&tools::read(path)).unwrap();
         corpus["tokens"].as_array().unwrap().len()
     };
     all_agree(&corpora, corpora.iter().map(count).sum());
@@ -61,7 +64,7 @@ fn both_decoders_agree_with_the_frozen_vectors() {
 fn a_decoder_fails_on_a_vector_that_is_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("wrong.json");
-    let bytes = std::fs::read(tools::repository().join("tests/vectors/tokens.json")).unwrap();
+    let bytes = tools::read(&tools::repository().join("tests/vectors/tokens.json"));
     let corpus: Value = serde_json::from_slice(&bytes).unwrap();
     for (member, wrong) in [("text", json!("another")), ("opens", json!(false)), ("class", json!("another"))] {
         let mut corpus = corpus.clone();

@@ -1,26 +1,40 @@
 //! What tests run besides Rust, as `tests/tools.sh` installs it, and processes that end with the test that started them.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+const MOST: u64 = 64 << 20;
 
 /// Where a tool was installed, from the list of packages that the repository has now. Without it the calling test has nothing to run:
 /// it says so where everybody sees it, and fails where skipping is a failure.
 pub fn installed(name: &str, list: &str) -> Option<PathBuf> {
     let place = repository().join("target/tools").join(name);
-    let list = std::fs::read(repository().join(list)).unwrap();
-    if std::fs::read(place.join("installed")).is_ok_and(|installed| installed == list) {
+    let list = read(&repository().join(list));
+    if place.join("installed").exists() && read(&place.join("installed")) == list {
         return Some(place);
     }
     assert!(std::env::var("CI").as_deref() != Ok("true"), "target/tools/{name} is missing or old: run tests/tools.sh");
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    // Not `eprintln!`, which a passing test keeps to itself.
     let line = format!("SKIPPED {test}: target/tools/{name} is missing or old; run tests/tools.sh\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
+    if SKIPPED.lock().unwrap().insert(line.clone()) {
+        // Not `eprintln!`, which a passing test keeps to itself.
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
+    }
     None
+}
+
+/// Said once each.
+static SKIPPED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// A file of some size that tests read.
+pub fn read(path: &Path) -> Vec<u8> {
+    sidecloak::bounded::read_file(path, MOST).unwrap_or_else(|error| panic!("{}: {error}", path.display())).to_vec()
 }
 
 pub fn repository() -> &'static Path {
@@ -85,10 +99,10 @@ impl Drop for Process {
     }
 }
 
-fn drain(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+fn drain(pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
     std::thread::spawn(move || {
         let mut said = Vec::new();
-        drop(pipe.read_to_end(&mut said));
+        drop(pipe.take(MOST).read_to_end(&mut said));
         said
     })
 }

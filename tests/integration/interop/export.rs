@@ -6,6 +6,8 @@ use rusqlite::{Connection, OpenFlags, Row};
 use serde_json::{Value, json};
 use sidecloak::crypto::kdf::key_id;
 
+use super::super::tools;
+
 /// The corpus of the keyring in `dir`, with these vectors; those that do not say by whom they were signed get the keyring's signer.
 pub fn corpus(dir: &Path, vectors: &[Value]) -> Value {
     let file = Connection::open_with_flags(dir.join("keyring.db"), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
@@ -25,7 +27,7 @@ pub fn corpus(dir: &Path, vectors: &[Value]) -> Value {
     json!({
         "format": "sidecloak corpus 1",
         "keyring": {
-            "master_keys": [std::fs::read_to_string(dir.join("master.key")).unwrap().trim_end()],
+            "master_keys": [String::from_utf8(tools::read(&dir.join("master.key"))).unwrap().trim_end()],
             "owner": null,
             "private_keys": keys,
             "partitions": rows(&file, "SELECT name, record FROM partition", |row| {

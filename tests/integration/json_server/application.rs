@@ -47,7 +47,7 @@ impl Application {
     /// What lies on disk, once it has all been written: json-server answers before.
     pub fn file(&self) -> Value {
         let held: Value = serde_json::from_slice(&self.ask("GET", "/db", "").body).unwrap();
-        let read = || serde_json::from_slice::<Value>(&std::fs::read(self.dir.path().join("db.json")).unwrap()).ok();
+        let read = || serde_json::from_slice::<Value>(&tools::read(&self.dir.path().join("db.json"))).ok();
         stage::eventually("json-server has written its file", || read().as_ref() == Some(&held));
         held.as_object()
             .unwrap()
