@@ -15,7 +15,7 @@ use sidecloak::crypto::kem::KemSuite;
 use sidecloak::keyring::{KeySource, Keyring, Kind, Options, State};
 use sidecloak::name::PartitionName;
 
-use super::stage::Stage;
+use super::stage::{self, Stage};
 use super::tools::{self, Process};
 
 /// Its language, and what begins its command line.
@@ -122,7 +122,8 @@ fn sealed_by_the_proxy(kem: KemSuite) {
     for (path, partition) in places {
         vectors.extend(values::through(&stage, &format!("{path}/1"), partition));
     }
-    // Older epochs stay readable; in one partition every kind has two.
+    // Older epochs stay readable; in one partition every kind has two, and the later ones are wrapped to a recovery key as well.
+    stage.keyring().make_recovery(KemSuite::MlKem1024).unwrap();
     stage.keyring().rollover(&PartitionName::default_name(), &[Kind::Random, Kind::Deterministic]).unwrap();
     vectors.extend(values::through(&stage, "/fixed/2", "default"));
 
@@ -191,6 +192,46 @@ fn the_decoders_obey_a_paused_partition_and_a_destroyed_epoch() {
     keyring.destroy_epoch(id).unwrap();
     let destroyed = write("destroyed.json", &|vector| vector["class"] == "deterministic");
     all_agree(&[paused, decrypt_only, destroyed], 3 * vectors.len());
+}
+
+#[test]
+fn both_decoders_open_what_a_process_that_only_encrypts_sealed() {
+    let rules = "rules:\n  - name: r\n    match: { path: '/**' }\n    protect: [{ fields: ['$.plain[*]'] }]\n";
+    let stage = Stage::new(rules);
+    let dir = stage.dir.path();
+    let issuer = stage.keyring().add_encrypt_only_issuer(&PartitionName::default_name()).unwrap();
+    std::fs::write(dir.join("issuer.key"), issuer.expose()).unwrap();
+    std::fs::set_permissions(dir.join("issuer.key"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    std::fs::write(dir.join("sealing.yaml"), rules.replace("protect: [{ fields", "request: [{ seal")).unwrap();
+    let text = format!(
+        "listeners: [{{ name: front, bind: '127.0.0.1:0', upstream: 'http://{}' }}]\nrules: '{}'\n\
+         keyring: {{ store: 'sqlite:{}', owner: {}, issuer: 'file:{}' }}\ndrain: {{ delay: 0s, deadline: 3s }}\n",
+        stage.upstream,
+        dir.join("sealing.yaml").display(),
+        dir.join("keyring.db").display(),
+        hex::encode(stage.keyring().owner_fingerprint()),
+        dir.join("issuer.key").display(),
+    );
+    let sealing = stage::start_from(&text, SystemClock::shared());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let headers = [("content-type", "application/json")];
+    let body = r#"{"plain":["4111111111111111",1.10,[true]]}"#;
+    let reply = runtime.block_on(stage::call(stage::tcp(&sealing, "front"), "POST", "/1", &headers, body.into()));
+    assert_eq!((reply.status, reply.body), (200, stage.stored("/1")), "it cannot open what it sealed");
+    sealing.stop();
+    assert_eq!(stage.get("/1").text(), body);
+
+    let stored: Value = serde_json::from_slice(&stage.stored("/1")).unwrap();
+    let vector = |i: usize, text: &str, is_string: bool| {
+        json!({
+            "name": text, "token": stored["plain"][i], "partition": "default", "class": "plain", "record_id": null,
+            "text": text, "is_string": is_string, "signer": null, "pad": null,
+        })
+    };
+    let vectors = [vector(0, "4111111111111111", true), vector(1, "1.10", false), vector(2, "[true]", false)];
+    let path = dir.join("corpus.json");
+    std::fs::write(&path, export::corpus(dir, &vectors).to_string()).unwrap();
+    all_agree(&[path], vectors.len());
 }
 
 fn options(dir: &Path) -> Options {

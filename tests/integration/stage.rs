@@ -33,6 +33,7 @@ type Canned = Arc<Mutex<HashMap<String, (u16, Vec<(String, String)>, Vec<u8>)>>>
 pub struct Stage {
     pub app: Option<App>,
     pub front: SocketAddr,
+    pub upstream: SocketAddr,
     pub dir: TempDir,
     shelf: Shelf,
     canned: Canned,
@@ -76,7 +77,7 @@ impl Stage {
         std::fs::write(dir.path().join("rules.yaml"), rules).unwrap();
         let app = start(dir.path(), upstream, listener, more, clock);
         let front = tcp(&app, "front");
-        Self { app: Some(app), front, dir, shelf, canned, runtime: current_thread(), _running: running }
+        Self { app: Some(app), front, upstream, dir, shelf, canned, runtime: current_thread(), _running: running }
     }
 
     pub fn app(&self) -> &App {
@@ -165,8 +166,13 @@ pub fn start(dir: &Path, upstream: SocketAddr, listener: &str, more: &str, clock
         dir.join("keyring.db").display(),
         masters.join(", "),
     );
+    start_from(&text, clock)
+}
+
+/// Starts a process from the text of its sidecloak.yaml.
+pub fn start_from(text: &str, clock: SharedClock) -> App {
     let flags = Overrides { dev: true, i_know: true, ..Overrides::default() };
-    let loaded = config::load_text("sidecloak.yaml", &text, &flags, Purpose::Proxy, Machine::detect());
+    let loaded = config::load_text("sidecloak.yaml", text, &flags, Purpose::Proxy, Machine::detect());
     let config = loaded.config.unwrap_or_else(|| panic!("{}", loaded.findings));
     match App::start(&config, clock) {
         Ok(app) => app,

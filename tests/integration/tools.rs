@@ -34,7 +34,7 @@ static SKIPPED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// A file of some size that tests read.
 pub fn read(path: &Path) -> Vec<u8> {
-    sidecloak::bounded::read_file(path, MOST).unwrap_or_else(|error| panic!("{}: {error}", path.display())).to_vec()
+    sidecloak::bounded::read_file(path, MOST).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 pub fn repository() -> &'static Path {
@@ -102,6 +102,7 @@ impl Drop for Process {
 fn drain(pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
     std::thread::spawn(move || {
         let mut said = Vec::new();
+        #[expect(clippy::disallowed_methods, reason = "bounded by `take`")]
         drop(pipe.take(MOST).read_to_end(&mut said));
         said
     })
