@@ -20,7 +20,7 @@ install() {
 
 python_packages() {
   python3 -m venv venv
-  venv/bin/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore -r requirements.txt
+  venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 }
 
 npm_packages() { npm install --loglevel=error --package-lock=false --no-audit --no-fund --no-update-notifier >/dev/null; }
