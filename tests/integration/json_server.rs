@@ -4,6 +4,8 @@
 #[path = "json_server/application.rs"]
 mod application;
 
+use std::cell::Cell;
+
 use serde_json::{Value, json};
 
 use super::stage::Reply;
@@ -181,7 +183,7 @@ fn what_is_refused_changes_nothing_in_json_server() {
         ("POST", "/customers", "application/json", r#"{"ssn":"987-65-4321""#, 400),
         ("POST", "/customers", "application/json", put_back.as_str(), 422),
     ] {
-        let reply = ask_with(proxy.front, method, path, &[("content-type", media_type)], body);
+        let reply = ask_with(proxy.front, method, path, &[("content-type", media_type)], body.to_owned());
         assert_eq!(reply.status, status, "{method} {media_type}");
         assert_eq!(behind.file(), before, "{method} {media_type}");
     }
@@ -194,6 +196,88 @@ fn what_is_refused_changes_nothing_in_json_server() {
         let reply = proxy.ask("GET", "/customers/1", "");
         assert!(reply.status == 502 && !contains_secrets(&reply.text()), "{moved}: {}", reply.text());
     }
+}
+
+/// json-server (Express) has its own ideas of which paths are the same and of what a body says; the proxy must not have other ones.
+#[test]
+fn no_spelling_of_a_request_leaves_plaintext_in_the_file() {
+    let Some(behind) = Application::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let proxy = Proxy::with(&behind, dir.path(), RULES, "    case: ignore");
+    let plain = r#"{"ssn":"123-45-6789","email":"zoe@example.com"}"#;
+    let stored = Cell::new(0);
+    let send = |path: &str, headers: &[(&str, &str)], body: &[u8]| {
+        let reply = ask_with(proxy.front, "POST", path, headers, body.to_vec());
+        stored.set(stored.get() + usize::from(reply.status == 201));
+        assert!(!contains_secrets(&behind.file().to_string()), "{path} {headers:?} {}", String::from_utf8_lossy(body));
+        reply.status
+    };
+    let is_json = [("content-type", "application/json")];
+    for path in [
+        "/customers/",
+        "/CUSTOMERS",
+        "/Customers/",
+        "/%63ustomers",
+        "/%43USTOMERS",
+        "/customers?a=b",
+        "//customers",
+        "/./customers",
+        "/regions/../customers",
+        "/customers;a=b",
+        "/regions/1/Customers",
+        "/REGIONS/%31/customers/",
+        "/customers%2f",
+        "/customers%20",
+        "/cu%73tomers%00",
+        "/customers/%2e",
+        "/%2563ustomers",
+        "/cuſtomers",
+        "/cu%C5%BFtomers",
+    ] {
+        send(path, &is_json, plain.as_bytes());
+    }
+    for body in [
+        r#"{"ssn":"a","ssn":"123-45-6789"}"#,
+        r#"{"ssn":"123-45-6789","ssn":"a"}"#,
+        r#"{"\u0073sn":"123-45-6789"}"#,
+        r#"{"ssn":{"ssn":"123-45-6789"},"x":[[{"ssn":["123-45-6789"]}]]}"#,
+        r#"[{"ssn":"123-45-6789"}]"#,
+        "\u{feff}{\"ssn\":\"123-45-6789\"}",
+        " \n{ \"a\" : 1, \"ssn\" :\t\"123-45-6789\" }\n",
+        r#"{"__proto__":{"ssn":"123-45-6789"}}"#,
+    ] {
+        send("/customers", &is_json, body.as_bytes());
+    }
+    assert!(stored.get() >= 10, "json-server takes {} of them", stored.get());
+
+    // What json-server would take, and the proxy cannot read or take for what json-server does.
+    let utf_16 = [("content-type", "application/json; charset=utf-16le")];
+    let deflated = [("content-type", "application/json"), ("content-encoding", "deflate")];
+    let overridden = [("content-type", "application/json"), ("x-http-method-override", "PUT")];
+    let wide: Vec<u8> = plain.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let refused: [(_, &[_], _, _, _); 3] = [
+        ("/customers", &utf_16, wide, 415, 201),
+        ("/customers", &deflated, zlib(plain.as_bytes()), 415, 201),
+        ("/customers/1", &overridden, plain.into(), 400, 200),
+    ];
+    for (path, headers, body, status, _) in &refused {
+        assert_eq!(send(path, headers, body), *status, "{headers:?}");
+    }
+    for (path, headers, body, _, status) in refused {
+        let reply = ask_with(behind.address, "POST", path, headers, body);
+        assert_eq!((reply.status, contains_secrets(&reply.text())), (status, true), "{headers:?}");
+    }
+}
+
+/// RFC 1950 without compression.
+fn zlib(data: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(data.len()).unwrap();
+    let (a, b) = data.iter().fold((1, 0), |(a, b), byte| {
+        let a = (a + u32::from(*byte)) % 65_521;
+        (a, (b + a) % 65_521)
+    });
+    [&[0x78, 0x01, 0x01][..], &length.to_le_bytes(), &(!length).to_le_bytes(), data, &(b << 16 | a).to_be_bytes()]
+        .concat()
 }
 
 fn json(reply: &Reply) -> Value {

@@ -91,8 +91,13 @@ pub struct Proxy {
 impl Proxy {
     /// In a folder that has its keyring and rules, or gets them.
     pub fn before(application: &Application, dir: &Path, rules: &str) -> Self {
+        Self::with(application, dir, rules, "")
+    }
+
+    /// `listener` are further lines of the listener.
+    pub fn with(application: &Application, dir: &Path, rules: &str, listener: &str) -> Self {
         std::fs::write(dir.join("rules.yaml"), rules).unwrap();
-        let app = stage::start(dir, application.address, "", "", SystemClock::shared());
+        let app = stage::start(dir, application.address, listener, "", SystemClock::shared());
         Self { front: stage::tcp(&app, "front"), app: Some(app) }
     }
 
@@ -111,13 +116,13 @@ impl Drop for Proxy {
 
 pub fn ask(to: SocketAddr, method: &str, path: &str, body: &str) -> Reply {
     let headers: &[_] = if body.is_empty() { &[] } else { &[("content-type", "application/json")] };
-    ask_with(to, method, path, headers, body)
+    ask_with(to, method, path, headers, body.to_owned())
 }
 
 /// At most thirty seconds.
-pub fn ask_with(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+pub fn ask_with(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Reply {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let call = stage::call(to, method, path, headers, Bytes::from(body.to_owned()));
+    let call = stage::call(to, method, path, headers, body.into());
     runtime
         .block_on(async { tokio::time::timeout(Duration::from_secs(30), call).await })
         .unwrap_or_else(|_| panic!("no answer: {method} {path}"))
