@@ -22,6 +22,10 @@ mod canaries;
 mod cli;
 #[path = "integration/fidelity.rs"]
 mod fidelity;
+#[path = "integration/interop.rs"]
+mod interop;
+#[path = "integration/json_server.rs"]
+mod json_server;
 #[path = "integration/log.rs"]
 mod log;
 #[path = "integration/operations.rs"]
@@ -46,5 +50,7 @@ mod sealing;
 mod stage;
 #[path = "integration/support.rs"]
 mod support;
+#[path = "integration/tools.rs"]
+mod tools;
 #[path = "integration/vectors.rs"]
 mod vectors;
