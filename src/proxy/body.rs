@@ -260,7 +260,7 @@ fn unavailable(field: &PlannedField, need: &Need, error: &KeyringError) -> Resul
     if reason == Reason::KeyService && action.on_error == OnBad::Pass {
         return Ok(());
     }
-    Err(Refusal::new(reason, error.to_string()).rule(&action.rule))
+    Err(Refusal::new(reason, error.without_name()).rule(&action.rule))
 }
 
 fn name_rule(refusal: Refusal, plan: &HalfPlan) -> Refusal {

@@ -253,7 +253,7 @@ fn after_failed_fetch(
         | KeyringError::Mismatch(_)
         | KeyringError::Random(_) => Reason::KeyService,
     };
-    let refusal = || Refusal::new(reason, error.to_string()).rule(&action.rule);
+    let refusal = || Refusal::new(reason, error.without_name()).rule(&action.rule);
     // `on_error` of sealing is about values that cannot be sealed, not about tokens that `keep` finds to be none of ours.
     if reason == Reason::PartitionState || (reason == Reason::Token && action.verb == Verb::Seal) {
         return Err(refusal());
