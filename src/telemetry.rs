@@ -111,4 +111,12 @@ mod tests {
         assert_eq!((&line["status"], &line["level"]), (&200.into(), &"INFO".into()));
         assert!(line["timestamp"].is_string(), "{line}");
     }
+
+    #[test]
+    fn a_hardened_process_leaves_no_core() {
+        harden().unwrap();
+        assert_eq!(rustix::process::getrlimit(rustix::process::Resource::Core).current, Some(0));
+        #[cfg(target_os = "linux")]
+        assert_eq!(rustix::process::dumpable_behavior().unwrap(), rustix::process::DumpableBehavior::NotDumpable);
+    }
 }

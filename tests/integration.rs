@@ -22,12 +22,18 @@ mod canaries;
 mod cli;
 #[path = "integration/fidelity.rs"]
 mod fidelity;
+#[path = "integration/log.rs"]
+mod log;
+#[path = "integration/operations.rs"]
+mod operations;
 #[path = "integration/passthrough.rs"]
 mod passthrough;
 #[path = "integration/passthrough_drain.rs"]
 mod passthrough_drain;
 #[path = "integration/passthrough_headers.rs"]
 mod passthrough_headers;
+#[path = "integration/passthrough_log.rs"]
+mod passthrough_log;
 #[path = "integration/passthrough_upstream.rs"]
 mod passthrough_upstream;
 #[path = "integration/reload.rs"]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::bounded;
 use crate::clock::SharedClock;
 use crate::crypto::kem::KemSuite;
-use crate::keyring::{KeySource, Keyring, KeyringError, Kind, Options};
-use crate::metrics::Metrics;
+use crate::keyring::{self, KeySource, Keyring, KeyringError, Kind, Options};
+use crate::metrics::{Metrics, Stat, StatValue};
 use crate::name::{Class, PartitionName};
 use crate::report::Findings;
 use crate::rules::{Key, RuleKind, RuleSet};
@@ -99,6 +99,48 @@ pub fn watch_stats(keyring: &Arc<Keyring>, metrics: &Metrics) {
     metrics.watch_keyring(move || keyring.upgrade().map(|keyring| stats(&keyring)).unwrap_or_default());
 }
 
-fn stats(_keyring: &Keyring) -> Vec<crate::metrics::Stat> {
-    Vec::new()
+fn stats(keyring: &Keyring) -> Vec<Stat> {
+    let stats = keyring.stats();
+    let mut all = vec![
+        Stat {
+            name: "keyring_alarms",
+            help: "Records found that somebody without the right must have written, or that do not open",
+            value: StatValue::Counter(stats.alarms),
+        },
+        Stat {
+            name: "keyring_age_seconds",
+            help: "How old the known states of partitions are; at keyring.max_stale nothing is sealed or opened",
+            value: StatValue::Gauge(seconds(stats.stale_seconds)),
+        },
+        Stat {
+            name: "epoch_age_seconds",
+            help: "Age of the oldest epoch that this process seals random values under",
+            value: StatValue::Gauge(seconds(oldest(&stats))),
+        },
+    ];
+    for (cache, [hits, misses]) in stats.caches.iter().zip(CACHE_NAMES) {
+        let help = "Look-ups in a cache of the keyring: hits are answered from memory, misses are fetched or derived";
+        all.push(Stat { name: hits, help, value: StatValue::Counter(cache.hits) });
+        all.push(Stat { name: misses, help, value: StatValue::Counter(cache.misses) });
+    }
+    all
+}
+
+/// In the order of [`keyring::Stats::caches`].
+const CACHE_NAMES: [[&str; 2]; 4] = [
+    ["cache_partitions_hits", "cache_partitions_misses"],
+    ["cache_sealing_epochs_hits", "cache_sealing_epochs_misses"],
+    ["cache_opened_epochs_hits", "cache_opened_epochs_misses"],
+    ["cache_field_keys_hits", "cache_field_keys_misses"],
+];
+
+/// Deterministic epochs live until somebody rolls them: their age says nothing.
+fn oldest(stats: &keyring::Stats) -> u64 {
+    let random = stats.epoch_ages.iter().filter(|(_, kind, _)| *kind != Kind::Deterministic);
+    random.map(|(_, _, age)| *age).max().unwrap_or(0)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge of seconds")]
+fn seconds(count: u64) -> f64 {
+    count as f64
 }

@@ -31,7 +31,7 @@ pub(super) async fn call(to: SocketAddr, method: &str, path: &str, body: Option<
 }
 
 async fn exchange(to: SocketAddr, method: &str, path: &str, body: Option<&Value>) -> Result<Answer, Failure> {
-    let failed = |e: &dyn std::fmt::Display| Failure::internal(&format!("a call to the proxy failed: {e}"));
+    let failed = |e: &dyn std::fmt::Display| Failure::internal(format!("a call to the proxy failed: {e}"));
     let stream = tokio::net::TcpStream::connect(to).await.map_err(|e| failed(&e))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| failed(&e))?;
     let connection = tokio::spawn(connection);

@@ -11,9 +11,9 @@ use hyper::body::Incoming;
 use crate::keyring::{Cached, KeyringError, State};
 use crate::refusal::{Reason, Refusal};
 use crate::rules::media::{Media, media};
-use crate::rules::{OnBad, OnUnreadable, Verb};
+use crate::rules::{Action, OnBad, OnUnreadable, Verb};
 use crate::transform::body::{BodyEdit, CallerRole};
-use crate::transform::plan::{Direction, HalfPlan, PlannedField};
+use crate::transform::plan::{Direction, HalfPlan, PlannedField, changes};
 use crate::transform::{Need, Sealer};
 
 pub use super::payload::Body;
@@ -71,8 +71,8 @@ pub(crate) async fn response(
     body: Incoming,
 ) -> Result<Body, Refusal> {
     let content_type = content_type(&parts.headers).unwrap_or(Some("?"));
-    let acts = |name: &str| {
-        let rule = ctx.route.rules.iter().map(|(rule, _)| rule).find(|rule| &*rule.name == name);
+    let acts = |action: &Action| {
+        let rule = ctx.route.rules.iter().map(|(rule, _)| rule).find(|rule| rule.name == action.rule);
         rule.is_some_and(|rule| rule.acts_on_response(parts.status.as_u16(), content_type))
     };
     let Some(plan) = ctx.response.as_ref().and_then(|plan| plan.only(acts)) else { return Ok(Body::Incoming(body)) };
@@ -96,22 +96,41 @@ async fn message(
     headers: &mut HeaderMap,
     body: Incoming,
 ) -> Result<Body, Refusal> {
+    // Apart, since a value that a watching action selects must not hide one that is to be sealed inside it.
+    let body = match plan.only(|action| !changes(action)) {
+        Some(watching) => watch(ctx, &watching, headers, body)?,
+        None => Body::Incoming(body),
+    };
+    match plan.only(changes) {
+        Some(changing) => change(ctx, &changing, headers, body).await,
+        None => Ok(body),
+    }
+}
+
+/// Counts what the plan would do; the body passes as it is.
+fn watch(ctx: &Exchange, plan: &Arc<HalfPlan>, headers: &HeaderMap, body: Incoming) -> Result<Body, Refusal> {
     let metrics = &ctx.shared.metrics;
-    if let Err((reason, on, detail)) = readable(plan, headers) {
-        if on == OnUnreadable::Reject && plan.changes() {
-            return Err(Refusal::new(reason, detail).rule(&plan.rule));
-        }
+    if let Err((reason, ..)) = readable(plan, headers) {
         metrics.passed_unread(&plan.rule, reason);
         return Ok(Body::Incoming(body));
     }
-    let caller = CallerRole { role: ctx.role.clone(), may_see_plaintext: ctx.may_see_plaintext };
-    let sealer = sealer(ctx, plan)?;
-    let limits = &ctx.shared.settings.limits;
-    let edit = BodyEdit::new(Arc::clone(plan), Arc::clone(&sealer), caller, limits.value);
-    if !plan.changes() {
-        let tap = Tap::new(Body::Incoming(body), edit, Arc::clone(&plan.rule), metrics.clone());
-        return Ok(Body::Stream(Box::pin(tap)));
+    let edit = edit(ctx, plan, sealer(ctx, plan)?);
+    let tap = Tap::new(Body::Incoming(body), edit, Arc::clone(&plan.rule), metrics.clone());
+    Ok(Body::Stream(Box::pin(tap)))
+}
+
+async fn change(ctx: &Exchange, plan: &Arc<HalfPlan>, headers: &mut HeaderMap, body: Body) -> Result<Body, Refusal> {
+    let metrics = &ctx.shared.metrics;
+    if let Err((reason, on, detail)) = readable(plan, headers) {
+        if on == OnUnreadable::Reject {
+            return Err(Refusal::new(reason, detail).rule(&plan.rule));
+        }
+        metrics.passed_unread(&plan.rule, reason);
+        return Ok(body);
     }
+    let sealer = sealer(ctx, plan)?;
+    let edit = edit(ctx, plan, Arc::clone(&sealer));
+    let limits = &ctx.shared.settings.limits;
     let around = Surroundings {
         sealer,
         budget: ctx.shared.budget.clone(),
@@ -141,6 +160,11 @@ async fn message(
             Ok(Body::Stream(Box::pin(pipe)))
         }
     }
+}
+
+fn edit(ctx: &Exchange, plan: &Arc<HalfPlan>, sealer: Arc<dyn Sealer>) -> BodyEdit {
+    let caller = CallerRole { role: ctx.role.clone(), may_see_plaintext: ctx.may_see_plaintext };
+    BodyEdit::new(Arc::clone(plan), sealer, caller, ctx.shared.settings.limits.value)
 }
 
 /// Why a message cannot be read, what its rules say to that, and the detail.

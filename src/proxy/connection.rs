@@ -155,8 +155,48 @@ impl Ids {
         (z ^ (z >> 31)).max(1)
     }
 
-    /// 128 bits that do not repeat among workers and processes.
-    pub(super) fn long(&self) -> u128 {
+    /// 128 bits that do not repeat among workers and processes, in hex.
+    pub(super) fn id(&self) -> [u8; 32] {
+        let mut id = [0; 32];
+        hex(&mut id, self.long());
+        id
+    }
+
+    /// A new `traceparent`: version, trace, parent, not sampled.
+    pub(super) fn traceparent(&self) -> [u8; 55] {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        let (before_parent, parent) = text.split_at_mut(36);
+        hex(before_parent.get_mut(3..35).unwrap_or_default(), self.long());
+        hex(parent.get_mut(..16).unwrap_or_default(), self.short().into());
+        text
+    }
+
+    fn long(&self) -> u128 {
         (u128::from(self.1 ^ self.short()) << 64) | u128::from(self.short())
+    }
+}
+
+/// The low digits of `number`, as many as there is room for.
+fn hex(into: &mut [u8], mut number: u128) {
+    for digit in into.iter_mut().rev() {
+        let nibble = (number & 0xf) as u8;
+        *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+        number >>= 4;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_hex_and_do_not_repeat() {
+        let ids = Ids::seeded().unwrap();
+        let all: std::collections::HashSet<_> = (0..1000).map(|_| ids.id()).collect();
+        assert_eq!(all.len(), 1000);
+        assert!(all.iter().flatten().all(u8::is_ascii_hexdigit));
+        let parent = String::from_utf8(ids.traceparent().to_vec()).unwrap();
+        let lengths: Vec<_> = parent.split('-').map(str::len).collect();
+        assert_eq!(lengths, [2, 32, 16, 2], "{parent}");
     }
 }

@@ -26,6 +26,8 @@ use super::{body, forwarded, headers, respond, tunnel};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// What a request gains on its way: the map grows once.
+const NEW_FIELDS: usize = 8;
 /// The role of a caller that no entry of `callers` names.
 const DEFAULT_ROLE: &str = "default";
 
@@ -90,7 +92,8 @@ pub(super) async fn serve(connection: Arc<Connection>, request: Request<Incoming
     if version != Version::HTTP_2 && *connection.front.closing.borrow() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response.map(|body| Answer::new(body, account))
+    let limit = connection.front.shared.timeouts.response_body;
+    response.map(|body| Answer::new(body, account, limit))
 }
 
 enum Outcome {
@@ -168,7 +171,7 @@ async fn run(
     // The answer's body.
     headers::strip_hop_by_hop(response.headers_mut());
     let upstream_version = std::mem::replace(response.version_mut(), Version::HTTP_11);
-    headers::add_via(response.headers_mut(), upstream_version, &shared.instance);
+    response.headers_mut().append(header::VIA, shared.via.of(upstream_version));
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let Some(client) = client else {
             return Err(Refusal::new(Reason::Upstream, "the upstream switches protocols unasked").into());
@@ -265,18 +268,18 @@ fn role(connection: &Connection, headers: &HeaderMap) -> String {
 fn for_upstream(connection: &Connection, exchange: &Exchange, version: Version, headers: &mut HeaderMap) {
     // hyper has answered it: the body is on its way with the header section.
     headers.remove(header::EXPECT);
+    headers.reserve(NEW_FIELDS);
     forwarded::set(connection, headers);
-    headers::add_via(headers, version, &exchange.shared.instance);
+    headers.append(header::VIA, exchange.shared.via.of(version));
     if !headers.contains_key(&REQUEST_ID)
         && let Ok(id) = HeaderValue::from_str(&exchange.request_id)
     {
         headers.insert(REQUEST_ID, id);
     }
-    if !headers.contains_key(&TRACEPARENT) {
-        let ids = &connection.front.ids;
-        if let Ok(parent) = HeaderValue::try_from(format!("00-{:032x}-{:016x}-00", ids.long(), ids.short())) {
-            headers.insert(TRACEPARENT, parent);
-        }
+    if !headers.contains_key(&TRACEPARENT)
+        && let Ok(parent) = HeaderValue::from_bytes(&connection.front.ids.traceparent())
+    {
+        headers.insert(TRACEPARENT, parent);
     }
 }
 
@@ -287,5 +290,8 @@ fn request_id(connection: &Connection, headers: &HeaderMap) -> Arc<str> {
         (1..=128).contains(&id.len())
             && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
     };
-    given.filter(fits).map_or_else(|| format!("{:032x}", connection.front.ids.long()).into(), Arc::from)
+    if let Some(given) = given.filter(fits) {
+        return given.into();
+    }
+    str::from_utf8(&connection.front.ids.id()).unwrap_or_default().into()
 }

@@ -2,6 +2,7 @@
 //! any other replaced: what an untrusted client writes there is its own invention.
 
 use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
@@ -18,6 +19,8 @@ pub(super) struct PeerHeaders {
     address: Option<HeaderValue>,
     /// `for=192.0.2.1;proto=http`
     element: String,
+    /// The last `Host` and the whole element for it: on one connection it seldom changes.
+    last: Mutex<Option<(HeaderValue, HeaderValue)>>,
 }
 
 impl PeerHeaders {
@@ -30,7 +33,21 @@ impl PeerHeaders {
         Self {
             address: peer.and_then(|ip| HeaderValue::try_from(ip.to_string()).ok()),
             element: format!("for={node};proto=http"),
+            last: Mutex::new(None),
         }
+    }
+
+    fn forwarded(&self, host: Option<&HeaderValue>) -> Option<HeaderValue> {
+        let Some(host) = host else { return HeaderValue::from_str(&self.element).ok() };
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, element)) = last.as_ref().filter(|(known, _)| known == host) {
+            return Some(element.clone());
+        }
+        let text = host.to_str().ok().filter(|host| !host.contains(['"', '\\']));
+        let host_part = text.map_or_else(String::new, |host| format!(";host=\"{host}\""));
+        let element = HeaderValue::try_from(format!("{}{host_part}", self.element)).ok()?;
+        *last = Some((host.clone(), element.clone()));
+        Some(element)
     }
 }
 
@@ -69,15 +86,15 @@ pub(super) fn set(connection: &Connection, headers: &mut HeaderMap) {
     }
 
     let host = headers.get(header::HOST).cloned();
-    let mut element = peer.element.clone();
-    if let Some(host) = host.as_ref().and_then(|host| host.to_str().ok()).filter(|host| !host.contains(['"', '\\'])) {
-        element.push_str(";host=\"");
-        element.push_str(host);
-        element.push('"');
-    }
-    let before = headers.get_all(header::FORWARDED).iter().filter(|_| connection.trusted);
-    if let Some(value) = join(before, element.as_bytes()) {
-        headers.insert(header::FORWARDED, value);
+    let element = peer.forwarded(host.as_ref());
+    let value = if connection.trusted && headers.contains_key(header::FORWARDED) {
+        join(headers.get_all(header::FORWARDED).iter(), element.as_ref().map_or(&b""[..], HeaderValue::as_bytes))
+    } else {
+        element
+    };
+    match value {
+        Some(value) => drop(headers.insert(header::FORWARDED, value)),
+        None => drop(headers.remove(header::FORWARDED)),
     }
     if !(connection.trusted && headers.contains_key(&FORWARDED_HOST)) {
         match host {

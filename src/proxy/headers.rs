@@ -51,15 +51,27 @@ pub(super) fn came_through(headers: &HeaderMap, instance: &str) -> bool {
         && tokens(headers, &header::VIA).any(|hop| hop.split_ascii_whitespace().any(|word| word == instance))
 }
 
-/// Adds this process to `Via`.
-pub(super) fn add_via(headers: &mut HeaderMap, version: Version, instance: &str) {
-    let version = match version {
-        Version::HTTP_10 => "1.0 ",
-        Version::HTTP_2 => "2 ",
-        _ => "1.1 ",
-    };
-    if let Ok(value) = HeaderValue::try_from([version, instance].concat()) {
-        headers.append(header::VIA, value);
+/// This process's entry in `Via`, by the version that a message came in; made once.
+#[derive(Debug)]
+pub(super) struct Via([HeaderValue; 3]);
+
+impl Via {
+    /// `instance` is a token of this program's own making.
+    pub(super) fn new(instance: &str) -> Self {
+        let entry = |version: &str| HeaderValue::try_from([version, instance].concat());
+        Self(
+            ["1.0 ", "1.1 ", "2 "]
+                .map(|version| entry(version).unwrap_or_else(|_| HeaderValue::from_static("1.1 sidecloak"))),
+        )
+    }
+
+    pub(super) fn of(&self, version: Version) -> HeaderValue {
+        let [http10, http11, http2] = &self.0;
+        match version {
+            Version::HTTP_10 => http10.clone(),
+            Version::HTTP_2 => http2.clone(),
+            _ => http11.clone(),
+        }
     }
 }
 
@@ -176,7 +188,7 @@ mod tests {
     fn a_loop_is_seen_in_any_via() {
         let mut headers = map(&[("via", "1.1 a, 2 me (x)")]);
         assert!(came_through(&headers, "me") && !came_through(&headers, "m"));
-        add_via(&mut headers, Version::HTTP_2, "you");
+        headers.append(header::VIA, Via::new("you").of(Version::HTTP_2));
         assert!(came_through(&headers, "you"));
         assert!(!came_through(&HeaderMap::new(), "me"));
     }

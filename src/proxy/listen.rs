@@ -6,12 +6,17 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::settings::Address;
 
 const BACKLOG: i32 = 1024;
+/// Of silence, before the system asks whether a client is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+/// How long bytes may wait for a client to take them.
+const STALLED: Duration = Duration::from_secs(300);
 
 /// One bound address, as each worker gets it.
 #[derive(Debug)]
@@ -39,8 +44,11 @@ fn tcp(address: SocketAddr, workers: usize) -> io::Result<(Address, Vec<Listenin
     if workers <= 1 {
         return Ok((Address::Tcp(bound), vec![Listening::Tcp(first)]));
     }
-    drop(first);
+    // Held while the others bind, so that no other process comes between.
+    let first = Socket::from(first);
+    first.set_reuse_port(true)?;
     let sockets = (0..workers).map(|_| tcp_socket(bound, true).map(Listening::Tcp)).collect::<io::Result<_>>()?;
+    drop(first);
     Ok((Address::Tcp(bound), sockets))
 }
 
@@ -51,6 +59,10 @@ pub(crate) fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<TcpLis
     if shared {
         socket.set_reuse_port(true)?;
     }
+    // Accepted sockets inherit these: a client that is gone, or takes nothing of its answer, is cut.
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(STALLED))?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;

@@ -4,15 +4,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::{self, Instant, Sleep};
+
+use crate::refusal::{Reason, Refusal};
 
 use super::account::Account;
 use super::exchange::Exchange;
 
-/// Whatever ends a body early. A [`crate::refusal::Refusal`] in here decides the answer, if that has not begun.
+/// Whatever ends a body early. A [`Refusal`] in here decides the answer, if that has not begun.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A request's or response's body.
@@ -100,16 +104,31 @@ pub(super) struct Answer {
     body: Body,
     /// `None`: the exchange goes on in a tunnel.
     account: Option<Box<Account>>,
+    /// Runs while the body keeps us waiting.
+    patience: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
+    limit: Duration,
 }
 
 impl Answer {
     pub(super) fn none() -> Self {
-        Self { body: Body::Empty, account: None }
+        Self { body: Body::Empty, account: None, patience: None, waiting: false, limit: Duration::ZERO }
     }
 
-    pub(super) fn new(body: Body, mut account: Box<Account>) -> Self {
+    /// `limit` bounds the wait for each piece.
+    pub(super) fn new(body: Body, mut account: Box<Account>, limit: Duration) -> Self {
         account.complete = body.is_end_stream();
-        Self { body, account: Some(account) }
+        Self { body, account: Some(account), patience: None, waiting: false, limit }
+    }
+
+    fn is_out_of_patience(&mut self, cx: &mut Context<'_>) -> bool {
+        let limit = self.limit;
+        let patience = self.patience.get_or_insert_with(|| Box::pin(time::sleep(limit)));
+        if !self.waiting {
+            self.waiting = true;
+            patience.as_mut().reset(Instant::now() + limit);
+        }
+        patience.as_mut().poll(cx).is_ready()
     }
 }
 
@@ -119,7 +138,14 @@ impl HttpBody for Answer {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        let frame = match Pin::new(&mut this.body).poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending if this.is_out_of_patience(cx) => {
+                Some(Err(Refusal::new(Reason::Timeout, "the upstream went silent within its answer").into()))
+            }
+            Poll::Pending => return Poll::Pending,
+        };
+        this.waiting = false;
         let Some(account) = &mut this.account else { return Poll::Ready(frame) };
         match &frame {
             Some(Ok(frame)) => {

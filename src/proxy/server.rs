@@ -95,7 +95,7 @@ impl Server {
     }
 
     /// Begins the orderly end: not ready, still accepting for `drain.delay`; then connections close as their requests
-    /// finish, and after `drain.deadline` what still runs is cut. [`Server::join`] waits for it.
+    /// finish, and after `drain.deadline` what still runs is cut; both count from now. [`Server::join`] waits for it.
     pub fn drain(&self) {
         self.shared.health.drain();
         self.phase.send_if_modified(|phase| {

@@ -16,6 +16,7 @@ use crate::rules::RuleSet;
 use crate::transform::Sealer;
 
 use super::budget::Budget;
+use super::headers::Via;
 use super::settings::Settings;
 
 /// One per process, in an `Arc`.
@@ -38,6 +39,8 @@ pub struct Shared {
     pub clock: SharedClock,
     /// Waits that no setting names.
     pub timeouts: Timeouts,
+    /// `instance` as `Via` carries it.
+    pub(super) via: Via,
     /// Requests running now.
     pub(super) in_flight: AtomicUsize,
     /// One permit per connection accepted.
@@ -61,14 +64,16 @@ impl Shared {
             let budget = budget.clone();
             move || (budget.used() as u64, budget.limit() as u64)
         });
+        let instance = format!("sidecloak-{seed:016x}");
         Ok(Self {
+            via: Via::new(&instance),
             connections: Arc::new(Semaphore::new(settings.limits.connections.min(Semaphore::MAX_PERMITS))),
             upstream_permits: Arc::new(Semaphore::new(
                 settings.upstream_limits.connections.min(Semaphore::MAX_PERMITS),
             )),
             in_flight: AtomicUsize::new(0),
             rules: ArcSwap::from_pointee(rules),
-            instance: format!("sidecloak-{seed:016x}"),
+            instance,
             health: Health::default(),
             timeouts: Timeouts::default(),
             settings,
@@ -89,7 +94,8 @@ impl fmt::Debug for Shared {
 /// Waits that no setting names.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// For a client to send its header section.
+    /// For a client to send its header section, from the connection's begin or the end of the last answer: also how long
+    /// an idle connection is kept.
     pub request_head: Duration,
     /// For an upstream to accept a connection.
     pub connect: Duration,
@@ -97,6 +103,8 @@ pub struct Timeouts {
     pub permit: Duration,
     /// For an upstream to begin its answer, from the last byte of the request that moved.
     pub response_head: Duration,
+    /// For the next bytes of an answer that has begun.
+    pub response_body: Duration,
     /// Between an HTTP/2 client's last sign of life and a ping, and again for its answer.
     pub http2_ping: Duration,
 }
@@ -104,10 +112,11 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
-            request_head: Duration::from_secs(30),
+            request_head: Duration::from_secs(75),
             connect: Duration::from_secs(5),
             permit: Duration::from_secs(10),
             response_head: Duration::from_secs(60),
+            response_body: Duration::from_secs(300),
             http2_ping: Duration::from_secs(30),
         }
     }

@@ -92,6 +92,9 @@ impl Upstream {
                 if !parts.headers.contains_key(header::HOST) {
                     parts.headers.insert(header::HOST, self.targets.host(target));
                 }
+                if parts.headers.contains_key(header::TE) {
+                    parts.headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+                }
                 let sent = client.request(Request::from_parts(parts, body));
                 let response =
                     self.answer(exchange, async { sent.await.map_err(|e| refusal(&e, e.is_connect())) }).await;

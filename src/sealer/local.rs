@@ -43,10 +43,7 @@ impl Sealer for Local {
     fn permissions(&self, partition: &PartitionName, role: &str) -> Cached<Permissions> {
         match self.0.partition_cached(partition) {
             Cached::Hit(record) if !record.state.opens() => Cached::Denied(record.state),
-            Cached::Hit(record) => Cached::Hit(record.permissions(role)),
-            Cached::Unknown => Cached::Unknown,
-            Cached::Denied(state) => Cached::Denied(state),
-            Cached::Miss => Cached::Miss,
+            cached => cached.map(|record| record.permissions(role)),
         }
     }
 
@@ -84,12 +81,7 @@ impl Sealer for Local {
     }
 
     fn partition_of(&self, epoch: EpochId) -> Cached<PartitionName> {
-        match self.0.opening_cached(epoch) {
-            Cached::Hit(epoch) => Cached::Hit(epoch.partition.clone()),
-            Cached::Unknown => Cached::Unknown,
-            Cached::Denied(state) => Cached::Denied(state),
-            Cached::Miss => Cached::Miss,
-        }
+        self.0.opening_cached(epoch).map(|epoch| epoch.partition.clone())
     }
 
     fn open(&self, job: &OpenJob<'_>) -> Result<Ready<Opened>, OpenFailure> {
@@ -115,24 +107,16 @@ impl Sealer for Local {
     }
 
     fn at_hand(&self, need: &Need) -> Cached<()> {
-        fn forget<T>(cached: Cached<T>) -> Cached<()> {
-            match cached {
-                Cached::Hit(_) => Cached::Hit(()),
-                Cached::Unknown => Cached::Unknown,
-                Cached::Denied(state) => Cached::Denied(state),
-                Cached::Miss => Cached::Miss,
-            }
-        }
         match need {
             Need::Partition(name, provision) => match self.0.partition_cached(name) {
                 Cached::Hit(record) if !record.state.opens() => Cached::Denied(record.state),
                 Cached::Unknown if provision.is_some() => Cached::Miss,
-                other => forget(other),
+                other => other.map(drop),
             },
-            Need::Sealing(name, kind) => forget(self.0.sealing_cached(name, *kind)),
+            Need::Sealing(name, kind) => self.0.sealing_cached(name, *kind).map(drop),
             Need::Fresh(..) => Cached::Miss,
-            Need::Opening(id) => forget(self.0.opening_cached(*id)),
-            Need::Signer(name) => forget(self.0.signer_cached(name)),
+            Need::Opening(id) => self.0.opening_cached(*id).map(drop),
+            Need::Signer(name) => self.0.signer_cached(name).map(drop),
         }
     }
 

@@ -280,7 +280,8 @@ fn send_raw(to: std::net::SocketAddr, method: &str, target: &str, headers: &str,
     );
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = Vec::new();
-    let _ = stream.take(1 << 20).read_to_end(&mut answer);
+    #[expect(clippy::disallowed_methods, reason = "bounded by `take`")]
+    drop(stream.take(1 << 20).read_to_end(&mut answer));
     String::from_utf8_lossy(&answer).split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0)
 }
 

@@ -238,7 +238,8 @@ async fn http2_upstream() -> Address {
     address
 }
 
-async fn http2_client(address: std::net::SocketAddr) -> hyper::client::conn::http2::SendRequest<Full<Bytes>> {
+/// A client that speaks HTTP/2 with prior knowledge.
+pub async fn http2_client(address: std::net::SocketAddr) -> hyper::client::conn::http2::SendRequest<Full<Bytes>> {
     let stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let (sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();

@@ -1,11 +1,15 @@
 //! Stopping loses no request.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use http_body_util::Full;
+use hyper::body::Bytes;
 use sidecloak::proxy::settings::{Address, Drain};
 
+use super::passthrough::http2_client;
 use super::support::{Client, Next, PATIENCE, Upstream, echo, proxy, upstream};
 
 /// An upstream that says when a request is there and answers when told.
@@ -64,45 +68,63 @@ fn during_the_delay_new_connections_are_served() {
 }
 
 #[test]
-fn under_load_a_drain_loses_no_accepted_request() {
+fn under_load_a_drain_refuses_and_loses_nothing_until_it_closes() {
     let up = echo();
-    let drain = Drain { delay: Duration::from_millis(300), deadline: PATIENCE };
+    // The load stops well within the delay.
+    let drain = Drain { delay: Duration::from_secs(3), deadline: PATIENCE };
     let proxy = proxy(&[&up]).settings(|s| (s.workers, s.drain) = (2, drain)).run();
     let address = proxy.tcp(0);
-    let answered = Arc::new(Mutex::new(0));
-    let clients: Vec<_> = (0..8)
-        .map(|_| {
-            let answered = Arc::clone(&answered);
+    let (answered, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let clients: Vec<_> = (0..6)
+        .map(|i| {
+            let (answered, stop) = (Arc::clone(&answered), Arc::clone(&stop));
             std::thread::spawn(move || {
-                loop {
-                    let Ok(stream) = std::net::TcpStream::connect(address) else { return };
-                    drop(stream);
-                    let Ok(stream) = std::net::TcpStream::connect(address) else { return };
-                    let mut client =
-                        Client { read: std::io::BufReader::new(stream.try_clone().unwrap()), write: stream };
-                    // Sent at once; the connection is accepted, if its first write and read do not fail.
-                    if std::io::Write::write_all(&mut client.write, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").is_err() {
-                        return;
-                    }
-                    let Some(answer) = super::support::Message::read(&mut client.read, false) else { return };
-                    assert_eq!(answer.status(), 200);
-                    *answered.lock().unwrap() += 1;
+                let mut kept = Client::tcp(address);
+                while !stop.load(Ordering::SeqCst) {
+                    // Some keep their connection, some open one for each request.
+                    let status =
+                        if i % 2 == 0 { kept.get("/").status() } else { Client::tcp(address).get("/").status() };
+                    assert_eq!(status, 200);
+                    answered.fetch_add(1, Ordering::SeqCst);
                 }
             })
         })
         .collect();
-    while *answered.lock().unwrap() < 50 {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let wait_for = |count| {
+        while answered.load(Ordering::SeqCst) < count {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    wait_for(50);
     proxy.server.drain();
+    wait_for(answered.load(Ordering::SeqCst) + 100);
+    stop.store(true, Ordering::SeqCst);
     for client in clients {
         client.join().unwrap();
     }
-    let metrics = Arc::clone(&proxy.shared);
+    let shared = Arc::clone(&proxy.shared);
     proxy.server.join();
-    let text = metrics.metrics.render();
+    let text = shared.metrics.render();
     assert!(text.contains(r#"sidecloak_in_flight{listener="front"} 0"#), "{text}");
     assert!(text.contains(r#"sidecloak_answers_cut_total{listener="front"} 0"#), "{text}");
+}
+
+#[test]
+fn a_connection_that_was_accepted_may_still_ask_once() {
+    let up = echo();
+    let proxy = proxy(&[&up]).run();
+    let mut client = proxy.client();
+    while !proxy.shared.metrics.render().contains(r#"sidecloak_worker_connections{worker="0"} 1"#) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    proxy.server.drain();
+    while std::net::TcpStream::connect(proxy.tcp(0)).is_ok() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let answer = client.get("/");
+    assert_eq!((answer.status(), answer.field("connection").as_deref()), (200, Some("close")));
+    assert!(client.is_at_end());
+    proxy.server.join();
 }
 
 #[test]
@@ -128,4 +150,28 @@ fn a_drained_port_can_be_bound_again() {
     first.server.join();
     let second = proxy(&[&up]).listener(|l| l.bind = vec![address]).run();
     assert_eq!(second.client().get("/").status(), 200);
+}
+
+#[tokio::test]
+async fn an_http2_connection_finishes_its_streams_and_takes_no_more() {
+    let (up, arrives, go) = on_command();
+    let proxy = proxy(&[&up]).run();
+    let mut client = http2_client(proxy.tcp(0)).await;
+    let request = || http::Request::get("http://app.test/").body(Full::new(Bytes::new())).unwrap();
+    let running = tokio::spawn(client.send_request(request()));
+    let arrived = tokio::task::spawn_blocking(move || arrives.recv_timeout(PATIENCE));
+    arrived.await.unwrap().unwrap();
+    proxy.server.drain();
+    while tokio::net::TcpStream::connect(proxy.tcp(0)).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    go.send(()).unwrap();
+    assert_eq!(running.await.unwrap().unwrap().status(), 200);
+    // GOAWAY came, so the connection is over.
+    while client.ready().await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(client.send_request(request()).await.is_err());
+    drop(client);
+    tokio::task::spawn_blocking(|| proxy.server.join()).await.unwrap();
 }

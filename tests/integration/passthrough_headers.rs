@@ -134,11 +134,12 @@ fn a_request_that_comes_back_is_refused_with_508() {
 
 #[test]
 fn a_proxy_that_points_to_itself_answers_508() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let address = sidecloak::proxy::settings::Address::Tcp(free);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("front");
+    let address = sidecloak::proxy::settings::Address::Unix(path.clone());
     let bind = address.clone();
-    let proxy = proxy_to(vec![address]).listener(|l| l.bind = vec![bind]).run();
-    assert_eq!(proxy.client().get("/").status(), 508);
+    let _proxy = proxy_to(vec![address]).listener(|l| l.bind = vec![bind]).run();
+    assert_eq!(super::support::Client::unix(&path).get("/").status(), 508);
 }
 
 #[test]

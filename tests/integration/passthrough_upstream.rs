@@ -10,14 +10,18 @@ use sidecloak::proxy::settings::Address;
 
 use super::support::{Next, PATIENCE, echo, proxy, proxy_to, upstream};
 
-/// An address where nobody listens.
-fn nobody() -> Address {
-    Address::Tcp(std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
+/// An address where nobody listens, as long as the socket lives: the system gives its port to nobody else.
+fn nobody() -> (socket2::Socket, Address) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, Address::Tcp(address))
 }
 
 #[test]
 fn an_upstream_that_refuses_is_502_without_retry_after() {
-    let proxy = proxy_to(vec![nobody()]).run();
+    let (_held, nobody) = nobody();
+    let proxy = proxy_to(vec![nobody]).run();
     let mut client = proxy.client();
     for _ in 0..2 {
         let answer = client.get("/path?query");
@@ -34,7 +38,8 @@ fn an_upstream_that_refuses_is_502_without_retry_after() {
 #[test]
 fn an_upstream_that_refuses_rests_while_another_serves() {
     let up = echo();
-    let proxy = proxy_to(vec![nobody(), up.address]).run();
+    let (_held, nobody) = nobody();
+    let proxy = proxy_to(vec![nobody, up.address]).run();
     let mut client = proxy.client();
     let statuses: Vec<u16> = (0..10).map(|_| client.get("/").status()).collect();
     assert!(statuses.iter().filter(|status| **status != 200).count() <= 1, "{statuses:?}");
@@ -117,6 +122,25 @@ fn an_upstream_that_breaks_off_cuts_the_answer() {
 }
 
 #[test]
+fn an_upstream_that_goes_silent_within_its_answer_is_cut() {
+    let (hold, held) = sync_channel::<()>(0);
+    let held = Mutex::new(held);
+    let up = upstream(move |_, out| {
+        out.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this").unwrap();
+        held.lock().unwrap().recv().ok();
+        Next::Close
+    });
+    let proxy = proxy(&[&up]).shared(|s| s.timeouts.response_body = Duration::from_millis(100)).run();
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(
+        super::support::Message::read(&mut client.read, false).is_none(),
+        "the connection ends before the body does"
+    );
+    drop(hold);
+}
+
+#[test]
 fn an_upstream_that_speaks_no_http_is_502() {
     let up = upstream(|_, out| {
         out.write_all(b"SSH-2.0-x\r\n\r\n").unwrap();
@@ -149,6 +173,20 @@ fn over_in_flight_is_503_with_retry_after() {
     while second.get("/").status() != 200 {
         go.try_send(()).ok();
     }
+}
+
+#[test]
+fn over_the_limit_of_connections_a_client_waits_its_turn() {
+    let up = echo();
+    let proxy = proxy(&[&up]).settings(|s| s.limits.connections = 1).run();
+    let mut first = proxy.client();
+    assert_eq!(first.get("/").status(), 200);
+    let mut second = proxy.client();
+    second.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(first.get("/").status(), 200);
+    assert_eq!(up.count(), 2, "the second client's request waits");
+    drop(first);
+    assert_eq!(second.receive().status(), 200);
 }
 
 #[test]

@@ -223,7 +223,7 @@ async fn accept(listener: tokio::net::TcpListener, shelf: Shelf, canned: Canned)
         let (shelf, canned) = (Arc::clone(&shelf), Arc::clone(&canned));
         let service = service_fn(move |request| serve(Arc::clone(&shelf), Arc::clone(&canned), request));
         tokio::spawn(async move {
-            let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+            drop(auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await);
         });
     }
 }

@@ -164,7 +164,7 @@ fn is_token(value: &Value) -> bool {
 }
 
 fn epoch(token: &str) -> Result<String, Failure> {
-    let parsed = crate::token::v1::parse(token.as_bytes()).map_err(|e| Failure::internal(&e.to_string()))?;
+    let parsed = crate::token::v1::parse(token.as_bytes()).map_err(|e| Failure::internal(e.to_string()))?;
     Ok(parsed.epoch.to_string())
 }
 
@@ -181,5 +181,5 @@ fn keyring(app: &App) -> Result<&Keyring, Failure> {
 }
 
 fn expect(holds: bool, what: &str) -> Result<(), Failure> {
-    if holds { Ok(()) } else { Err(Failure::internal(&format!("the demo does not hold: {what}"))) }
+    if holds { Ok(()) } else { Err(Failure::internal(format!("the demo does not hold: {what}"))) }
 }

@@ -71,7 +71,10 @@ fn detail(p: &PartitionInfo, out: &mut Out) -> Result<(), Failure> {
     out.line(&format!("  state       {}, version {}", p.state, p.version))?;
     out.line(&format!("  epochs      {}", p.epochs))?;
     for e in &p.current {
-        let end = if e.not_after == 0 { "no end" } else { "rolled by itself" };
+        let end = match e.not_after {
+            0 => "sealing until it is rolled".to_owned(),
+            end => format!("sealing for another {}", age(end.saturating_sub(e.created.saturating_add(e.age)))),
+        };
         out.line(&format!("    {:<13} {}, made {} ago, {end}", kind(e.kind), e.id, age(e.age)))?;
     }
     out.line(&format!("  recipients  {}", p.recipients.len()))?;
