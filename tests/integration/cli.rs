@@ -272,4 +272,5 @@ fn a_full_disk() {
     let mut command = place.command(&["keys", "recovery"]);
     command.stdout(full());
     done(command).ends(74).says("lost");
+    assert!(!place.path("recovery.pub").exists(), "the next try finds its place free");
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::exit::{Exit, Failure};
 use super::super::out::Out;
 use super::change::words;
-use super::{hex, named, open};
+use super::{advise, hex, named, open};
 use crate::keyring::{Kind, Options, PartitionInfo, RecipientInfo};
 
 const HEAD: [&str; 7] = ["PARTITION", "STATE", "VERSION", "EPOCHS", "CURRENT SINCE", "RECIPIENTS", "ROLES"];
@@ -37,9 +37,12 @@ pub(super) fn list(options: &Options, only: Option<&str>, out: &mut Out) -> Resu
         table(&partitions, out)?;
     }
     if alarms > 0 {
-        out.note(&format!(
-            "warning: {alarms} records do not verify and were left out: somebody without the right wrote them, or they are damaged"
-        ));
+        advise(
+            out,
+            &format!(
+                "warning: {alarms} records do not verify and were left out: somebody without the right wrote them, or they are damaged"
+            ),
+        );
     }
     Ok(())
 }

@@ -42,7 +42,12 @@ fn an_existing_master_key_is_used() {
     assert_eq!(two.read("master.key"), before);
     two.write("shared.key", &before).chmod("shared.key", 0o644);
     two.run(&["keys", "init", "--keyring", "second.db", "--master-key-file", "shared.key"]).ends(77);
-    assert!(!two.path("second.db").exists());
+    two.chmod("shared.key", 0o600);
+    two.run(&["keys", "init", "--keyring", "second.db", "--master-key-file", "shared.key"]).ends(0);
+    // A key made beside a keyring that has one would pass for its key.
+    two.run(&["keys", "init", "--master-key-file", "new.key"]).ends(77).says("new.key");
+    two.run(&["keys", "init", "--partition", "a", "--master-key-file", "new.key"]).ends(77);
+    assert!(!two.path("new.key").exists());
 }
 
 #[test]
