@@ -164,7 +164,7 @@ impl Work {
             let mut failure = Failure::from(refusal);
             failure.message = format!("{what}: {}", failure.message);
             if invalid {
-                let help = "the input is JSON: a text stands in double quotes; with --ndjson every line is a document";
+                let help = "the input is JSON: a text or token stands in double quotes; with --ndjson every line is a document";
                 return failure.help(help);
             }
             failure

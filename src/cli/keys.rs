@@ -192,3 +192,10 @@ fn refused(error: KeyringError) -> Failure {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// What to know or do beside what was asked for; a machine asked for the result alone.
+fn advise(out: &mut Out, text: &str) {
+    if !out.json() {
+        out.note(text);
+    }
+}

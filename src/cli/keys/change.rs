@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::super::exit::{Exit, Failure};
 use super::super::out::Out;
-use super::{named, open, refused};
+use super::{advise, named, open, refused};
 use crate::keyring::{Kind, Options, Permissions, State};
 
 pub(super) fn rollover(options: &Options, partition: &str, kind: &str, out: &mut Out) -> Result<(), Failure> {
@@ -16,7 +16,7 @@ pub(super) fn rollover(options: &Options, partition: &str, kind: &str, out: &mut
     };
     open(options)?.rollover(&name, kinds).map_err(refused)?;
     if kinds.contains(&Kind::Deterministic) {
-        out.note("note: deterministic tokens from before no longer equal new ones; look-ups find only new records");
+        advise(out, "note: deterministic tokens from before no longer equal new ones; look-ups find only new records");
     }
     let text = format!("partition {name} has a new epoch; what older ones sealed stays readable");
     done(out, &text, &json!({ "partition": name.as_str(), "rolled": kind }))
@@ -42,7 +42,7 @@ pub(super) fn destroy(options: &Options, partition: &str, confirm: Option<&str>,
         return Err(Failure::new(Exit::Usage, text).help(format!("if that is meant, add `--confirm {name}`")));
     }
     open(options)?.set_state(&name, State::Destroyed).map_err(refused)?;
-    out.note("note: copies count: delete backups, exports and mirrors that hold its epochs, too");
+    advise(out, "note: copies count: delete backups, exports and mirrors that hold its epochs, too");
     let text = format!("partition {name} is destroyed; what was sealed in it cannot be opened again");
     done(out, &text, &json!({ "partition": name.as_str(), "state": State::Destroyed.name() }))
 }

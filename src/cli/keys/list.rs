@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::exit::{Exit, Failure};
 use super::super::out::Out;
 use super::change::words;
-use super::{hex, named, open};
+use super::{advise, hex, named, open};
 use crate::keyring::{Kind, Options, PartitionInfo, RecipientInfo};
 
 const HEAD: [&str; 7] = ["PARTITION", "STATE", "VERSION", "EPOCHS", "CURRENT SINCE", "RECIPIENTS", "ROLES"];
@@ -37,9 +37,12 @@ pub(super) fn list(options: &Options, only: Option<&str>, out: &mut Out) -> Resu
         table(&partitions, out)?;
     }
     if alarms > 0 {
-        out.note(&format!(
-            "warning: {alarms} records do not verify and were left out: somebody without the right wrote them, or they are damaged"
-        ));
+        advise(
+            out,
+            &format!(
+                "warning: {alarms} records do not verify and were left out: somebody without the right wrote them, or they are damaged"
+            ),
+        );
     }
     Ok(())
 }
@@ -71,7 +74,10 @@ fn detail(p: &PartitionInfo, out: &mut Out) -> Result<(), Failure> {
     out.line(&format!("  state       {}, version {}", p.state, p.version))?;
     out.line(&format!("  epochs      {}", p.epochs))?;
     for e in &p.current {
-        let end = if e.not_after == 0 { "no end" } else { "rolled by itself" };
+        let end = match e.not_after {
+            0 => "sealing until it is rolled".to_owned(),
+            end => format!("sealing for another {}", age(end.saturating_sub(e.created.saturating_add(e.age)))),
+        };
         out.line(&format!("    {:<13} {}, made {} ago, {end}", kind(e.kind), e.id, age(e.age)))?;
     }
     out.line(&format!("  recipients  {}", p.recipients.len()))?;

@@ -9,14 +9,13 @@ use super::super::common::folder;
 use super::super::exit::{Exit, Failure};
 use super::super::out::Out;
 use super::change::done;
-use super::{hex, named, open, refused, suite};
+use super::{advise, hex, named, open, refused, suite};
 use crate::bounded;
 use crate::clock::SystemClock;
+use crate::crypto::kem::KemSuite;
 use crate::keyring::{KeySource, Keyring, KeyringError, Options};
 use crate::name::PartitionName;
 
-/// Tables and indices of a page each, with room for more of them.
-const MAX_BARE: u64 = 128 << 10;
 /// An export of some hundred thousand epochs.
 const MAX_EXPORT: u64 = 4 << 30;
 
@@ -25,10 +24,8 @@ pub(super) fn init(options: &Options, kem: Option<&str>, partitions: &[String], 
     let names = partitions.iter().map(|name| named(name)).collect::<Result<Vec<_>, _>>()?;
     let key = options.master_keys.first();
     let made_key = matches!(key, Some(KeySource::File(file)) if !file.exists());
-    let (keyring, there) = match whole(options)? {
-        Some(keyring) => (keyring, true),
-        None => (Keyring::init(options, suite(kem.unwrap_or("ml-kem-768"))?, SystemClock::shared())?, false),
-    };
+    let kem_suite = suite(kem.unwrap_or("ml-kem-768"))?;
+    let (keyring, there) = existing_or_new(options, kem_suite)?;
     if there && names.is_empty() {
         let failure = Failure::new(Exit::Usage, format!("{path} is a keyring already; it was left as it is"));
         return Err(
@@ -57,30 +54,32 @@ pub(super) fn init(options: &Options, kem: Option<&str>, partitions: &[String], 
     }
     if made_key && let Some(key) = key {
         out.line(&format!("made master key {key} (0600)"))?;
-        out.note("next: keep a copy of the master key and of the keyring, apart from each other: without either, nothing opens");
+        advise(
+            out,
+            "next: keep a copy of the master key and of the keyring, apart from each other: without either, nothing opens",
+        );
     }
     if !there && keyring.list()?.iter().all(|p| p.recipients.iter().all(|r| r.ours)) {
-        out.note("next: `sidecloak keys recovery` makes an offline key for the day the master key is lost");
+        advise(out, "next: `sidecloak keys recovery` makes an offline key for the day the master key is lost");
     }
     Ok(())
 }
 
-/// The keyring, unless there is none, or only what a first start left that broke off before anything was in it.
-fn whole(options: &Options) -> Result<Option<Keyring>, Failure> {
+/// The keyring and whether it was there. What a first start left that broke off before anything was in it is no keyring.
+fn existing_or_new(options: &Options, kem: KemSuite) -> Result<(Keyring, bool), Failure> {
+    let make = || Keyring::init(options, kem, SystemClock::shared());
     if !options.path.exists() {
-        return Ok(None);
+        return Ok((make()?, false));
     }
     match Keyring::open(options, SystemClock::shared()) {
-        Ok(keyring) => Ok(Some(keyring)),
-        // `Keyring::init` itself leaves a keyring as it is that holds a row.
-        Err(KeyringError::Mismatch(_)) if is_bare(&options.path) => Ok(None),
+        Ok(keyring) => Ok((keyring, true)),
+        // `init` leaves a file as it is that holds anything, and then the first error says what is wrong.
+        Err(error @ (KeyringError::Mismatch(_) | KeyringError::NoKey(_))) => match make() {
+            Ok(keyring) => Ok((keyring, false)),
+            Err(_) => Err(error.into()),
+        },
         Err(error) => Err(error.into()),
     }
-}
-
-/// Whether it is at most as long as a SQLite file with tables and no rows.
-fn is_bare(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|metadata| metadata.len() <= MAX_BARE)
 }
 
 /// Makes those that are not there yet.
@@ -111,11 +110,14 @@ pub(super) fn rotate_master(options: &Options, new: &Path, out: &mut Out) -> Res
         return out.value(&json!({ "master_key": new.to_string(), "old": old }));
     }
     out.line(&format!("every private key of {} now lies under {new}", options.path.display()))?;
-    out.note(&format!(
-        "next: put {new} first in `master_key` (or name it with --master-key-file) and restart every process; then keep a \
+    advise(
+        out,
+        &format!(
+            "next: put {new} first in `master_key` (or name it with --master-key-file) and restart every process; then keep a \
          copy of it, and take {} away. Old exports still open with the old key",
-        old.join(" and ")
-    ));
+            old.join(" and ")
+        ),
+    );
     Ok(())
 }
 
@@ -131,9 +133,7 @@ pub(super) fn export(options: &Options, file: &Path, out: &mut Out) -> Result<()
         std::io::ErrorKind::AlreadyExists => there_already(file),
         _ => failed(&e.error),
     })?;
-    if !out.json() {
-        out.note("note: it opens with the master key alone: keep that one elsewhere");
-    }
+    advise(out, "note: it opens with the master key alone: keep that one elsewhere");
     let text = format!("exported {} to {what}, sealed under the master key", options.path.display());
     done(out, &text, &json!({ "file": what.to_string(), "bytes": sealed.len() }))
 }

@@ -10,7 +10,7 @@ use super::super::exit::{Exit, Failure};
 use super::super::out::Out;
 use super::change::done;
 use super::make::there_already;
-use super::{hex, named, open, refused};
+use super::{advise, hex, named, open, refused};
 use crate::bounded;
 use crate::crypto::kem::KemSuite;
 use crate::keyring::{Options, Recovery};
@@ -24,27 +24,29 @@ pub(super) fn make(options: &Options, kem: KemSuite, output: &Path, out: &mut Ou
     // Before the recipient is made: one whose keys could not be written would stay in the keyring to no use.
     let file = create(output, 0o644)?;
     let key = keyring.make_recovery(kem)?;
-    file.finish(format!("{}\n", key.public_line).as_bytes())?;
-    out.note(&format!(
-        "The line on standard output opens everything this keyring ever seals. It is shown now and never again: put it into a \
-         safe, on paper or on a medium that is offline. Its public half is in {}.",
-        output.display()
-    ));
+    advise(
+        out,
+        &format!(
+            "The line on standard output opens everything this keyring ever seals. It is shown now and never again: put it into a \
+         safe, on paper or on a medium that is offline. Its public half goes to {}.",
+            output.display()
+        ),
+    );
     print(&key.private_line, output, out).map_err(|mut failure| {
         // A pipe that closed is no success here: the key is gone.
         failure.code = Exit::Io;
         failure.message = "the recovery key could not be written out and is lost".into();
-        failure.help(format!("remove {} and run `sidecloak keys recovery` again", output.display()))
+        failure.help("run `sidecloak keys recovery` again; the recipient without a key does no harm")
     })?;
+    // Last: without this file the key above is as good, without that key the file is good for nothing.
+    file.finish(format!("{}\n", key.public_line).as_bytes())?;
     if out.terminal() {
-        out.note("Clear the terminal's history once it is in the safe.");
+        advise(out, "Clear the terminal's history once it is in the safe.");
     }
-    if !out.json() {
-        out.note(&format!(
-            "next: name it in the configuration of keyrings to come: `recovery: [file:{}]`",
-            output.display()
-        ));
-    }
+    advise(
+        out,
+        &format!("next: name it in the configuration of keyrings to come: `recovery: [file:{}]`", output.display()),
+    );
     Ok(())
 }
 
@@ -82,8 +84,8 @@ pub(super) fn recover(
     };
     let keyring = open(options)?;
     let lost = Recovery::open(from, &line, owner)?;
-    if owner.is_none() && !out.json() {
-        out.note("note: without --from-owner, whoever could write to the lost keyring is believed");
+    if owner.is_none() {
+        advise(out, "note: without --from-owner, whoever could write to the lost keyring is believed");
     }
     let taken = keyring.recover_from(&lost)?;
     let text = format!("took over {taken} epochs of {}; what they sealed opens here now", from.display());
@@ -98,10 +100,8 @@ pub(super) fn encrypt_only(options: &Options, partition: &str, output: &Path, ou
     let line = SecretBytes::new([key.expose(), b"\n"].concat());
     file.finish(line.expose())?;
     let owner = hex(&keyring.owner_fingerprint());
-    if !out.json() {
-        let file = output.display();
-        out.note(&format!("next: give that process `issuer: file:{file}` and `owner: {owner}`, and no master key"));
-    }
+    let file = output.display();
+    advise(out, &format!("next: give that process `issuer: file:{file}` and `owner: {owner}`, and no master key"));
     let text = format!("wrote an issuer key for partition {name} to {} (0600)", output.display());
     done(out, &text, &json!({ "partition": name.as_str(), "file": output.display().to_string(), "owner": owner }))
 }

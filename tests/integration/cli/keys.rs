@@ -18,10 +18,10 @@ fn init_makes_both_files_once() {
     let place = Place::empty();
     place.run(&["keys", "init", "--kem", "x-wing", "--partition", "a"]).ends(0).says("recovery").says("master key");
     assert_eq!((place.mode("sidecloak.db"), place.mode("master.key")), (0o600, 0o600));
-    let (db, key) = (fs::read(place.path("sidecloak.db")).unwrap(), place.read("master.key"));
+    let (db, key) = (place.bytes("sidecloak.db"), place.read("master.key"));
     place.run(&["keys", "init"]).ends(64).says("left as it is");
     place.run(&["keys", "init", "--partition", "b", "--kem", "ml-kem-1024"]).ends(64).says("--kem");
-    assert_eq!((fs::read(place.path("sidecloak.db")).unwrap(), place.read("master.key")), (db, key));
+    assert_eq!((place.bytes("sidecloak.db"), place.read("master.key")), (db, key));
     place.run(&["keys", "init", "--partition", "a", "--partition", "b"]).ends(0).shows("made partition b");
     place.run(&["keys", "init", "--partition", "no good"]).ends(64).says("partition name");
     let list = place.run(&["keys", "list", "--json"]).ends(0).json();
@@ -42,7 +42,12 @@ fn an_existing_master_key_is_used() {
     assert_eq!(two.read("master.key"), before);
     two.write("shared.key", &before).chmod("shared.key", 0o644);
     two.run(&["keys", "init", "--keyring", "second.db", "--master-key-file", "shared.key"]).ends(77);
-    assert!(!two.path("second.db").exists());
+    two.chmod("shared.key", 0o600);
+    two.run(&["keys", "init", "--keyring", "second.db", "--master-key-file", "shared.key"]).ends(0);
+    // A key made beside a keyring that has one would pass for its key.
+    two.run(&["keys", "init", "--master-key-file", "new.key"]).ends(77).says("new.key");
+    two.run(&["keys", "init", "--partition", "a", "--master-key-file", "new.key"]).ends(77);
+    assert!(!two.path("new.key").exists());
 }
 
 #[test]
@@ -68,7 +73,7 @@ fn a_new_master_key_an_export_and_an_import() {
     elsewhere.run(&["keys", "import", "all.sealed"]).ends(0);
     elsewhere.run(&["keys", "import", "all.sealed"]).ends(64).says("left as it is");
     assert_eq!(opened(&elsewhere, &[], &sealed), "\"123-45-6789\"");
-    let mut cut = fs::read(place.path("all.sealed")).unwrap();
+    let mut cut = place.bytes("all.sealed");
     *cut.last_mut().unwrap() ^= 1;
     elsewhere.write("cut", cut);
     elsewhere.run(&["keys", "import", "cut", "--keyring", "cut.db"]).ends(78);

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Child;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -29,13 +29,13 @@ impl Running {
         let (upstream, front_text, probe_text) = (format!("http://{app}"), front.to_string(), probe.to_string());
         let all = [&["run", "--upstream", &upstream, "--listen", &front_text, "--probe", &probe_text], args].concat();
         let mut child = place.command(&all).spawn().unwrap();
-        let (log, (end, ended)) = (Arc::new(Mutex::new(String::new())), channel());
+        let (log, (end, ended)) = (Arc::new(Mutex::new(String::new())), sync_channel(1));
         let (stderr, kept) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(&log));
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 kept.lock().unwrap().push_str(&format!("{line}\n"));
             }
-            let _ = end.send(());
+            end.send(()).ok();
         });
         let mut running = Self { child, front, probe, log, ended };
         running.eventually("ready", |r| r.is_ready());
@@ -140,10 +140,10 @@ fn a_drain_waits_for_what_runs_and_a_second_signal_does_not() {
     let place = Place::empty();
     place.write("sidecloak.yaml", QUICK);
     for again in [false, true] {
-        let (go, wait) = channel::<()>();
+        let (go, wait) = sync_channel::<()>(1);
         let wait = Mutex::new(wait);
         let app = upstream(move |_, out| {
-            let _ = wait.lock().unwrap().recv_timeout(PATIENCE);
+            wait.lock().unwrap().recv_timeout(PATIENCE).ok();
             drop(out.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone"));
             Next::Close
         });
@@ -158,7 +158,7 @@ fn a_drain_waits_for_what_runs_and_a_second_signal_does_not() {
             let (code, log) = proxy.end();
             assert!(code.is_some(), "it ends by itself: {log}");
             assert!(Message::read(&mut client.read, false).is_none(), "the exchange was cut off");
-            let _ = go.send(());
+            go.send(()).ok();
         } else {
             go.send(()).unwrap();
             assert_eq!(client.receive().text(), "done");
