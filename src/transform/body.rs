@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use crate::json::splice::{EditError, Fed, Replace, Step};
 use crate::jsonpath::Editor;
-use crate::keyring::KeyringError;
+use crate::keyring::{Cached, KeyringError, Permissions};
 use crate::metrics::{FieldEvent, Metrics};
+use crate::name::PartitionName;
 use crate::refusal::{Reason, Refusal};
 use crate::rules::{OnBad, OnUnreadable, Verb};
+
+use crate::token::EpochId;
 
 use super::plan::{HalfPlan, PlannedField, changes};
 use super::{Need, Sealer, open, seal};
@@ -39,6 +42,15 @@ pub(super) struct Fields {
     tally: Tally,
     need: Option<Need>,
     failed: Option<KeyringError>,
+    told: Told,
+}
+
+/// What the sealer said last. Forgotten whenever a piece of the body has been worked through, so that a change reaches the
+/// rest of a long body; each value's own key is asked for anew.
+#[derive(Default)]
+struct Told {
+    home: Option<(EpochId, PartitionName)>,
+    permissions: Option<(PartitionName, Permissions)>,
 }
 
 /// What became of one value.
@@ -61,17 +73,22 @@ impl BodyEdit {
     pub fn new(plan: Arc<HalfPlan>, sealer: Arc<dyn Sealer>, caller: CallerRole, max_value: usize) -> Self {
         let tally = Tally(vec![[0; EVENTS.len()]; plan.fields.len()]);
         let editor = Editor::new(&plan.paths, MAX_DEPTH);
-        Self { editor, fields: Fields { plan, sealer, caller, max_value, tally, need: None, failed: None } }
+        Self {
+            editor,
+            fields: Fields { plan, sealer, caller, max_value, tally, need: None, failed: None, told: Told::default() },
+        }
     }
 
     /// Takes a piece of the body in and appends what may leave.
     pub fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Progress, Refusal> {
+        self.fields.told = Told::default();
         let fed = self.editor.feed(input, out, &mut self.fields).map_err(refusal)?;
         self.progress(fed)
     }
 
     /// The body has ended.
     pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<Progress, Refusal> {
+        self.fields.told = Told::default();
         let fed = self.editor.finish(out, &mut self.fields).map_err(refusal)?;
         let progress = self.progress(fed)?;
         if matches!(progress, Progress::All) {
@@ -200,6 +217,34 @@ impl Replace for Fields {
 }
 
 impl Fields {
+    /// What the caller may do in a partition.
+    pub(super) fn permissions(&mut self, partition: &PartitionName) -> Cached<Permissions> {
+        if let Some((of, permissions)) = &self.told.permissions
+            && of == partition
+        {
+            return Cached::Hit(*permissions);
+        }
+        let answer = self.sealer.permissions(partition, &self.caller.role);
+        if let Cached::Hit(permissions) = answer {
+            self.told.permissions = Some((partition.clone(), permissions));
+        }
+        answer
+    }
+
+    /// The partition that a token belongs to.
+    pub(super) fn partition_of(&mut self, epoch: EpochId) -> Cached<PartitionName> {
+        if let Some((of, partition)) = &self.told.home
+            && *of == epoch
+        {
+            return Cached::Hit(partition.clone());
+        }
+        let answer = self.sealer.partition_of(epoch);
+        if let Cached::Hit(partition) = &answer {
+            self.told.home = Some((epoch, partition.clone()));
+        }
+        answer
+    }
+
     /// `required`: every selector of such an action must have matched, in a mode that acts.
     fn check_required(&self) -> Result<(), Refusal> {
         let fields = &self.plan.fields;
