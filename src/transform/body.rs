@@ -116,15 +116,10 @@ impl BodyEdit {
     pub fn account(&self, metrics: &Metrics) {
         for (field, counts) in self.fields.plan.fields.iter().zip(&self.fields.tally.0) {
             let Some(class) = field.class() else { continue };
-            let mut any = 0;
-            for (event, count) in EVENTS.iter().zip(counts) {
-                if *count > 0 {
-                    metrics.field(&field.action.rule, class.as_str(), *event, *count);
-                    any += count;
-                }
-            }
-            let event = if any == 0 { FieldEvent::Absent } else { FieldEvent::Matched };
-            metrics.field(&field.action.rule, class.as_str(), event, any.max(1));
+            let any: u64 = counts.iter().sum();
+            let found = if any == 0 { (FieldEvent::Absent, 1) } else { (FieldEvent::Matched, any) };
+            let events = EVENTS.into_iter().zip(counts.iter().copied()).chain([found]);
+            metrics.field_events(&field.action.rule, class.as_str(), events);
         }
     }
 

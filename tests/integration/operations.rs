@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use super::stage::{Stage, call};
 
-const RULES: &str = "rules:\n  - name: pii\n    match: { path: \"/c/{id}\" }\n    protect: [{ fields: [\"$..ssn\", \"$..never\"] }]\n";
+const RULES: &str =
+    "rules:\n  - name: pii\n    match: { path: \"/c/{id}\" }\n    protect: [{ fields: [\"$..ssn\", \"$..never\"] }]\n";
 
 fn get(to: std::net::SocketAddr, path: &str) -> (u16, String) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

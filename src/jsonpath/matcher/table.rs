@@ -44,7 +44,8 @@ impl Table {
             Selector::Name(name) => Some(name.as_bytes().into()),
             Selector::Wildcard | Selector::Index(_) | Selector::Slice(..) => None,
         };
-        let mut names: Vec<Box<[u8]>> = selectors.filter_map(name).collect();
+        let mut names: Vec<Box<[u8]>> = Vec::with_capacity(paths.len());
+        names.extend(selectors.filter_map(name));
         names.sort_unstable_by(|a, b| order(a, b));
         names.dedup();
         let longest = names.last().map_or(0, |name| name.len());
