@@ -61,6 +61,9 @@ impl Matcher {
             return;
         }
         let id = raw.filter(|raw| raw.len() <= self.table.longest_raw()).and_then(|raw| self.table.id(&unescape(raw)));
+        if id.is_none() && !self.table.any_name_may_match() {
+            return;
+        }
         for at in from..to {
             if let Some(live) = self.live.get(at).copied() {
                 self.step(live.path, self.table.member(live.path, live.places, id));

@@ -37,6 +37,9 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
         headers.remove(header::CONNECTION);
+        if !headers.keys().any(is_hop_by_hop) {
+            return;
+        }
     }
     if headers.remove(header::TRANSFER_ENCODING).is_some() {
         headers.remove(header::CONTENT_LENGTH);

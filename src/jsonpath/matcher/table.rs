@@ -10,6 +10,8 @@ pub struct Table {
     /// Every name that a selector mentions, shortest first.
     names: Vec<Box<[u8]>>,
     longest: usize,
+    /// A path has a wildcard or descends.
+    open: bool,
 }
 
 /// Where a path stands at a child, and whether it selects it.
@@ -49,8 +51,14 @@ impl Table {
         names.sort_unstable_by(|a, b| order(a, b));
         names.dedup();
         let longest = names.last().map_or(0, |name| name.len());
-        let paths = paths.iter().map(|path| Bits::new(path, &names)).collect();
-        Self { paths, names, longest }
+        let paths: Vec<Bits> = paths.iter().map(|path| Bits::new(path, &names)).collect();
+        let open = paths.iter().any(|bits| bits.wildcards | bits.descendants != 0);
+        Self { paths, names, longest, open }
+    }
+
+    /// Whether a path can go on below a member whose name no selector mentions.
+    pub fn any_name_may_match(&self) -> bool {
+        self.open
     }
 
     /// A byte of a name takes six at most when it is escaped.
