@@ -8,9 +8,24 @@ pub mod sign;
 
 pub use random::RandomError;
 
-/// Strict base64url without padding (RFC 4648 § 5): spare bits must be zero.
+/// Strict base64url without padding (RFC 4648 § 5): spare bits must be zero. In constant time, except for what says `public`.
 pub mod base64url {
     use base64ct::{Base64UrlUnpadded, Encoding};
+    use data_encoding::BASE64URL_NOPAD;
+
+    /// Appends the encoded bytes, which are no secret, to `out`.
+    pub fn encode_public_into(bytes: &[u8], out: &mut Vec<u8>) {
+        let start = out.len();
+        out.resize(start + BASE64URL_NOPAD.encode_len(bytes.len()), 0);
+        if let Some(space) = out.get_mut(start..) {
+            BASE64URL_NOPAD.encode_mut(bytes, space);
+        }
+    }
+
+    /// Decodes what is no secret; `None` for anything but canonical base64url.
+    pub fn decode_public(text: &[u8]) -> Option<Vec<u8>> {
+        BASE64URL_NOPAD.decode(text).ok()
+    }
 
     /// Encodes.
     pub fn encode(bytes: &[u8]) -> String {
@@ -30,5 +45,24 @@ pub mod base64url {
     /// Decodes; `None` for anything but canonical base64url.
     pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
         Base64UrlUnpadded::decode_vec(std::str::from_utf8(text).ok()?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::base64url;
+
+    proptest! {
+        #[test]
+        fn both_codecs_take_and_make_the_same(bytes: Vec<u8>, text in "[A-Za-z0-9_+/=\\n-]{0,24}") {
+            let (mut secret, mut public) = (Vec::new(), Vec::new());
+            base64url::encode_into(&bytes, &mut secret);
+            base64url::encode_public_into(&bytes, &mut public);
+            prop_assert_eq!(&secret, &public);
+            prop_assert_eq!(base64url::decode_public(&public), Some(bytes));
+            prop_assert_eq!(base64url::decode_public(text.as_bytes()), base64url::decode(text.as_bytes()));
+        }
     }
 }

@@ -93,6 +93,16 @@ impl Metrics {
         }
     }
 
+    /// The same for several events of one rule and class.
+    pub fn field_events(&self, rule: &str, class: &str, events: impl Iterator<Item = (FieldEvent, u64)>) {
+        let mut labels: Option<FieldLabels> = None;
+        for (event, count) in events.filter(|(_, count)| *count > 0) {
+            let labels = labels.get_or_insert_with(|| FieldLabels::new(rule, class, event));
+            labels.set(event);
+            self.0.fields.get_or_create(labels).inc_by(count);
+        }
+    }
+
     /// Counts a refusal.
     pub fn refused(&self, rule: Option<&str>, reason: Reason) {
         self.0.refusals.get_or_create(&ReasonLabels::new(rule.unwrap_or(""), reason)).inc();

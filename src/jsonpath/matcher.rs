@@ -40,9 +40,11 @@ struct Frame {
 impl Matcher {
     /// The order of `paths` decides which one names a value that several select.
     pub fn new(paths: &[Arc<Path>]) -> Self {
-        let live = (0..).zip(paths).map(|(path, _)| Live { path, places: 1 }).collect();
+        // Room for a few levels, so that most documents never make it grow.
+        let mut live = Vec::with_capacity(paths.len() * 4);
+        live.extend((0..).zip(paths).map(|(path, _)| Live { path, places: 1 }));
         let whole = (0..).zip(paths).find(|(_, path)| path.segments.is_empty()).map(|(path, _)| path);
-        Self { table: Table::new(paths), frames: Vec::new(), live, next: 0, selected: whole }
+        Self { table: Table::new(paths), frames: Vec::with_capacity(8), live, next: 0, selected: whole }
     }
 
     /// No raw name longer than this can match.
@@ -59,6 +61,9 @@ impl Matcher {
             return;
         }
         let id = raw.filter(|raw| raw.len() <= self.table.longest_raw()).and_then(|raw| self.table.id(&unescape(raw)));
+        if id.is_none() && !self.table.any_name_may_match() {
+            return;
+        }
         for at in from..to {
             if let Some(live) = self.live.get(at).copied() {
                 self.step(live.path, self.table.member(live.path, live.places, id));

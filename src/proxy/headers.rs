@@ -7,13 +7,28 @@ use crate::refusal::{Reason, Refusal};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+/// What a changed body makes false.
+static VALIDATORS: [HeaderName; 6] = [
+    header::ETAG,
+    header::ACCEPT_RANGES,
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+];
 
 /// Removes what is meant for this connection alone: what `Connection` lists, and the fields that always are. `TE` keeps
 /// `trailers`, the only value that a proxy may pass on.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    // One look at each name is cheaper than a look-up for each of ours.
+    if !headers.keys().any(is_hop_by_hop) {
+        return;
+    }
     let trailers = headers.contains_key(header::TE) && has_token(headers, &header::TE, "trailers");
     if headers.contains_key(header::CONNECTION) {
         let listed: Vec<HeaderName> = tokens(headers, &header::CONNECTION)
+            // What most connections say names nothing that is not removed below.
+            .filter(|name| *name != "keep-alive" && *name != "close")
             .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
             // Framing and the target belong to the message; a client that lists them wants them lost on the way.
             .filter(|name| !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::CONTENT_TYPE))
@@ -22,6 +37,9 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
         headers.remove(header::CONNECTION);
+        if !headers.keys().any(is_hop_by_hop) {
+            return;
+        }
     }
     if headers.remove(header::TRANSFER_ENCODING).is_some() {
         headers.remove(header::CONTENT_LENGTH);
@@ -33,6 +51,12 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(*name, header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE | header::TE)
+        || *name == KEEP_ALIVE
+        || *name == PROXY_CONNECTION
 }
 
 /// Whether a list-valued field holds this token, in any case.
@@ -147,10 +171,7 @@ pub(super) fn ask_for_readable(headers: &mut HeaderMap, changes: bool) {
 
 /// Removes what a changed body makes false, in either direction: validators, digests, and the offer of ranges.
 pub fn forget_validators(headers: &mut HeaderMap) {
-    for name in [header::ETAG, header::ACCEPT_RANGES] {
-        headers.remove(name);
-    }
-    for name in ["content-md5", "digest", "content-digest", "repr-digest"] {
+    for name in &VALIDATORS {
         headers.remove(name);
     }
 }

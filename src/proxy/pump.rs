@@ -65,7 +65,10 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     let lease = around.budget.try_take(around.buffer).ok_or_else(overload)?;
-    let mut run = Run { edit, around, lease, out: Vec::new() };
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    // Tokens are longer than values; the lease covers it.
+    let room = announced.saturating_mul(2).min(around.buffer);
+    let mut run = Run { edit, around, lease, out: Vec::with_capacity(room) };
     let mut original: Vec<Bytes> = Vec::new();
     let mut taken = 0;
     let mut trailers = None;

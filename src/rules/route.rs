@@ -13,11 +13,15 @@ use super::media::essence;
 use super::{Rule, RuleKind, RuleSet};
 
 /// The headers that make some upstreams see another path or method than the request line's.
-const OVERRIDES: [&str; 3] = ["x-original-url", "x-rewrite-url", "x-http-method-override"];
+static OVERRIDES: [HeaderName; 3] = [
+    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-rewrite-url"),
+    HeaderName::from_static("x-http-method-override"),
+];
 
 /// The headers that would make the upstream see another path or method than we do; the first one present.
 pub fn override_header(headers: &HeaderMap) -> Option<&'static str> {
-    OVERRIDES.into_iter().find(|name| headers.contains_key(*name))
+    OVERRIDES.iter().find(|name| headers.contains_key(*name)).map(HeaderName::as_str)
 }
 
 /// What rules see of a request.

@@ -147,9 +147,9 @@ impl FieldKey {
 
         out.reserve(token_len(self.suite, plain.text.len(), plain.is_string, plain.pad, signed));
         out.extend_from_slice(PREFIX);
-        base64url::encode_into(&header, out);
+        base64url::encode_public_into(&header, out);
         out.push(b'.');
-        base64url::encode_into(buffer, out);
+        base64url::encode_public_into(buffer, out);
         Ok(())
     }
 

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use crate::json::splice::{EditError, Fed, Replace, Step};
 use crate::jsonpath::Editor;
-use crate::keyring::KeyringError;
+use crate::keyring::{Cached, KeyringError, Permissions};
 use crate::metrics::{FieldEvent, Metrics};
+use crate::name::PartitionName;
 use crate::refusal::{Reason, Refusal};
 use crate::rules::{OnBad, OnUnreadable, Verb};
+
+use crate::token::EpochId;
 
 use super::plan::{HalfPlan, PlannedField, changes};
 use super::{Need, Sealer, open, seal};
@@ -42,6 +45,15 @@ pub(super) struct Fields {
     /// What was asked for last.
     asked: Option<Need>,
     failed: Option<KeyringError>,
+    told: Told,
+}
+
+/// What the sealer said last. Forgotten whenever a piece of the body has been worked through, so that a change reaches the
+/// rest of a long body; each value's own key is asked for anew.
+#[derive(Default)]
+struct Told {
+    home: Option<(EpochId, PartitionName)>,
+    permissions: Option<(PartitionName, Permissions)>,
 }
 
 /// What became of one value.
@@ -67,18 +79,31 @@ impl BodyEdit {
         let editor = Editor::new(&plan.paths, MAX_DEPTH);
         Self {
             editor,
-            fields: Fields { plan, sealer, caller, max_value, signs, tally, need: None, asked: None, failed: None },
+            fields: Fields {
+                plan,
+                sealer,
+                caller,
+                max_value,
+                signs,
+                tally,
+                need: None,
+                asked: None,
+                failed: None,
+                told: Told::default(),
+            },
         }
     }
 
     /// Takes a piece of the body in and appends what may leave.
     pub fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Progress, Refusal> {
+        self.fields.told = Told::default();
         let fed = self.editor.feed(input, out, &mut self.fields).map_err(refusal)?;
         self.progress(fed)
     }
 
     /// The body has ended.
     pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<Progress, Refusal> {
+        self.fields.told = Told::default();
         let fed = self.editor.finish(out, &mut self.fields).map_err(refusal)?;
         let progress = self.progress(fed)?;
         if matches!(progress, Progress::All) {
@@ -111,15 +136,10 @@ impl BodyEdit {
     pub fn account(&self, metrics: &Metrics) {
         for (field, counts) in self.fields.plan.fields.iter().zip(&self.fields.tally.0) {
             let Some(class) = field.class() else { continue };
-            let mut any = 0;
-            for (event, count) in EVENTS.iter().zip(counts) {
-                if *count > 0 {
-                    metrics.field(&field.action.rule, class.as_str(), *event, *count);
-                    any += count;
-                }
-            }
-            let event = if any == 0 { FieldEvent::Absent } else { FieldEvent::Matched };
-            metrics.field(&field.action.rule, class.as_str(), event, any.max(1));
+            let any: u64 = counts.iter().sum();
+            let found = if any == 0 { (FieldEvent::Absent, 1) } else { (FieldEvent::Matched, any) };
+            let events = EVENTS.into_iter().zip(counts.iter().copied()).chain([found]);
+            metrics.field_events(&field.action.rule, class.as_str(), events);
         }
     }
 
@@ -215,6 +235,34 @@ impl Replace for Fields {
 }
 
 impl Fields {
+    /// What the caller may do in a partition.
+    pub(super) fn permissions(&mut self, partition: &PartitionName) -> Cached<Permissions> {
+        if let Some((of, permissions)) = &self.told.permissions
+            && of == partition
+        {
+            return Cached::Hit(*permissions);
+        }
+        let answer = self.sealer.permissions(partition, &self.caller.role);
+        if let Cached::Hit(permissions) = answer {
+            self.told.permissions = Some((partition.clone(), permissions));
+        }
+        answer
+    }
+
+    /// The partition that a token belongs to.
+    pub(super) fn partition_of(&mut self, epoch: EpochId) -> Cached<PartitionName> {
+        if let Some((of, partition)) = &self.told.home
+            && *of == epoch
+        {
+            return Cached::Hit(partition.clone());
+        }
+        let answer = self.sealer.partition_of(epoch);
+        if let Cached::Hit(partition) = &answer {
+            self.told.home = Some((epoch, partition.clone()));
+        }
+        answer
+    }
+
     /// `required`: every selector of such an action must have matched, in a mode that acts.
     fn check_required(&self) -> Result<(), Refusal> {
         let fields = &self.plan.fields;

@@ -19,7 +19,7 @@ const DEFAULT_MASK: Reveal = Reveal::Mask(4);
 
 /// Appends what leaves instead of `lexeme`.
 pub(super) fn value(
-    fields: &Fields,
+    fields: &mut Fields,
     field: &PlannedField,
     lexeme: &[u8],
     out: &mut Vec<u8>,
@@ -113,14 +113,14 @@ impl Failure {
 
 /// Opens a token for the place where it stands.
 pub(super) fn authenticate(
-    fields: &Fields,
+    fields: &mut Fields,
     field: &PlannedField,
     content: &[u8],
     purpose: Purpose,
 ) -> Result<Ready<Verdict>, Failure> {
     let action = &field.action;
     let token = token::v1::parse(content).map_err(|e| Failure::Open(e.into()))?;
-    let partition = match fields.sealer.partition_of(token.epoch) {
+    let partition = match fields.partition_of(token.epoch) {
         Cached::Hit(partition) => partition,
         Cached::Miss => return Ok(Ready::After(Need::Opening(token.epoch))),
         Cached::Unknown => return Err(Failure::Open(OpenFailure::UnknownEpoch)),
@@ -129,7 +129,7 @@ pub(super) fn authenticate(
     if !belongs(&field.target, &partition) {
         return Err(Failure::Foreign);
     }
-    let permissions = match fields.sealer.permissions(&partition, &fields.caller.role) {
+    let permissions = match fields.permissions(&partition) {
         Cached::Hit(permissions) => permissions,
         Cached::Miss => return Ok(Ready::After(Need::Partition(partition, None))),
         Cached::Unknown => return Err(Failure::Foreign),

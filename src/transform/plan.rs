@@ -96,6 +96,9 @@ impl HalfPlan {
             plan.each.push((Arc::clone(&rule.name), unreadable));
             plan.json_types.extend(rule.limits.json_types.iter().cloned());
             plan.signature_headers.extend(rule.limits.signature_headers.iter().cloned());
+            let fields = actions.iter().map(|action| action.fields.len()).sum();
+            plan.paths.reserve(fields);
+            plan.fields.reserve(fields);
             for action in actions {
                 let target = target(action, captures, headers)?;
                 for (index, field) in action.fields.iter().enumerate() {
@@ -116,21 +119,25 @@ impl HalfPlan {
     /// before the upstream acts on it.
     pub fn needs(&self, rules: &[(Arc<Rule>, Captures)]) -> Vec<(Need, &PlannedField)> {
         let mut needs = Vec::new();
+        let mut before: Option<&Arc<Action>> = None;
         for field in self.fields.iter().filter(|f| changes(&f.action)) {
+            // One action has one target, so its second field needs what its first one does.
+            if before.replace(&field.action).is_some_and(|before| Arc::ptr_eq(before, &field.action)) {
+                continue;
+            }
             let Target::One(partition) = &field.target else { continue };
             // Where nothing was sealed there is nothing to open: looking for it makes no partition.
             let provision = rules
                 .iter()
                 .find(|(rule, _)| field.action.verb == Verb::Seal && rule.name == field.action.rule)
                 .and_then(|(rule, _)| rule.limits.provision.then_some(rule.limits.max_partitions));
-            let mut want = vec![Need::Partition(partition.clone(), provision)];
-            if field.action.verb == Verb::Seal {
-                want.push(Need::Sealing(partition.clone(), super::seal::kind(&field.action)));
-                if field.action.sign {
-                    want.push(Need::Signer(partition.clone()));
-                }
-            }
-            for need in want {
+            let seals = field.action.verb == Verb::Seal;
+            let want = [
+                Some(Need::Partition(partition.clone(), provision)),
+                seals.then(|| Need::Sealing(partition.clone(), super::seal::kind(&field.action))),
+                (seals && field.action.sign).then(|| Need::Signer(partition.clone())),
+            ];
+            for need in want.into_iter().flatten() {
                 if !needs.iter().any(|(known, _)| *known == need) {
                     needs.push((need, field));
                 }

@@ -20,7 +20,7 @@ pub fn kind(action: &Action) -> Kind {
 
 /// Appends what leaves instead of `lexeme`.
 pub(super) fn value(
-    fields: &Fields,
+    fields: &mut Fields,
     field: &PlannedField,
     lexeme: &[u8],
     out: &mut Vec<u8>,
@@ -40,7 +40,7 @@ pub(super) fn value(
         return Err(refuse(action, Reason::Missing, "a glob names no partition to seal under"));
     };
 
-    let permissions = match fields.sealer.permissions(partition, &fields.caller.role) {
+    let permissions = match fields.permissions(partition) {
         Cached::Hit(permissions) => permissions,
         Cached::Miss => return Ok(Outcome::Wait(Need::Partition(partition.clone(), None))),
         Cached::Unknown => return give_up(action, lexeme, out, Reason::KeyService, "no such partition"),
@@ -128,7 +128,7 @@ pub(super) fn give_up(
 
 /// `on_token: keep`: the token stays if it is one of ours for this very place.
 fn keep(
-    fields: &Fields,
+    fields: &mut Fields,
     field: &PlannedField,
     lexeme: &[u8],
     content: &[u8],

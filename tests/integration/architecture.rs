@@ -15,8 +15,20 @@ const FLOORS: &[(u8, &[&str])] = &[
     (0, &["bounded", "clock", "metrics", "name", "refusal", "report", "secret"]),
 ];
 
-const CRYPTO_CRATES: &[&str] =
-    &["aes", "aes_gcm", "aes_siv", "ml_kem", "ml_dsa", "x_wing", "hkdf", "hmac", "sha2", "getrandom", "base64ct"];
+const CRYPTO_CRATES: &[&str] = &[
+    "aes",
+    "aes_gcm",
+    "aes_siv",
+    "ml_kem",
+    "ml_dsa",
+    "x_wing",
+    "hkdf",
+    "hmac",
+    "sha2",
+    "getrandom",
+    "base64ct",
+    "data_encoding",
+];
 
 fn sources() -> Vec<(PathBuf, String)> {
     fn walk(dir: &Path, found: &mut Vec<(PathBuf, String)>) {

@@ -10,6 +10,8 @@ pub struct Table {
     /// Every name that a selector mentions, shortest first.
     names: Vec<Box<[u8]>>,
     longest: usize,
+    /// A path has a wildcard or descends.
+    open: bool,
 }
 
 /// Where a path stands at a child, and whether it selects it.
@@ -44,12 +46,19 @@ impl Table {
             Selector::Name(name) => Some(name.as_bytes().into()),
             Selector::Wildcard | Selector::Index(_) | Selector::Slice(..) => None,
         };
-        let mut names: Vec<Box<[u8]>> = selectors.filter_map(name).collect();
+        let mut names: Vec<Box<[u8]>> = Vec::with_capacity(paths.len());
+        names.extend(selectors.filter_map(name));
         names.sort_unstable_by(|a, b| order(a, b));
         names.dedup();
         let longest = names.last().map_or(0, |name| name.len());
-        let paths = paths.iter().map(|path| Bits::new(path, &names)).collect();
-        Self { paths, names, longest }
+        let paths: Vec<Bits> = paths.iter().map(|path| Bits::new(path, &names)).collect();
+        let open = paths.iter().any(|bits| bits.wildcards | bits.descendants != 0);
+        Self { paths, names, longest, open }
+    }
+
+    /// Whether a path can go on below a member whose name no selector mentions.
+    pub fn any_name_may_match(&self) -> bool {
+        self.open
     }
 
     /// A byte of a name takes six at most when it is escaped.

@@ -40,7 +40,8 @@ pub struct Token {
 pub fn parse(text: &[u8]) -> Result<Token, OpenError> {
     let rest = text.strip_prefix(PREFIX).ok_or(Malformed("it does not begin with `sc1.`"))?;
     let (header, rest) = rest.split_at_checked(HEADER_TEXT).ok_or(Malformed("the header is not 12 bytes"))?;
-    let header = base64url::decode(header).ok_or(Malformed("the header is not 12 bytes of canonical base64url"))?;
+    let header =
+        base64url::decode_public(header).ok_or(Malformed("the header is not 12 bytes of canonical base64url"))?;
     let (suite, flags, epoch) = match header.split_at_checked(2) {
         Some(([suite, flags], epoch)) => (*suite, *flags, epoch),
         _ => return Err(Malformed("the header is not 12 bytes")),
@@ -60,7 +61,7 @@ pub fn parse(text: &[u8]) -> Result<Token, OpenError> {
     if *dot != b'.' {
         return Err(Malformed("the header is not 12 bytes"));
     }
-    let body = base64url::decode(body).ok_or(Malformed("the body is not canonical base64url"))?;
+    let body = base64url::decode_public(body).ok_or(Malformed("the body is not canonical base64url"))?;
     let token = Token {
         suite,
         is_string: flags & NOT_STRING == 0,
