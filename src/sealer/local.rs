@@ -168,9 +168,8 @@ mod tests {
 
     fn busy_threads() -> usize {
         let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
-        let name = |task: std::fs::DirEntry| {
-            crate::bounded::read_text_file(&task.path().join("comm"), 64).unwrap_or_default()
-        };
+        let name =
+            |task: std::fs::DirEntry| crate::bounded::read_text_file(&task.path().join("comm"), 64).unwrap_or_default();
         tasks.filter(|task| task.file_name() != "self").map(name).filter(|name| name.trim() == THREADS).count()
     }
 

@@ -73,7 +73,7 @@ fn whole(options: &Options) -> Result<Option<Keyring>, Failure> {
     match Keyring::open(options, SystemClock::shared()) {
         Ok(keyring) => Ok(Some(keyring)),
         // `Keyring::init` itself leaves a keyring as it is that holds a row.
-        Err(KeyringError::Mismatch(_)) if is_bare(&options.path) => Ok(None),
+        Err(KeyringError::Mismatch(_) | KeyringError::NoKey(_)) if is_bare(&options.path) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
