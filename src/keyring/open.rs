@@ -82,7 +82,9 @@ impl Keyring {
         };
         let taken =
             || KeyringError::Mismatch(format!("{} is a keyring already; it was left as it is", options.path.display()));
-        Masters::load(others)?;
+        // What cannot be read is told before anything is written.
+        let is_new = matches!(first, KeySource::File(path) if !path.exists());
+        Masters::load(if is_new { others } else { &options.master_keys })?;
         let store = SqliteStore::create(&options.path)?;
         // Before a key is made: a new one beside an old keyring would pass for its key.
         if !store.keys()?.is_empty() {

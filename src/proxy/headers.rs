@@ -37,7 +37,7 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
         headers.remove(header::CONNECTION);
-        if !headers.keys().any(is_hop_by_hop) {
+        if !trailers && !headers.keys().any(is_hop_by_hop) {
             return;
         }
     }
