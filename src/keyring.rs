@@ -101,6 +101,29 @@ struct Io {
     change: Option<u64>,
     tombstones_seen: u64,
     complained: bool,
+    /// For partitions that requests ask for.
+    provisions: Provisions,
+}
+
+/// How fast requests may have partitions made, each of which costs a signature and a synced write.
+#[derive(Debug)]
+struct Provisions {
+    left: u64,
+    since: u64,
+}
+
+impl Provisions {
+    const BURST: u64 = 100;
+    const PER_SECOND: u64 = 10;
+
+    fn take(&mut self, now: u64) -> bool {
+        let refill = now.saturating_sub(self.since).saturating_mul(Self::PER_SECOND);
+        self.left = self.left.saturating_add(refill).min(Self::BURST);
+        self.since = now;
+        let any = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        any
+    }
 }
 
 impl Keyring {

@@ -240,6 +240,7 @@ impl Caches {
         self.opened.invalidate(&id);
         remove(&self.sealing, |_, sealing| sealing.epoch.id == id);
         remove(&self.field_keys, |(_, epoch, ..), _| *epoch == id);
+        self.prefixes.clear();
     }
 
     pub fn field_key(&self, epoch: &Epoch, suite: Suite, class: &Class) -> Arc<FieldKey> {

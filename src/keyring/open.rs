@@ -11,7 +11,7 @@ use super::mirror::Mirror;
 use super::record::{Issuer, PartitionRecord, Recipient};
 use super::store::sqlite::SqliteStore;
 use super::store::{Dump, KeyRow, Put, Store};
-use super::{Io, KeySource, Keyring, KeyringError, Options, Permissions, State, files, recovery};
+use super::{Io, KeySource, Keyring, KeyringError, Options, Permissions, Provisions, State, files, recovery};
 use crate::clock::SharedClock;
 use crate::crypto::kdf::sha256;
 use crate::crypto::kem::{DecapsulationKey, KemSuite};
@@ -51,6 +51,7 @@ impl Keyring {
             change: None,
             tombstones_seen: 0,
             complained: false,
+            provisions: Provisions { left: Provisions::BURST, since: now },
         };
         let keyring = Self {
             options: options.clone(),

@@ -31,6 +31,17 @@ pub enum KeyringError {
     Random(#[from] crate::crypto::RandomError),
 }
 
+impl KeyringError {
+    /// What happened, without the partition's name: a name that a template made carries a piece of a path or header.
+    pub fn without_name(&self) -> String {
+        match self {
+            Self::Denied(_, state) => format!("the partition is {}", state.name()),
+            Self::Unknown(_) => "no such partition or epoch, and none is to be made now".into(),
+            Self::Unavailable(_) | Self::NoKey(_) | Self::Mismatch(_) | Self::Random(_) => self.to_string(),
+        }
+    }
+}
+
 impl From<StoreError> for KeyringError {
     fn from(error: StoreError) -> Self {
         match error {

@@ -21,7 +21,7 @@ impl Keyring {
     /// Makes a partition if there is none (copying recipients, issuers, signers and roles from `default`), unless there are
     /// `max` already. May block.
     pub fn provision(&self, name: &PartitionName, max: usize) -> Result<Arc<Partition>, KeyringError> {
-        let io = self.lock_fresh()?;
+        let mut io = self.lock_fresh()?;
         if let Some(loaded) = self.caches.partition(name) {
             return Ok(loaded.partition.clone());
         }
@@ -30,8 +30,11 @@ impl Keyring {
         }
         if self.store.partition_count()? >= max {
             return Err(KeyringError::Unknown(format!(
-                "partition {name} is not made: there are {max} already; raise the limit"
+                "the partition is not made: there are {max} already; raise `max_partitions`"
             )));
+        }
+        if max != usize::MAX && !io.provisions.take(self.clock.now()) {
+            return Err(KeyringError::Unknown("too many new partitions in too short a time; ask again later".into()));
         }
         let mut record = self.load_partition(&io, &PartitionName::default_name())?.record.clone();
         record.name = name.clone();

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
-use http_body::Body as _;
-use http_body_util::{BodyExt, Full};
+use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 
 use crate::keyring::{Cached, KeyringError, State};
@@ -20,6 +19,7 @@ pub use super::payload::Body;
 
 use super::exchange::Exchange;
 use super::headers::forget_validators;
+use super::pipe::{Gone, pipe};
 use super::pump::{Pumped, Surroundings, pump};
 use super::tap::Tap;
 
@@ -115,7 +115,7 @@ fn watch(ctx: &Exchange, plan: &Arc<HalfPlan>, headers: &HeaderMap, body: Incomi
         return Ok(Body::Incoming(body));
     }
     let edit = edit(ctx, plan, sealer(ctx, plan)?);
-    let tap = Tap::new(Body::Incoming(body), edit, Arc::clone(&plan.rule), metrics.clone());
+    let tap = Tap::new(Body::Incoming(body), edit, Arc::clone(&plan.rule), metrics.clone(), &ctx.shared.budget);
     Ok(Body::Stream(Box::pin(tap)))
 }
 
@@ -132,7 +132,7 @@ async fn change(ctx: &Exchange, plan: &Arc<HalfPlan>, headers: &mut HeaderMap, b
     let edit = edit(ctx, plan, Arc::clone(&sealer));
     let limits = &ctx.shared.settings.limits;
     let around = Surroundings {
-        sealer,
+        sealer: Arc::clone(&sealer),
         budget: ctx.shared.budget.clone(),
         metrics: metrics.clone(),
         buffer: limits.buffer,
@@ -151,8 +151,15 @@ async fn change(ctx: &Exchange, plan: &Arc<HalfPlan>, headers: &mut HeaderMap, b
                 headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
                 return Ok(Body::Full(bytes));
             };
-            let body = Full::new(bytes).map_err(|never| match never {});
-            Ok(Body::Stream(Box::pin(body.with_trailers(std::future::ready(Some(Ok(trailers)))))))
+            // Of no known length: trailers need chunks.
+            let (feed, body) = pipe(3);
+            let fed = async {
+                feed.data(bytes).await?;
+                feed.frame(Frame::trailers(trailers)).await?;
+                feed.end().await
+            };
+            let (Ok(()) | Err(Gone)) = fed.await;
+            Ok(Body::Stream(Box::pin(body)))
         }
         Pumped::Streaming(pipe) => {
             forget_validators(headers);
@@ -174,6 +181,9 @@ pub(crate) type Unread = (Reason, OnUnreadable, &'static str);
 pub(crate) fn readable(plan: &HalfPlan, headers: &HeaderMap) -> Result<(), Unread> {
     let on = &plan.unreadable;
     let other = Err((Reason::MediaType, on.media_type, "a media type that the rule does not read"));
+    if headers.contains_key(CONTENT_RANGE) {
+        return Err((Reason::MediaType, on.media_type, "a part of a body, in which selectors find nothing"));
+    }
     let Some(content_type) = content_type(headers) else { return other };
     match media(content_type, &plan.json_types) {
         Media::Json if is_utf8(content_type) => {}
@@ -250,7 +260,7 @@ fn unavailable(field: &PlannedField, need: &Need, error: &KeyringError) -> Resul
     if reason == Reason::KeyService && action.on_error == OnBad::Pass {
         return Ok(());
     }
-    Err(Refusal::new(reason, error.to_string()).rule(&action.rule))
+    Err(Refusal::new(reason, error.without_name()).rule(&action.rule))
 }
 
 fn name_rule(refusal: Refusal, plan: &HalfPlan) -> Refusal {

@@ -118,9 +118,10 @@ impl HalfPlan {
         let mut needs = Vec::new();
         for field in self.fields.iter().filter(|f| changes(&f.action)) {
             let Target::One(partition) = &field.target else { continue };
+            // Where nothing was sealed there is nothing to open: looking for it makes no partition.
             let provision = rules
                 .iter()
-                .find(|(rule, _)| rule.name == field.action.rule)
+                .find(|(rule, _)| field.action.verb == Verb::Seal && rule.name == field.action.rule)
                 .and_then(|(rule, _)| rule.limits.provision.then_some(rule.limits.max_partitions));
             let mut want = vec![Need::Partition(partition.clone(), provision)];
             if field.action.verb == Verb::Seal {

@@ -261,3 +261,17 @@ fn recovery_files_enter_new_keyrings() {
     assert!(Keyring::init(&options, KemSuite::MlKem768, place.clock).is_err());
     assert!(!options.path.exists());
 }
+
+#[test]
+fn partitions_that_requests_ask_for_are_made_at_a_bounded_rate() {
+    let place = Place::new();
+    let keyring = place.init();
+    let made = |round: u32| {
+        (0..200).take_while(|i| keyring.provision(&name(&format!("t-{round}-{i}")), 10_000).is_ok()).count()
+    };
+    assert_eq!(made(0), 100);
+    assert!(keyring.provision(&name("t-0-0"), 10_000).is_ok(), "one that is there costs nothing");
+    place.clock.advance(3);
+    assert_eq!(made(1), 30);
+    keyring.create_partition(&name("by-hand")).unwrap();
+}
