@@ -12,6 +12,7 @@ use crate::rules::{Action, Mode, OnBad, OnToken, OnUnreadable, Reveal, Rule, Rul
 use crate::token::v1::token_len;
 use crate::token::{self, Suite};
 use crate::transform::plan::{Direction, HalfPlan, PlannedField, Target, changes};
+use crate::transform::reveal::looks_masked;
 
 /// The message that is asked about.
 pub(super) struct Message<'a> {
@@ -171,7 +172,7 @@ fn read(
     };
     for one in &selected {
         if let (Some(field), Some(lexeme)) = (plan.fields.get(one.path), body.get(one.span.clone())) {
-            let (found, refused) = found(one, field, lexeme);
+            let (found, refused) = found(one, field, lexeme, plan.unreadable.too_large);
             told.refused = told.refused.or_else(|| refused.map(|(status, why)| (code(status), why)));
             told.values.push(found);
         }
@@ -243,40 +244,53 @@ fn acting(field: &PlannedField) -> Acting {
 }
 
 /// What becomes of a value, and the status that refuses the whole message for it.
-fn found(one: &Selected, field: &PlannedField, lexeme: &[u8]) -> (Found, Option<(u16, String)>) {
+fn found(
+    one: &Selected,
+    field: &PlannedField,
+    lexeme: &[u8],
+    too_large: OnUnreadable,
+) -> (Found, Option<(u16, String)>) {
     let action = &field.action;
     let content = lexeme.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
     let is_token = content.is_some_and(|c| token::looks_sealed(&unescape(c)));
     let null = lexeme == b"null" && !action.seal_nulls;
     let mut length = None;
     let (happens, refuses) = match action.verb {
-        _ if null => ("stays: null means absence".to_owned(), false),
-        _ if !changes(action) => (looked_at(action.verb, is_token), false),
+        _ if null => ("stays: null means absence".to_owned(), None),
+        _ if !changes(action) => (looked_at(action.verb, is_token), None),
+        _ if action.max_value.is_some_and(|max| lexeme.len() > max) => {
+            let refuses = too_large == OnUnreadable::Reject;
+            let what = if refuses { "refused" } else { "passes unread" };
+            (format!("{what}: longer than `max_value` (`on_too_large`)"), refuses.then_some(413))
+        }
         Verb::Seal if is_token => match action.on_token {
-            OnToken::Reject => ("refused: it begins as a token does (`on_token: reject`)".into(), true),
-            OnToken::Keep => ("stays if it is a token of this partition and class (`on_token: keep`)".into(), false),
+            OnToken::Reject => ("refused: it begins as a token does (`on_token: reject`)".into(), Some(422)),
+            OnToken::Keep => ("stays if it is a token of this partition and class (`on_token: keep`)".into(), None),
             OnToken::Seal => {
                 length = Some(forecast(action, content, lexeme));
-                ("sealed, although it begins as a token does (`on_token: seal`)".into(), false)
+                ("sealed, although it begins as a token does (`on_token: seal`)".into(), None)
             }
         },
+        Verb::Seal if action.refuses_masked && looks_masked(lexeme) => {
+            ("refused: it has the shape of a mask, and a rule shows this class masked".into(), Some(422))
+        }
         Verb::Seal => {
             let long = forecast(action, content, lexeme);
             length = Some(long);
             match action.max_length.filter(|max| long > *max) {
-                Some(max) => (format!("refused: its token is longer than `max_length: {max}`"), true),
-                None => ("sealed".into(), false),
+                Some(max) => (format!("refused: its token is longer than `max_length: {max}`"), Some(422)),
+                None => ("sealed".into(), None),
             }
         }
-        Verb::Open if is_token => ("opened, if it authenticates for this partition and class".into(), false),
+        Verb::Open if is_token => ("opened, if it authenticates for this partition and class".into(), None),
         Verb::Open => match action.on_plaintext {
-            _ if action.mode < Mode::Enforce => ("stays: no token, and this mode lets plaintext pass".into(), false),
-            OnBad::Reject => ("refused: no token (`on_plaintext: reject`)".into(), true),
-            OnBad::Pass => ("stays: no token (`on_plaintext: pass`)".into(), false),
-            OnBad::Redact | OnBad::Nullify => ("redacted: no token (`on_plaintext: redact`)".into(), false),
+            _ if action.mode < Mode::Enforce => ("stays: no token, and this mode lets plaintext pass".into(), None),
+            OnBad::Reject => ("refused: no token (`on_plaintext: reject`)".into(), Some(422)),
+            OnBad::Pass => ("stays: no token (`on_plaintext: pass`)".into(), None),
+            OnBad::Redact | OnBad::Nullify => ("redacted: no token (`on_plaintext: redact`)".into(), None),
         },
     };
-    let refused = refuses.then(|| (422, format!("rule `{}`, {}: {happens}", action.rule, one.location)));
+    let refused = refuses.map(|status| (status, format!("rule `{}`, {}: {happens}", action.rule, one.location)));
     (Found { location: one.location.clone(), action: one.path, happens, token_length: length }, refused)
 }
 

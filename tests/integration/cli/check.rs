@@ -115,3 +115,29 @@ fn explanations() {
     place.write("rules/customers.yaml", "rules: 7\n");
     place.run(&["explain", "--path", "/x"]).ends(64);
 }
+
+#[test]
+fn explanations_of_single_values() {
+    let place = Place::empty();
+    place.write(
+        "rules.yaml",
+        "rules:\n  - name: a\n    match: { path: \"/a/{id}\" }\n    protect:\n      - { fields: [\"$.card\"], reveal: mask(4), key: \"t-{id}\" }\n      \
+         - { fields: [\"$.long\"], max_value: 8 }\n      - { fields: [\"$.narrow\"], max_length: 75, suite: 2, required: true }\n  \
+         - name: b\n    match: { path: /b, status: 2xx }\n    mode: observe\n    protect: [{ fields: [\"$.x\"] }]\n",
+    );
+    let explain = |path: &str, body: &str, more: &[&str]| {
+        let args = ["explain", "--rules", "rules.yaml", "--path", path, "--body", "-"];
+        place.feed(&[&args, more].concat(), body).ends(0)
+    };
+    explain("/a/7", "{\"card\":\"*****1111\",\"narrow\":1}", &[])
+        .shows("shape of a mask")
+        .shows("refused with 422")
+        .shows("key t-7");
+    explain("/a/7", "{\"long\":\"123456789\",\"narrow\":1}", &[]).shows("max_value").shows("refused with 413");
+    explain("/a/7", "{\"narrow\":\"0123456789012345\"}", &[]).shows("max_length: 75").shows("refused with 422");
+    explain("/a/7", "{\"card\":\"1\"}", &[]).shows("requires $.narrow").shows("refused with 422");
+    let done = explain("/b", "{\"x\":1}", &[]).shows("would be sealed").shows("nothing is changed");
+    assert!(!done.out.contains("refused"), "{done:?}");
+    explain("/b", "{\"x\":1}", &["--response", "--status", "404"]).shows("`status`").shows("passes as it is");
+    explain("/b", "", &[]).shows("no body");
+}
