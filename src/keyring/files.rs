@@ -57,9 +57,12 @@ pub fn check_private(path: &Path, what: &str) -> Result<(), KeyringError> {
 /// Writes a new file (0600) that is on disk, name and content, when this returns. `AlreadyExists` leaves the old one.
 pub fn write_new(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    sync_directory(path)
+    let written = file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| sync_directory(path));
+    if written.is_err() {
+        // Half a key under its name would stand in the way of the next try; that this fails as well changes nothing.
+        drop(std::fs::remove_file(path));
+    }
+    written
 }
 
 /// The same, replacing what was there in one step.

@@ -9,7 +9,7 @@ use super::{Io, KeySource, Keyring, KeyringError, Kind, Permissions, State};
 use crate::crypto::base64url;
 use crate::crypto::kdf::key_id;
 use crate::crypto::kem::KemSuite;
-use crate::crypto::sign::SigningKey;
+use crate::crypto::sign::{SigningKey, VerifyingKey};
 use crate::name::PartitionName;
 use crate::secret::SecretBytes;
 use crate::token::EpochId;
@@ -35,8 +35,8 @@ pub struct PartitionInfo {
     pub recipients: Vec<RecipientInfo>,
     /// How many keys may make epochs, beside the owner.
     pub issuers: usize,
-    /// How many keys may sign values.
-    pub signers: usize,
+    /// Ids of the keys that may sign values, as a rule's `signers:` names them.
+    pub signers: Vec<[u8; 16]>,
     /// Roles and their permissions.
     pub roles: Vec<(String, Permissions)>,
 }
@@ -251,7 +251,7 @@ impl Keyring {
             current,
             recipients: record.recipients.iter().map(recipient).collect(),
             issuers: record.issuers.len(),
-            signers: record.signers.len(),
+            signers: record.signers.iter().map(VerifyingKey::id).collect(),
             roles: record.roles.clone(),
         })
     }

@@ -10,7 +10,7 @@ use super::master::Usage;
 use super::record::{EpochRecord, PartitionRecord, Recipient, Tombstone};
 use super::store::sqlite::SqliteStore;
 use super::store::{EpochRow, Inserted, NewEpoch, Store};
-use super::{KeySource, Keyring, KeyringError};
+use super::{KeySource, Keyring, KeyringError, State};
 use crate::crypto::kdf::{key_id, sha256};
 use crate::crypto::kem::{DecapsulationKey, EncapsulationKey, KemSuite};
 use crate::crypto::sign::VerifyingKey;
@@ -55,7 +55,13 @@ impl Keyring {
     pub fn recover_from(&self, from: &Recovery) -> Result<usize, KeyringError> {
         let mut taken = 0;
         for name in from.partitions()? {
+            let missing = self.store.partition(&name)?.is_none();
             self.provision(&name, usize::MAX)?;
+            let state = from.record(&name)?.state;
+            if missing && state != State::Active {
+                // The breach switch stays as it was thrown.
+                self.set_state(&name, state)?;
+            }
             let io = self.lock_fresh()?;
             let loaded = self.load_partition(&io, &name)?;
             let mut after = EpochId([0; 10]);

@@ -64,7 +64,7 @@ fn value(p: &PartitionInfo) -> Value {
         "current": p.current.iter().map(current).collect::<Vec<_>>(),
         "recipients": p.recipients.iter().map(recipient).collect::<Vec<_>>(),
         "issuers": p.issuers,
-        "signers": p.signers,
+        "signers": p.signers.iter().map(|id| hex(id)).collect::<Vec<_>>(),
         "roles": roles,
     })
 }
@@ -86,7 +86,11 @@ fn detail(p: &PartitionInfo, out: &mut Out) -> Result<(), Failure> {
         let whose = if r.ours { "" } else { ", private key not here: for recovery" };
         out.line(&format!("    {suite:<13} {}{whose}", hex(&r.id)))?;
     }
-    out.line(&format!("  issuers     {}\n  signers     {}\n  roles", p.issuers, p.signers))?;
+    out.line(&format!("  issuers     {}\n  signers     {}", p.issuers, p.signers.len()))?;
+    for id in &p.signers {
+        out.line(&format!("    ml-dsa-65     {}", hex(id)))?;
+    }
+    out.line("  roles")?;
     for (role, bits) in &p.roles {
         out.line(&format!("    {role:<13} {}", words(*bits).join(", ")))?;
     }

@@ -40,7 +40,7 @@ fn partitions_are_made_listed_and_changed() {
     let list = keyring.list().unwrap();
     assert_eq!(list.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["default", "tenant"]);
     let info = &list[1];
-    assert_eq!((info.state, info.version, info.epochs, info.issuers, info.signers), (State::Active, 4, 1, 1, 1));
+    assert_eq!((info.state, info.version, info.epochs, info.issuers, info.signers.len()), (State::Active, 4, 1, 1, 1));
     assert_eq!((info.current[0].id, info.current[0].age), (epoch.id, 60));
     assert_eq!(keyring.epochs(&tenant, 10).unwrap(), info.current);
     assert_eq!((info.recipients[0].suite, info.recipients[0].ours), (Some(KemSuite::MlKem768), true));
@@ -226,6 +226,9 @@ fn a_recovery_key_opens_everything_without_the_master_key() {
     let later = proxy.sealing(&name("later"), Kind::Random).unwrap();
     assert_eq!(keyring.list().unwrap()[2].recipients.iter().filter(|r| !r.ours).count(), 1);
 
+    keyring.provision(&name("stopped"), 10).unwrap();
+    keyring.set_state(&name("stopped"), State::Paused).unwrap();
+
     let owner = Some(keyring.owner_fingerprint());
     let recovery = Recovery::open(&place.options.path, &key.private_line, owner).unwrap();
     for epoch in [&before, &after, &later] {
@@ -240,6 +243,7 @@ fn a_recovery_key_opens_everything_without_the_master_key() {
     let rescued = new.init();
     assert_eq!(rescued.recover_from(&recovery).unwrap(), 3);
     assert_eq!(rescued.recover_from(&recovery).unwrap(), 0, "again does no harm");
+    assert_eq!(rescued.partition(&name("stopped")).unwrap().state, State::Paused);
     for epoch in [&before, &after, &later] {
         assert_eq!(dek(&new.open().opening(epoch.id).unwrap()), dek(epoch));
     }

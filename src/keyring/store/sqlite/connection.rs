@@ -181,7 +181,10 @@ pub fn explain(path: &Path, error: &rusqlite::Error) -> StoreError {
         Some(ErrorCode::ReadOnly) => {
             StoreError::Unavailable(format!("{path} cannot be written; check its permissions"))
         }
-        Some(code) => StoreError::Unavailable(format!("{path}: {code:?}")),
+        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => StoreError::Unavailable(format!(
+            "{path} cannot be read or written; check its disk, its quota and its permissions"
+        )),
+        Some(code) => StoreError::Unavailable(format!("{path}: SQLite says {code:?}")),
         // A missing table or a column of another type: the file is not what its header says.
         None => StoreError::Damaged(format!("{path} holds rows of another form than a keyring's")),
     }
