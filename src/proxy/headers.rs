@@ -37,7 +37,7 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
         headers.remove(header::CONNECTION);
-        if !headers.keys().any(is_hop_by_hop) {
+        if !trailers && !headers.keys().any(is_hop_by_hop) {
             return;
         }
     }
@@ -203,6 +203,21 @@ mod tests {
             headers,
             map(&[("x-other", "2"), ("te", "trailers"), ("host", "a"), ("content-type", "text/plain")])
         );
+    }
+
+    #[test]
+    fn what_few_fields_say_counts_as_much() {
+        for (before, after) in [
+            (&[("connection", "te"), ("te", "trailers")][..], &[("te", "trailers")][..]),
+            (&[("connection", "keep-alive"), ("keep-alive", "5"), ("b", "1")], &[("b", "1")]),
+            (&[("connection", "Keep-Alive, b"), ("b", "1")], &[]),
+            (&[("proxy-connection", "close"), ("b", "1")], &[("b", "1")]),
+            (&[("b", "1")], &[("b", "1")]),
+        ] {
+            let mut headers = map(before);
+            strip_hop_by_hop(&mut headers);
+            assert_eq!(headers, map(after), "{before:?}");
+        }
     }
 
     #[test]
