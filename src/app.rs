@@ -177,7 +177,7 @@ impl Reload {
     fn take(&self, loaded: Loaded) -> Result<(), Findings> {
         let Loaded { rules, mut findings, digest, .. } = loaded;
         let now = self.shared.clock.now();
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        let status = || self.status.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(rules) = rules {
             match keys::check_partitions(&rules, self.keyring.as_deref(), self.dev) {
                 Ok(()) => {
@@ -185,7 +185,7 @@ impl Reload {
                     warn(&findings);
                     self.shared.rules.store(Arc::new(rules));
                     self.shared.metrics.reloaded(Some(count), now);
-                    *status = RulesStatus { digest: Some(digest), loaded: now, last_error: None };
+                    *status() = RulesStatus { digest: Some(digest), loaded: now, last_error: None };
                     tracing::info!(rules = count, "rules reloaded");
                     return Ok(());
                 }
@@ -195,7 +195,7 @@ impl Reload {
         self.shared.metrics.reloaded(None, now);
         let text = findings.to_string();
         tracing::error!("the rules are refused, the running ones stay:\n{text}");
-        status.last_error = Some(text);
+        status().last_error = Some(text);
         Err(findings)
     }
 }

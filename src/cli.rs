@@ -79,8 +79,15 @@ pub fn main() -> ExitCode {
 
 /// The same with given arguments and streams.
 pub(crate) fn main_with(args: impl IntoIterator<Item = OsString>, out: &mut Out) -> Exit {
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
+        Err(error) if error.use_stderr() && args.iter().any(|arg| arg == "--json") => {
+            out.set_json(true);
+            let text = error.to_string();
+            out.failure(&Failure::new(Exit::Usage, text.trim().trim_start_matches("error: ")));
+            return Exit::Usage;
+        }
         Err(error) => return usage(&error, out),
     };
     out.set_json(cli.json);

@@ -4,15 +4,12 @@
 //! checked on every load; the columns beside the records only help to find them.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use crate::clock::SharedClock;
 use crate::crypto::kdf::sha256;
-use crate::crypto::kem::{DecapsulationKey, KemSuite};
 use crate::crypto::sign::{SigningKey, VerifyingKey};
 use crate::name::{Class, PartitionName};
 use crate::token::v1::{FieldKey, PrefixCache};
@@ -26,6 +23,9 @@ mod lifecycle;
 mod load;
 mod master;
 mod mirror;
+mod open;
+mod options;
+mod partition;
 mod portable;
 mod record;
 mod recovery;
@@ -37,121 +37,17 @@ mod watch;
 mod tests;
 
 use caches::Caches;
-use master::{Master, Masters, PrivateKeys, Usage};
+use master::{Masters, PrivateKeys};
 use mirror::Mirror;
-use record::{Issuer, PartitionRecord, Recipient};
-use store::sqlite::SqliteStore;
-use store::{Dump, KeyRow, Put, Store, StoreError};
+use store::{KeyRow, Store};
 
 pub use caches::CacheStats;
 pub use epoch::Epoch;
 pub use lifecycle::{EpochInfo, PartitionInfo, RecipientInfo};
+pub use options::{KeySource, KeyringError, Options};
+pub use partition::{Kind, Partition, Permissions, State};
 pub use recovery::{Recovery, RecoveryKey};
 pub use watch::Stats;
-
-/// What an epoch's key seals.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Kind {
-    /// Random tokens (suites 1 and 2), shared by all processes.
-    Random = 0,
-    /// Deterministic tokens (suite 3).
-    Deterministic = 1,
-    /// Random tokens of the one process that made the epoch.
-    Private = 2,
-}
-
-impl Kind {
-    /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 3] = [Self::Random, Self::Deterministic, Self::Private];
-
-    fn from_byte(byte: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| *kind as u8 == byte)
-    }
-}
-
-/// Of a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum State {
-    /// Seals and opens.
-    Active = 0,
-    /// Opens only.
-    DecryptOnly = 1,
-    /// Neither, until resumed.
-    Paused = 2,
-    /// Neither, for good.
-    Destroyed = 3,
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl State {
-    fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Active, Self::DecryptOnly, Self::Paused, Self::Destroyed].into_iter().find(|s| *s as u8 == byte)
-    }
-
-    /// `active`, `decrypt-only`, `paused` or `destroyed`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::DecryptOnly => "decrypt-only",
-            Self::Paused => "paused",
-            Self::Destroyed => "destroyed",
-        }
-    }
-
-    /// Whether tokens open in this state.
-    pub fn opens(self) -> bool {
-        matches!(self, Self::Active | Self::DecryptOnly)
-    }
-}
-
-/// Permission bits of a role, as in the Crypteron API (apis.md § 2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Permissions(pub u32);
-
-impl Permissions {
-    /// AllowDecrypt | AllowEncrypt | the four audit bits: what role `default` gets in a new partition.
-    pub const DEFAULT: Self = Self(983_052);
-    /// AllowDecrypt.
-    pub const DECRYPT: u32 = 4;
-    /// AllowEncrypt.
-    pub const ENCRYPT: u32 = 8;
-    /// EnforceMask.
-    pub const MASK: u32 = 0x400;
-
-    /// Whether all these bits are set.
-    pub fn has(self, bits: u32) -> bool {
-        self.0 & bits == bits
-    }
-}
-
-/// A partition record whose signature has been verified.
-#[derive(Debug)]
-pub struct Partition {
-    /// Its name.
-    pub name: PartitionName,
-    /// Grows with every change.
-    pub version: u64,
-    /// Its state.
-    pub state: State,
-    /// Who may sign values.
-    pub signers: Vec<VerifyingKey>,
-    /// Roles and their permissions; a role not listed has none.
-    pub roles: Vec<(String, Permissions)>,
-}
-
-impl Partition {
-    /// What a role may do.
-    pub fn permissions(&self, role: &str) -> Permissions {
-        self.roles.iter().find(|(name, _)| name == role).map_or(Permissions(0), |(_, p)| *p)
-    }
-}
 
 /// The answer of a cache that never does I/O.
 #[derive(Debug)]
@@ -174,98 +70,6 @@ impl<T> Cached<T> {
             Self::Unknown => Cached::Unknown,
             Self::Denied(state) => Cached::Denied(state),
             Self::Miss => Cached::Miss,
-        }
-    }
-}
-
-/// Why the keyring gives no key. Its text names no key and no value.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum KeyringError {
-    /// The partition's state forbids it: 403.
-    #[error("partition {0} is {1}")]
-    Denied(PartitionName, State),
-    /// No such partition or epoch, or a record that does not verify: a token that does not open.
-    #[error("{0}")]
-    Unknown(String),
-    /// The store cannot be read or written, or is stale: 503.
-    #[error("the keyring is unavailable: {0}")]
-    Unavailable(String),
-    /// This process lacks the key for it (no master key, encrypt-only): exit 77 at start.
-    #[error("{0}")]
-    NoKey(String),
-    /// The keyring does not fit the key or is damaged: exit 78 at start.
-    #[error("{0}")]
-    Mismatch(String),
-    /// The operating system's random generator failed.
-    #[error(transparent)]
-    Random(#[from] crate::crypto::RandomError),
-}
-
-impl From<StoreError> for KeyringError {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Unavailable(text) => Self::Unavailable(text),
-            StoreError::Damaged(text) => Self::Mismatch(text),
-        }
-    }
-}
-
-/// How a keyring is opened.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Path of the SQLite file.
-    pub path: PathBuf,
-    /// `file:PATH` or `env:NAME`, the first wraps, any unwraps.
-    pub master_keys: Vec<KeySource>,
-    /// SHA-256 of the owner's verifying key, pinned by a process without the master key.
-    pub owner: Option<[u8; 32]>,
-    /// Recipients written into each new partition record.
-    pub recovery: Vec<KeySource>,
-    /// A directory that gets every epoch record, synced, before its first use.
-    pub mirror: Option<PathBuf>,
-    /// How old the partition state may be.
-    pub max_stale: Duration,
-    /// How long a random epoch seals.
-    pub epoch_lifetime: Duration,
-    /// Seal only under epochs that an opener confirmed.
-    pub require_confirmed: bool,
-    /// The key of an issuer that is not shared, for a process that only encrypts: it has no master key and pins `owner`.
-    pub issuer: Option<KeySource>,
-    /// Accept file systems that lose data (tmpfs, overlay, nfs, cifs, fuse).
-    pub i_know: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            path: PathBuf::from("sidecloak.db"),
-            master_keys: Vec::new(),
-            owner: None,
-            recovery: Vec::new(),
-            mirror: None,
-            max_stale: Duration::from_secs(300),
-            epoch_lifetime: Duration::from_secs(24 * 3600),
-            require_confirmed: false,
-            issuer: None,
-            i_know: false,
-        }
-    }
-}
-
-/// Where a secret stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KeySource {
-    /// `file:PATH`
-    File(PathBuf),
-    /// `env:NAME`
-    Env(String),
-}
-
-impl fmt::Display for KeySource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => write!(f, "file:{}", path.display()),
-            Self::Env(name) => write!(f, "env:{name}"),
         }
     }
 }
@@ -297,82 +101,32 @@ struct Io {
     change: Option<u64>,
     tombstones_seen: u64,
     complained: bool,
+    /// For partitions that requests ask for.
+    provisions: Provisions,
+}
+
+/// How fast requests may have partitions made, each of which costs a signature and a synced write.
+#[derive(Debug)]
+struct Provisions {
+    left: u64,
+    since: u64,
+}
+
+impl Provisions {
+    const BURST: u64 = 100;
+    const PER_SECOND: u64 = 10;
+
+    fn take(&mut self, now: u64) -> bool {
+        let refill = now.saturating_sub(self.since).saturating_mul(Self::PER_SECOND);
+        self.left = self.left.saturating_add(refill).min(Self::BURST);
+        self.since = now;
+        let any = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        any
+    }
 }
 
 impl Keyring {
-    /// Opens and checks a keyring; never makes one.
-    pub fn open(options: &Options, clock: SharedClock) -> Result<Self, KeyringError> {
-        if !options.path.exists() {
-            return Err(KeyringError::NoKey(format!(
-                "there is no keyring {}; `sidecloak keys init` makes one",
-                options.path.display()
-            )));
-        }
-        check_place(options)?;
-        files::check_private(&options.path, "the keyring")?;
-        let masters = Masters::load(&options.master_keys)?;
-        let own_issuer = options.issuer.as_ref().map(load_issuer).transpose()?;
-        let store = SqliteStore::open(&options.path)?;
-        let rows = store.keys()?;
-        let (owner, keys) = if masters.0.is_empty() {
-            (pinned_owner(options, own_issuer.is_some(), &rows)?, PrivateKeys::default())
-        } else if own_issuer.is_some() {
-            return Err(KeyringError::NoKey("give either a master key or an issuer key, not both".into()));
-        } else {
-            unwrapped_owner(options, &rows, &masters)?
-        };
-        let mirror = options.mirror.as_deref().map(Mirror::open).transpose()?;
-        let now = clock.now();
-        let io = Io {
-            masters,
-            rows,
-            keys,
-            own_issuer,
-            pending: Vec::new(),
-            change: None,
-            tombstones_seen: 0,
-            complained: false,
-        };
-        let keyring = Self {
-            options: options.clone(),
-            clock,
-            store: Box::new(store),
-            mirror,
-            owner,
-            caches: Caches::new(now),
-            alarms: AtomicU64::new(0),
-            io: Mutex::new(io),
-        };
-        let mut io = keyring.lock();
-        keyring.refresh(&mut io)?;
-        keyring.loaded(&io, &PartitionName::default_name()).map_err(|error| match error {
-            KeyringError::Unknown(text) => KeyringError::Mismatch(format!("{text}; restore the keyring from a backup")),
-            other => other,
-        })?;
-        drop(io);
-        Ok(keyring)
-    }
-
-    /// Makes a keyring and, if missing, its first master key file (0600), with a `default` partition.
-    pub fn init(options: &Options, kem: KemSuite, clock: SharedClock) -> Result<Self, KeyringError> {
-        check_place(options)?;
-        let recovery = options.recovery.iter().map(recovery::read_public).collect::<Result<Vec<_>, _>>()?;
-        let Some((first, others)) = options.master_keys.split_first() else {
-            return Err(KeyringError::NoKey("a new keyring needs a master key; name a file as `master_key`".into()));
-        };
-        let master = Master::load_or_make(first)?;
-        Masters::load(others)?;
-        let store = SqliteStore::create(&options.path)?;
-        if store.bootstrap(&first_rows(&master, kem, recovery)?)? == Put::Conflict {
-            return Err(KeyringError::Mismatch(format!(
-                "{} is a keyring already; it was left as it is",
-                options.path.display()
-            )));
-        }
-        drop(store);
-        Self::open(options, clock)
-    }
-
     /// SHA-256 of the owner's verifying key, for `owner:` in the configuration of processes without the master key.
     pub fn owner_fingerprint(&self) -> [u8; 32] {
         sha256(self.owner.as_bytes())
@@ -480,7 +234,8 @@ impl Keyring {
         self.alarms.load(Ordering::Relaxed)
     }
 
-    /// Seals and opens internally under the default partition; its being paused is no fault of this process.
+    /// Whether this process can find an epoch to seal under in the default partition, and opens it to the same key. Its
+    /// being paused is no fault of this process. May block.
     pub fn self_check(&self) -> Result<(), KeyringError> {
         let name = PartitionName::default_name();
         let sealing = match self.sealing(&name, Kind::Random) {
@@ -523,7 +278,9 @@ impl Keyring {
 
     fn alarm(&self, text: &str) {
         self.alarms.fetch_add(1, Ordering::Relaxed);
-        tracing::error!(alarm = true, "keyring: {text}");
+        if self.caches.is_new_alarm(text) {
+            tracing::error!(alarm = true, "keyring: {text}");
+        }
     }
 }
 
@@ -531,82 +288,4 @@ impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keyring").field("path", &self.options.path).finish_non_exhaustive()
     }
-}
-
-fn check_place(options: &Options) -> Result<(), KeyringError> {
-    if options.i_know { Ok(()) } else { files::check_file_system(&options.path) }
-}
-
-fn load_issuer(source: &KeySource) -> Result<Arc<SigningKey>, KeyringError> {
-    let line = master::read_line(source, "the issuer key")?;
-    Ok(Arc::new(SigningKey::from_seed(master::parse_key(&line, source)?)))
-}
-
-fn pinned_owner(options: &Options, has_issuer: bool, rows: &[KeyRow]) -> Result<VerifyingKey, KeyringError> {
-    let (Some(pin), true) = (options.owner, has_issuer) else {
-        return Err(KeyringError::NoKey(
-            "no master key is given; name its file as `master_key` (`sidecloak keys init` makes one), \
-             or for a process that only encrypts an issuer key and `owner`"
-                .into(),
-        ));
-    };
-    rows.iter()
-        .filter(|row| row.usage == Usage::Owner.to_byte() && sha256(&row.public) == pin)
-        .find_map(|row| VerifyingKey::from_bytes(&row.public).ok())
-        .ok_or_else(|| KeyringError::Mismatch("the keyring is not of the owner that `owner` pins".into()))
-}
-
-fn unwrapped_owner(
-    options: &Options,
-    rows: &[KeyRow],
-    masters: &Masters,
-) -> Result<(VerifyingKey, PrivateKeys), KeyringError> {
-    let keys = PrivateKeys::unwrap(rows, masters)?;
-    let Some(owner) = &keys.owner else {
-        return Err(KeyringError::Mismatch(format!(
-            "{} holds no owner key; it was not made to the end: remove it and run `sidecloak keys init`",
-            options.path.display()
-        )));
-    };
-    if options.owner.is_some_and(|pin| sha256(owner.verifying_key().as_bytes()) != pin) {
-        return Err(KeyringError::Mismatch("the keyring is not of the owner that `owner` pins".into()));
-    }
-    Ok((owner.verifying_key().clone(), keys))
-}
-
-/// One owner, recipient, issuer and signer, all shared by the partitions to come, and `default`.
-fn first_rows(master: &Master, kem: KemSuite, recovery: Vec<Recipient>) -> Result<Dump, KeyringError> {
-    let broken = |_| KeyringError::Mismatch("a new recipient key is broken".into());
-    let private = DecapsulationKey::generate(kem)?;
-    let public = private.encapsulation_key().map_err(broken)?.as_bytes().to_vec();
-    let [owner, issuer, signer] = [SigningKey::generate()?, SigningKey::generate()?, SigningKey::generate()?];
-    let mut recipients = vec![Recipient { suite: kem as u8, key: public.clone() }];
-    recipients.extend(recovery);
-    let mut record = PartitionRecord {
-        name: PartitionName::default_name(),
-        version: 1,
-        state: State::Active,
-        recipients,
-        issuers: vec![Issuer { key: issuer.verifying_key().clone(), shared: true }],
-        signers: vec![signer.verifying_key().clone()],
-        roles: vec![("default".into(), Permissions::DEFAULT)],
-        signature: Vec::new(),
-    };
-    record.sign(&owner)?;
-    let row = |usage: Usage, public: &[u8], seed: &[u8]| {
-        let usage = usage.to_byte();
-        let blob = master.wrap(usage, public, "", seed)?;
-        Ok::<_, KeyringError>(KeyRow { usage, public: public.to_vec(), partition: String::new(), blob })
-    };
-    let signing = |usage: Usage, key: &SigningKey| row(usage, key.verifying_key().as_bytes(), key.seed().expose());
-    Ok(Dump {
-        keys: vec![
-            signing(Usage::Owner, &owner)?,
-            row(Usage::Recipient(kem), &public, private.seed())?,
-            signing(Usage::Issuer, &issuer)?,
-            signing(Usage::Signer, &signer)?,
-        ],
-        partitions: vec![(record.name.to_string(), 1, cbor::Record::encode(&record))],
-        ..Dump::default()
-    })
 }

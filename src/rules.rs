@@ -197,7 +197,7 @@ pub struct Action {
     pub on_token: OnToken,
     /// `reveal`
     pub reveal: Reveal,
-    /// Whether any action of the set opens this one's class masked, so that a sealing action must refuse values of masked shape.
+    /// Whether any action of the set opens this one's class masked or redacted, so that a sealing action must refuse values of masked shape.
     pub refuses_masked: bool,
     /// `suite`
     pub suite: crate::token::Suite,

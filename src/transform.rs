@@ -7,6 +7,7 @@ pub mod plan;
 pub mod reveal;
 pub mod seal;
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -61,7 +62,6 @@ pub enum Need {
 }
 
 /// One value to seal.
-#[derive(Debug)]
 pub struct SealJob<'a> {
     /// Under which partition.
     pub partition: &'a PartitionName,
@@ -79,6 +79,13 @@ pub struct SealJob<'a> {
     pub is_string: bool,
     /// The bound record id.
     pub record_id: Option<&'a [u8]>,
+}
+
+impl fmt::Debug for SealJob<'_> {
+    /// Never the value.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealJob").field("partition", self.partition).field("class", self.class).finish_non_exhaustive()
+    }
 }
 
 /// One token to open.

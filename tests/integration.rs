@@ -5,6 +5,9 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::string_slice,
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    clippy::let_underscore_must_use,
     reason = "tests"
 )]
 
@@ -18,8 +21,16 @@ mod attacks;
 mod bad_input;
 #[path = "integration/canaries.rs"]
 mod canaries;
+#[path = "integration/cli.rs"]
+mod cli;
 #[path = "integration/fidelity.rs"]
 mod fidelity;
+#[path = "integration/interop.rs"]
+mod interop;
+#[path = "integration/json_server.rs"]
+mod json_server;
+#[path = "integration/log.rs"]
+mod log;
 #[path = "integration/operations.rs"]
 mod operations;
 #[path = "integration/passthrough.rs"]
@@ -34,11 +45,15 @@ mod passthrough_log;
 mod passthrough_upstream;
 #[path = "integration/reload.rs"]
 mod reload;
+#[path = "integration/review.rs"]
+mod review;
 #[path = "integration/sealing.rs"]
 mod sealing;
 #[path = "integration/stage.rs"]
 mod stage;
 #[path = "integration/support.rs"]
 mod support;
+#[path = "integration/tools.rs"]
+mod tools;
 #[path = "integration/vectors.rs"]
 mod vectors;

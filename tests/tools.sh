@@ -1,17 +1,33 @@
 #!/usr/bin/env bash
 # Installs what some tests run besides Rust, below target/tools: the decoders' libraries (PyPI `cryptography`, npm @noble/*) and the
-# npm package json-server, a real application. Without it those tests say SKIPPED.
+# npm package json-server, a real application. Without it those tests say SKIPPED. Does nothing for what is there already.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=target/tools
-mkdir -p "$tools"
-if ! "$tools/venv/bin/python" -c 'import cryptography; assert int(cryptography.__version__.split(".")[0]) >= 50' 2>/dev/null; then
-  python3 -m venv "$tools/venv"
-  "$tools/venv/bin/pip" install --quiet --disable-pip-version-check 'cryptography>=50'
-fi
-if [ ! -d "$tools/npm/node_modules/json-server" ] || [ ! -d "$tools/npm/node_modules/@noble/post-quantum" ]; then
-  mkdir -p "$tools/npm"
-  cp tests/interop/package.json "$tools/npm/package.json"
-  npm install --prefix "$tools/npm" --package-lock=false --no-audit --no-fund --silent
-fi
-echo "tools are in $tools"
+
+# install NAME LIST COMMAND…: unless NAME was installed from this very LIST, runs COMMAND in its new directory, which holds LIST.
+install() {
+  local name=$1 list=$2 place=$tools/$1
+  shift 2
+  cmp -s "$list" "$place/installed" && return
+  rm -rf "$place"
+  mkdir -p "$place"
+  cp "$list" "$place/"
+  (cd "$place" && "$@")
+  cp "$list" "$place/installed"
+  echo "installed $place"
+}
+
+python_packages() {
+  python3 -m venv venv
+  venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+}
+
+npm_packages() { npm install --loglevel=error --package-lock=false --no-audit --no-fund --no-update-notifier >/dev/null; }
+
+# The decoder runs where its packages are: node is told not to follow this link.
+decoder_packages() { npm_packages && ln -s ../../../tests/interop/javascript/decode.mjs decode.mjs; }
+
+install python tests/interop/python/requirements.txt python_packages
+install javascript tests/interop/javascript/package.json decoder_packages
+install json-server tests/tools/package.json npm_packages

@@ -1,10 +1,20 @@
-//! `sidecloak check`: configuration and rules.
+//! `sidecloak check`: configuration, rules with their tests, and the keyring if there is one.
 
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
 
 use super::common::KeyringArgs;
 use super::exit::{Exit, Failure};
 use super::out::Out;
+use crate::app;
+use crate::clock::SystemClock;
+use crate::config::{self, Config, Machine, Purpose};
+use crate::keyring::{Keyring, Options, State};
+use crate::report::{Finding, Findings, Severity};
+use crate::rules::RuleSet;
+use crate::rules::compile::{Context, load};
 
 /// See `sidecloak check --help`.
 #[derive(Debug, clap::Args)]
@@ -19,6 +29,161 @@ pub(crate) struct Args {
     pub keyring: KeyringArgs,
 }
 
-pub(crate) fn run(_args: &Args, _out: &mut Out) -> Result<(), Failure> {
-    Err(Failure::new(Exit::Internal, "`check` is not wired"))
+/// What was looked at, and what was found.
+#[derive(Debug, Default)]
+struct Report {
+    findings: Findings,
+    configuration: bool,
+    rules: usize,
+    tests: usize,
+    keyring: Option<PathBuf>,
+    /// How the keyring refuses to be opened.
+    closed: Option<Exit>,
+}
+
+pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
+    let mut report = Report::default();
+    let config = configuration(args, &mut report);
+    let rules = rules(args, config.as_ref(), &mut report)?;
+    if let Some(options) = config.as_ref().and_then(|c| c.keyring.as_ref()).filter(|o| o.path.exists()) {
+        keyring(options, rules.as_ref(), &mut report);
+    }
+    show(&report, args.strict, out)
+}
+
+/// The file and the flags; a proxy's upstream may still come from the command line of `run`.
+fn configuration(args: &Args, report: &mut Report) -> Option<Config> {
+    let file = args.keyring.config.as_deref();
+    report.configuration = file.is_some() || Path::new(config::DEFAULT_FILE).exists();
+    let loaded = config::load(file, &args.keyring.overrides(), Purpose::Keys, Machine::detect());
+    report.findings.0.extend(loaded.findings.0);
+    if report.configuration {
+        writable_by_others(file.unwrap_or_else(|| Path::new(config::DEFAULT_FILE)), &mut report.findings);
+    }
+    let config = loaded.config?;
+    for listener in config.proxy.listeners.iter().filter(|l| l.upstream.is_empty()) {
+        let text = format!("listener `{}` has no upstream; `sidecloak run` then needs --upstream", listener.name);
+        let help = "add `upstream: http://127.0.0.1:9000` to it";
+        report.findings.push(Finding::warning("no-upstream", text).help(help));
+    }
+    Some(config)
+}
+
+fn rules(args: &Args, config: Option<&Config>, report: &mut Report) -> Result<Option<RuleSet>, Failure> {
+    let Some(path) = args.rules.as_deref().or_else(|| config.and_then(|c| c.rules.as_deref())) else {
+        if !report.configuration {
+            let failure =
+                Failure::new(Exit::Usage, "there is nothing to check: neither rules/ nor sidecloak.yaml is here");
+            return Err(failure.help("name a file or directory of rules, or a configuration with --config"));
+        }
+        if config.is_some() {
+            let finding =
+                Finding::warning("no-rules", "there are no rules: everything passes as it is, nothing is sealed");
+            report.findings.push(finding.help("name a file or directory as `rules`"));
+        }
+        return Ok(None);
+    };
+    // A configuration with errors says nothing reliable about its listeners.
+    let context = config.filter(|_| report.configuration).map_or_else(Context::default, app::context);
+    let loaded = load(path, &context);
+    report.findings.0.extend(loaded.findings.0);
+    report.tests = loaded.tests;
+    report.rules = loaded.rules.as_ref().map_or(0, |rules| rules.rules.len());
+    writable_by_others(path, &mut report.findings);
+    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+        writable_by_others(&entry.path(), &mut report.findings);
+    }
+    Ok(loaded.rules)
+}
+
+/// Whoever writes these files decides what is sealed.
+fn writable_by_others(path: &Path, findings: &mut Findings) {
+    let Ok(metadata) = std::fs::metadata(path) else { return };
+    if metadata.permissions().mode() & 0o002 != 0 {
+        let text =
+            format!("{} can be changed by every user of this machine, who could turn sealing off", path.display());
+        findings.push(Finding::warning("writable", text).help(format!("run `chmod o-w {}`", path.display())));
+    }
+}
+
+fn keyring(options: &Options, rules: Option<&RuleSet>, report: &mut Report) {
+    report.keyring = Some(options.path.clone());
+    if let Err(failure) = opened(options, rules, &mut report.findings) {
+        let finding = Finding::error("keyring", failure.message);
+        report.findings.push(match failure.help {
+            Some(help) => finding.help(help),
+            None => finding,
+        });
+        report.closed = Some(failure.code);
+    }
+}
+
+fn opened(options: &Options, rules: Option<&RuleSet>, findings: &mut Findings) -> Result<(), Failure> {
+    let keyring = Keyring::open(options, SystemClock::shared())?;
+    // Whatever `provision` would make on first use is not missing, and a check makes nothing.
+    let fixed = RuleSet {
+        rules: rules.into_iter().flat_map(|set| &set.rules).filter(|rule| !rule.limits.provision).cloned().collect(),
+    };
+    if let Err(more) = app::keys::check_partitions(&fixed, Some(&keyring), false) {
+        findings.0.extend(more.0);
+    }
+    let partitions = keyring.list()?;
+    let lost = |p: &&crate::keyring::PartitionInfo| p.state != State::Destroyed && p.recipients.iter().all(|r| r.ours);
+    let names: Vec<&str> = partitions.iter().filter(lost).map(|p| p.name.as_str()).collect();
+    if !names.is_empty() {
+        let text =
+            format!("no recovery recipient: if the master key is lost, so is all that {} sealed", names.join(", "));
+        let help = "make one with `sidecloak keys recovery`, and put its key into a safe";
+        findings.push(Finding::warning("no-recovery", text).help(help));
+    }
+    if keyring.alarms() > 0 {
+        let text = format!("{} records of the keyring do not verify, so nobody uses them", keyring.alarms());
+        let help = "find out who can write to the keyring, and restore it from a backup";
+        findings.push(Finding::error("keyring-alarm", text).help(help));
+    }
+    Ok(())
+}
+
+fn show(report: &Report, strict: bool, out: &mut Out) -> Result<(), Failure> {
+    let count = |severity| report.findings.0.iter().filter(|f| f.severity == severity).count();
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    let code = match (errors, warnings, report.closed) {
+        // The keyring's own code where that is all there is.
+        (1, _, Some(code)) => code,
+        (1.., _, _) => Exit::Usage,
+        (0, 1.., _) if strict => Exit::No,
+        _ => Exit::Ok,
+    };
+    if out.json() {
+        out.value(&json!({
+            "ok": code == Exit::Ok,
+            "rules": report.rules,
+            "tests": report.tests,
+            "errors": errors,
+            "warnings": warnings,
+            "keyring": report.keyring.as_ref().map(|path| path.display().to_string()),
+            "findings": report.findings.0.iter().map(Finding::to_json).collect::<Vec<_>>(),
+        }))?;
+    } else {
+        if !report.findings.0.is_empty() {
+            out.line(&format!("{}\n", report.findings))?;
+        }
+        let mut parts = vec![number(report.rules, "rule"), number(report.tests, "test")];
+        parts.extend((errors > 0).then(|| number(errors, "error")));
+        parts.extend((warnings > 0).then(|| number(warnings, "warning")));
+        if report.keyring.is_none() {
+            parts.push("no keyring here, so partitions were not looked up".into());
+        }
+        let verdict = match code {
+            Exit::Ok => "ok",
+            Exit::No => "warnings, and --strict",
+            _ => "refused",
+        };
+        out.line(&format!("{}: {verdict}", parts.join(", ")))?;
+    }
+    if code == Exit::Ok { Ok(()) } else { Err(Failure::silent(code)) }
+}
+
+fn number(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }

@@ -1,6 +1,9 @@
 //! Arguments that several commands share.
 
-use std::path::PathBuf;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use clap::builder::FalseyValueParser;
 
@@ -13,19 +16,19 @@ use crate::config::{self, Config, LogLevel, Machine, Overrides, Purpose};
 #[command(next_help_heading = "Configuration and keys")]
 pub(crate) struct KeyringArgs {
     /// Configuration file [default: ./sidecloak.yaml if it is there]
-    #[arg(long, value_name = "FILE", env = "SIDECLOAK_CONFIG", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "FILE", env = "SIDECLOAK_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
     /// The keyring: a SQLite file [default: ./sidecloak.db]
-    #[arg(long, value_name = "FILE", env = "SIDECLOAK_KEYRING", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "FILE", env = "SIDECLOAK_KEYRING", hide_env_values = true)]
     pub keyring: Option<String>,
     /// File with the master key [default: ./master.key]
-    #[arg(long, value_name = "FILE", env = "SIDECLOAK_MASTER_KEY_FILE", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "FILE", env = "SIDECLOAK_MASTER_KEY_FILE", hide_env_values = true)]
     pub master_key_file: Option<PathBuf>,
     /// Key id of the keyring's owner, pinned by a process without the master key
-    #[arg(long, value_name = "HEX", env = "SIDECLOAK_OWNER", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "HEX", env = "SIDECLOAK_OWNER", hide_env_values = true)]
     pub owner: Option<String>,
     /// Keep the keyring on a file system that may lose it (tmpfs, overlay, nfs, cifs, fuse)
-    #[arg(long, env = "SIDECLOAK_I_KNOW", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    #[arg(long, global = true, env = "SIDECLOAK_I_KNOW", hide_env_values = true, value_parser = FalseyValueParser::new())]
     pub i_know: bool,
 }
 
@@ -74,4 +77,43 @@ impl From<LogArg> for LogLevel {
             LogArg::Trace => Self::Trace,
         }
     }
+}
+
+/// A file that was not there before, and is gone again unless it is finished.
+#[derive(Debug)]
+pub(super) struct NewFile {
+    path: PathBuf,
+    file: File,
+    finished: bool,
+}
+
+impl NewFile {
+    /// Creates it with this mode; `AlreadyExists` leaves the old one.
+    pub fn create(path: &Path, mode: u32) -> io::Result<Self> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+        Ok(Self { path: path.to_owned(), file, finished: false })
+    }
+
+    /// Writes it whole; it is on disk, name and content, when this returns.
+    pub fn finish(mut self, content: &[u8]) -> Result<(), Failure> {
+        let written = self.file.write_all(content).and_then(|()| self.file.sync_all());
+        let synced = written.and_then(|()| File::open(folder(&self.path))?.sync_all());
+        synced.map_err(|e| Failure::io(self.path.display(), &e))?;
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.finished {
+            // It holds nothing that anybody was promised.
+            drop(std::fs::remove_file(&self.path));
+        }
+    }
+}
+
+/// The directory a file stands in.
+pub(super) fn folder(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }

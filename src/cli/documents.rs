@@ -9,12 +9,14 @@ use http::HeaderMap;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::common::folder;
 use super::exit::{Exit, Failure};
 use super::out::Out;
 use crate::app::keys;
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::keyring::Keyring;
+use crate::keyring::{Keyring, KeyringError};
+use crate::refusal::Reason;
 use crate::rules::compile::{Context, Loaded, load, load_text};
 use crate::rules::route::{RequestFacts, normalize};
 use crate::sealer::local::Local;
@@ -67,19 +69,34 @@ impl Work {
     pub(super) fn run(&self, streams: &Streams<'_>, out: &mut Out) -> Result<(), Failure> {
         match streams.output {
             None => self.all(streams, out.err_terminal(), &mut |bytes| out.bytes(bytes)),
-            Some(path) => {
-                let what = path.display().to_string();
-                // A reader never finds half a result under the name it was promised.
-                let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| Failure::io(&what, &e))?;
-                self.all(streams, out.err_terminal(), &mut |bytes| {
-                    file.write_all(bytes).map_err(|e| Failure::io(&what, &e))
-                })?;
-                file.as_file().sync_all().map_err(|e| Failure::io(&what, &e))?;
-                file.persist(path).map_err(|e| Failure::io(&what, &e.error))?;
-                Ok(())
-            }
+            Some(path) => self.to_file(path, streams, out.err_terminal()),
         }
+    }
+
+    /// A reader never finds half a result under the name it was promised.
+    fn to_file(&self, path: &Path, streams: &Streams<'_>, terminal: bool) -> Result<(), Failure> {
+        let what = path.display().to_string();
+        let failed = |e: &io::Error| Failure::io(&what, e);
+        let there = match std::fs::metadata(path) {
+            Ok(metadata) => Some(metadata),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed(&error)),
+        };
+        // A pipe or device is written to, not replaced by a file.
+        if there.as_ref().is_some_and(|metadata| !metadata.is_file()) {
+            let mut file = File::options().write(true).open(path).map_err(|e| failed(&e))?;
+            return self.all(streams, terminal, &mut |bytes| file.write_all(bytes).map_err(|e| failed(&e)));
+        }
+        // Nor is a link.
+        let path = if there.is_some() { path.canonicalize().map_err(|e| failed(&e))? } else { path.to_owned() };
+        let mut file = tempfile::NamedTempFile::new_in(folder(&path)).map_err(|e| failed(&e))?;
+        self.all(streams, terminal, &mut |bytes| file.write_all(bytes).map_err(|e| failed(&e)))?;
+        if let Some(metadata) = there {
+            file.as_file().set_permissions(metadata.permissions()).map_err(|e| failed(&e))?;
+        }
+        file.as_file().sync_all().map_err(|e| failed(&e))?;
+        file.persist(&path).map_err(|e| failed(&e.error))?;
+        Ok(())
     }
 
     fn all(
@@ -119,12 +136,10 @@ impl Work {
         what: &str,
         write: &mut dyn FnMut(&[u8]) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let mut number = 0u64;
-        loop {
-            let Some(first) = peek(input, what)? else { return Ok(()) };
-            number += 1;
+        let mut number = 1u64;
+        while let Some(first) = blank(input, what, write)? {
             let mut line = Line { input, ended: false };
-            if matches!(first, b'\n' | b'\r') {
+            if first == b'\n' {
                 io::copy(&mut line, &mut io::sink()).map_err(|e| Failure::io(what, &e))?;
             } else {
                 let place = format!("{what}, line {number}");
@@ -133,7 +148,9 @@ impl Work {
             if line.ended {
                 write(b"\n")?;
             }
+            number += 1;
         }
+        Ok(())
     }
 
     fn document(
@@ -143,8 +160,13 @@ impl Work {
         write: &mut dyn FnMut(&[u8]) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let refused = |refusal: crate::refusal::Refusal| {
+            let invalid = refusal.reason == Reason::InvalidJson;
             let mut failure = Failure::from(refusal);
             failure.message = format!("{what}: {}", failure.message);
+            if invalid {
+                let help = "the input is JSON: a text or token stands in double quotes; with --ndjson every line is a document";
+                return failure.help(help);
+            }
             failure
         };
         let caller = CallerRole { role: "default".into(), may_see_plaintext: true };
@@ -160,8 +182,12 @@ impl Work {
                     Progress::All => break,
                     Progress::Fetch(need, consumed) => {
                         chunk = chunk.get(consumed..).unwrap_or_default();
-                        if let Err(error) = self.runtime.block_on(self.sealer.fetch(need)) {
-                            edit.fetch_failed(error);
+                        match self.runtime.block_on(self.sealer.fetch(need)) {
+                            Ok(()) => {}
+                            Err(error @ (KeyringError::NoKey(_) | KeyringError::Mismatch(_))) => {
+                                return Err(error.into());
+                            }
+                            Err(error) => edit.fetch_failed(error),
                         }
                     }
                 }
@@ -208,8 +234,21 @@ fn bar(size: Option<u64>, what: &str) -> ProgressBar {
     bar.with_message(what.to_owned())
 }
 
-fn peek(input: &mut impl BufRead, what: &str) -> Result<Option<u8>, Failure> {
-    Ok(input.fill_buf().map_err(|e| Failure::io(what, &e))?.first().copied())
+/// Hands on the white space that a line begins with; then the first byte after it, or nothing at the end.
+fn blank(
+    input: &mut impl BufRead,
+    what: &str,
+    write: &mut dyn FnMut(&[u8]) -> Result<(), Failure>,
+) -> Result<Option<u8>, Failure> {
+    loop {
+        let available = input.fill_buf().map_err(|e| Failure::io(what, &e))?;
+        let length = available.iter().take_while(|b| matches!(b, b' ' | b'\t' | b'\r')).count();
+        if length == 0 {
+            return Ok(available.first().copied());
+        }
+        write(available.get(..length).unwrap_or_default())?;
+        input.consume(length);
+    }
 }
 
 /// Reads up to and over the next line feed, which it does not give back.

@@ -1,9 +1,25 @@
-//! `sidecloak explain`: which rule and selector would act on a message, and why not.
+//! `sidecloak explain`: which rule and selector would act on a message, and why not. Shows places and names, never a value.
 
-use std::path::PathBuf;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
 
 use super::exit::{Exit, Failure};
 use super::out::Out;
+use crate::bounded;
+use crate::rules::RuleSet;
+use crate::rules::compile::{Context, Loaded, load};
+use crate::rules::route::{NormalPath, RequestFacts, normalize, override_header};
+use crate::transform::plan::Direction;
+
+mod decide;
+mod show;
+
+use decide::{Explanation, Message, decide};
+
+/// A body is read whole, to show its places.
+const MAX_BODY: u64 = 64 << 20;
 
 /// See `sidecloak explain --help`.
 #[derive(Debug, clap::Args)]
@@ -11,10 +27,10 @@ pub(crate) struct Args {
     /// File or directory of rules
     #[arg(long, value_name = "PATH", env = "SIDECLOAK_RULES", hide_env_values = true, default_value = "rules")]
     pub rules: PathBuf,
-    /// The request's method
-    #[arg(long, value_name = "METHOD", default_value = "GET")]
-    pub method: String,
-    /// The request's path, as it is sent
+    /// The request's method [default: GET, or POST with a request's body]
+    #[arg(long, value_name = "METHOD")]
+    pub method: Option<String>,
+    /// The path, as it is sent
     #[arg(long, value_name = "PATH")]
     pub path: String,
     /// A header of the request; may be repeated
@@ -23,6 +39,9 @@ pub(crate) struct Args {
     /// The listener that takes the request
     #[arg(long, value_name = "NAME", default_value = "front")]
     pub listener: String,
+    /// The listener has `case: ignore`
+    #[arg(long)]
+    pub ignore_case: bool,
     /// The message's body: a file, or `-` for standard input
     #[arg(long, value_name = "FILE")]
     pub body: Option<PathBuf>,
@@ -37,6 +56,72 @@ pub(crate) struct Args {
     pub status: u16,
 }
 
-pub(crate) fn run(_args: &Args, _out: &mut Out) -> Result<(), Failure> {
-    Err(Failure::new(Exit::Internal, "`explain` is not wired"))
+pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
+    let context = Context { ignore_case: args.ignore_case, ..Context::default() };
+    let Loaded { rules, findings, .. } = load(&args.rules, &context);
+    let Some(rules) = rules else { return Err(Failure::findings(Exit::Usage, findings)) };
+    let headers = headers(args)?;
+    let body = args.body.as_deref().map(read).transpose()?;
+    let explanation = explain(args, &rules, &headers, body.as_deref());
+    if out.json() { out.value(&explanation.to_json()) } else { out.text(&explanation.to_string()) }
+}
+
+fn explain(args: &Args, rules: &RuleSet, headers: &HeaderMap, body: Option<&[u8]>) -> Explanation {
+    let default_method = if body.is_some() && !args.response { "POST" } else { "GET" };
+    let method = args.method.as_deref().unwrap_or(default_method);
+    let path = args.path.split_once('?').map_or(args.path.as_str(), |(path, _)| path);
+    let mut explanation = Explanation::new(method, &args.listener);
+    let path: NormalPath = match normalize(path, args.ignore_case) {
+        Ok(path) => path,
+        Err(error) => {
+            return explanation.refused(400, format!("{error}, unless the listener says `on_ambiguous: pass`"));
+        }
+    };
+    explanation.path = Some(path.0.clone());
+    if let Some(name) = override_header(headers) {
+        let why =
+            format!("header `{name}` names another path or method, unless the listener says `on_ambiguous: pass`");
+        return explanation.refused(400, why);
+    }
+    let host = headers.get(HOST).and_then(|h| h.to_str().ok()).map(|h| h.split(':').next().unwrap_or(h));
+    let facts =
+        RequestFacts { method, path: &path, ignore_case: args.ignore_case, listener: &args.listener, host, headers };
+    let message = Message {
+        direction: if args.response { Direction::Response } else { Direction::Request },
+        status: args.status,
+        content_type: &args.content_type,
+        body,
+    };
+    decide(explanation, rules, &facts, &message)
+}
+
+fn headers(args: &Args) -> Result<HeaderMap, Failure> {
+    let mut headers = HeaderMap::new();
+    for (number, header) in args.headers.iter().enumerate() {
+        // The value may be a credential: only the place is told.
+        let bad = || {
+            Failure::new(Exit::Usage, format!("--header number {} is no header", number + 1)).help("write NAME:VALUE")
+        };
+        let (name, value) = header.split_once(':').ok_or_else(bad)?;
+        let name: HeaderName = name.trim().parse().map_err(|_| bad())?;
+        headers.append(name, HeaderValue::from_str(value.trim()).map_err(|_| bad())?);
+    }
+    if headers.contains_key(CONTENT_TYPE) {
+        let failure = Failure::new(Exit::Usage, "the message's media type is given twice");
+        return Err(failure.help("use --content-type instead of a header"));
+    }
+    Ok(headers)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    if path != Path::new("-") {
+        return bounded::read_file(path, MAX_BODY).map_err(|e| Failure::io(path.display(), &e));
+    }
+    let mut body = Vec::new();
+    #[expect(clippy::disallowed_methods, reason = "bounded by `take`")]
+    io::stdin().lock().take(MAX_BODY + 1).read_to_end(&mut body).map_err(|e| Failure::io("standard input", &e))?;
+    if body.len() as u64 > MAX_BODY {
+        return Err(Failure::new(Exit::Data, format!("standard input is larger than {MAX_BODY} bytes")));
+    }
+    Ok(body)
 }

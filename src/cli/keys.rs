@@ -7,6 +7,16 @@ use clap::builder::PossibleValuesParser;
 use super::common::KeyringArgs;
 use super::exit::{Exit, Failure};
 use super::out::Out;
+use crate::clock::SystemClock;
+use crate::config::Purpose;
+use crate::crypto::kem::KemSuite;
+use crate::keyring::{Keyring, KeyringError, Options, State};
+use crate::name::PartitionName;
+
+mod change;
+mod list;
+mod make;
+mod recovery;
 
 /// See `sidecloak keys --help`.
 #[derive(Debug, clap::Args)]
@@ -22,9 +32,9 @@ pub(crate) struct Args {
 pub(crate) enum Action {
     /// Make a keyring and its master key (0600)
     Init {
-        /// How data keys are encapsulated
-        #[arg(long, default_value = "ml-kem-768", value_parser = PossibleValuesParser::new(["ml-kem-768", "ml-kem-1024", "x-wing"]))]
-        kem: String,
+        /// How data keys are encapsulated [default: ml-kem-768]
+        #[arg(long, value_parser = PossibleValuesParser::new(["ml-kem-768", "ml-kem-1024", "x-wing"]))]
+        kem: Option<String>,
         /// Make this partition, too; may be repeated, also for a keyring that is already there
         #[arg(long = "partition", value_name = "NAME")]
         partitions: Vec<String>,
@@ -43,6 +53,18 @@ pub(crate) enum Action {
         /// Where its public key is written
         #[arg(long, short, value_name = "FILE", default_value = "recovery.pub")]
         output: PathBuf,
+    },
+    /// Take over what a lost keyring sealed, with its recovery key
+    Recover {
+        /// The lost keyring, or a copy of it; it is only read
+        #[arg(value_name = "KEYRING")]
+        from: PathBuf,
+        /// File with the recovery key; `-`: standard input
+        #[arg(long, value_name = "FILE", default_value = "-")]
+        key_file: PathBuf,
+        /// Owner that the lost keyring must have; without, whoever could write to it is believed
+        #[arg(long, value_name = "HEX")]
+        from_owner: Option<String>,
     },
     /// Begin a new epoch; what older ones sealed stays readable
     Rollover {
@@ -76,7 +98,7 @@ pub(crate) enum Action {
         /// The role; `default` is everybody's
         #[arg(value_name = "ROLE")]
         role: String,
-        /// What it may do; empty: nothing
+        /// What it may do; `none` takes the role away
         #[arg(long, value_name = "LIST", value_delimiter = ',', required = true, value_parser = PossibleValuesParser::new(["decrypt", "encrypt", "mask", "none"]))]
         allow: Vec<String>,
     },
@@ -100,9 +122,9 @@ pub(crate) enum Action {
     },
     /// Make an issuer for a process that seals and cannot open
     EncryptOnly {
-        /// The partitions it seals for
-        #[arg(value_name = "PARTITION", required = true)]
-        partitions: Vec<String>,
+        /// The partition it seals for
+        #[arg(value_name = "PARTITION")]
+        partition: String,
         /// Where its key is written
         #[arg(long, short, value_name = "FILE")]
         output: PathBuf,
@@ -117,6 +139,63 @@ pub(crate) struct Partition {
     pub partition: String,
 }
 
-pub(crate) fn run(_args: &Args, _out: &mut Out) -> Result<(), Failure> {
-    Err(Failure::new(Exit::Internal, "`keys` is not wired"))
+pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
+    let config = args.keyring.load(&args.keyring.overrides(), Purpose::Keys, out)?;
+    let options = config
+        .keyring
+        .as_ref()
+        .ok_or_else(|| Failure::new(Exit::Usage, "there is no keyring").help("name one with --keyring"))?;
+    match &args.action {
+        Action::Init { kem, partitions } => make::init(options, kem.as_deref(), partitions, out),
+        Action::List { partition } => list::list(options, partition.as_deref(), out),
+        Action::Recovery { kem, output } => recovery::make(options, suite(kem)?, output, out),
+        Action::Recover { from, key_file, from_owner } => {
+            recovery::recover(options, from, key_file, from_owner.as_deref(), out)
+        }
+        Action::Rollover { partition, kind } => change::rollover(options, partition, kind, out),
+        Action::Pause(p) => change::state(options, &p.partition, State::Paused, out),
+        Action::Resume(p) => change::state(options, &p.partition, State::Active, out),
+        Action::DecryptOnly(p) => change::state(options, &p.partition, State::DecryptOnly, out),
+        Action::Destroy { partition, confirm } => change::destroy(options, partition, confirm.as_deref(), out),
+        Action::Role { partition, role, allow } => change::role(options, partition, role, allow, out),
+        Action::RotateMaster { new_key_file } => make::rotate_master(options, new_key_file, out),
+        Action::Export { file } => make::export(options, file, out),
+        Action::Import { file } => make::import(options, file, out),
+        Action::EncryptOnly { partition, output } => recovery::encrypt_only(options, partition, output, out),
+    }
+}
+
+fn open(options: &Options) -> Result<Keyring, Failure> {
+    Ok(Keyring::open(options, SystemClock::shared())?)
+}
+
+fn suite(name: &str) -> Result<KemSuite, Failure> {
+    KemSuite::from_name(name).ok_or_else(|| Failure::new(Exit::Usage, format!("there is no KEM {name}")))
+}
+
+/// A partition that the operator names.
+fn named(text: &str) -> Result<PartitionName, Failure> {
+    PartitionName::new(text).map_err(|e| Failure::new(Exit::Usage, e.to_string()))
+}
+
+/// What the keyring does not know is the operator's mistake here, not bad data.
+fn refused(error: KeyringError) -> Failure {
+    let unknown = matches!(error, KeyringError::Unknown(_));
+    let mut failure = Failure::from(error);
+    if unknown {
+        failure.code = Exit::Usage;
+        failure.help = Some("`sidecloak keys list` shows the partitions there are".into());
+    }
+    failure
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What to know or do beside what was asked for; a machine asked for the result alone.
+fn advise(out: &mut Out, text: &str) {
+    if !out.json() {
+        out.note(text);
+    }
 }

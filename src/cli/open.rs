@@ -21,10 +21,10 @@ pub(crate) struct Args {
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// The partition that the tokens must belong to
-    #[arg(long, value_name = "NAME", default_value = "default")]
+    #[arg(long, value_name = "NAME", default_value = "default", conflicts_with = "rules")]
     pub partition: String,
     /// The logical field, part of the key [default: the last name in the selector]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "rules")]
     pub class: Option<String>,
     /// Select these values of a document; without, the input is one token
     #[arg(long, value_name = "JSONPATH", conflicts_with = "rules")]
@@ -42,7 +42,7 @@ pub(crate) struct Args {
     #[arg(long)]
     pub ndjson: bool,
     /// Refuse what is not signed
-    #[arg(long)]
+    #[arg(long, conflicts_with = "rules")]
     pub sign: bool,
     #[command(flatten)]
     pub keyring: KeyringArgs,

@@ -21,10 +21,10 @@ pub(crate) struct Args {
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// The partition whose keys seal
-    #[arg(long, value_name = "NAME", default_value = "default")]
+    #[arg(long, value_name = "NAME", default_value = "default", conflicts_with = "rules")]
     pub partition: String,
     /// The logical field, part of the key [default: the last name in the selector]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "rules")]
     pub class: Option<String>,
     /// Select these values of a document; without, the input is one value
     #[arg(long, value_name = "JSONPATH", conflicts_with = "rules")]
@@ -42,13 +42,13 @@ pub(crate) struct Args {
     #[arg(long)]
     pub ndjson: bool,
     /// Equal values give equal tokens
-    #[arg(long, conflicts_with = "sign")]
+    #[arg(long, conflicts_with_all = ["sign", "rules"])]
     pub deterministic: bool,
     /// Sign what is sealed
-    #[arg(long)]
+    #[arg(long, conflicts_with = "rules")]
     pub sign: bool,
     /// Pad values to multiples of this many bytes
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "rules")]
     pub pad: Option<usize>,
     #[command(flatten)]
     pub keyring: KeyringArgs,

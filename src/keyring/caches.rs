@@ -9,7 +9,9 @@ use moka::sync::Cache;
 
 use super::epoch::Epoch;
 use super::record::PartitionRecord;
+use super::store::EpochRow;
 use super::{Kind, Partition, State};
+use crate::crypto::kdf::sha256;
 use crate::crypto::sign::SigningKey;
 use crate::name::{Class, PartitionName};
 use crate::token::v1::{FieldKey, PrefixCache};
@@ -83,6 +85,12 @@ pub struct Caches {
     /// Which partition an epoch belongs to, so that a paused one is refused without asking the store.
     homes: Cache<EpochId, PartitionName>,
     unknown: Cache<EpochId, ()>,
+    /// When the newest epoch sealed under was made.
+    newest: Cache<(PartitionName, Kind), u64>,
+    /// Hashes of unconfirmed records that do not open, so that each is looked at once.
+    refused: Cache<EpochId, [u8; 32]>,
+    /// Alarms of the last minute.
+    alarms: Cache<String, ()>,
     /// Verified tombstones; one deleted from the store is remembered here.
     destroyed: Cache<EpochId, ()>,
     field_keys: Cache<(PartitionName, EpochId, Suite, Class), Arc<FieldKey>>,
@@ -103,6 +111,9 @@ impl Caches {
             opened: Cache::builder().max_capacity(OPENED).time_to_idle(IDLE).build(),
             homes: Cache::builder().max_capacity(SMALL).time_to_idle(IDLE).build(),
             unknown: Cache::builder().max_capacity(SMALL).time_to_live(NEGATIVE).build(),
+            newest: Cache::builder().max_capacity(SMALL).eviction_policy(lru()).build(),
+            refused: Cache::builder().max_capacity(SMALL).build(),
+            alarms: Cache::builder().max_capacity(1024).time_to_live(Duration::from_secs(60)).build(),
             destroyed: Cache::builder().max_capacity(SMALL).eviction_policy(lru()).build(),
             field_keys: Cache::builder().max_capacity(FIELD_KEYS).time_to_idle(IDLE).build(),
             prefixes: PrefixCache::new(PREFIXES),
@@ -157,9 +168,31 @@ impl Caches {
 
     pub fn put_sealing(&self, sealing: Arc<Sealing>) {
         let epoch = &sealing.epoch;
-        self.homes.insert(epoch.id, epoch.partition.clone());
-        self.opened.insert(epoch.id, epoch.clone());
-        self.sealing.insert((epoch.partition.clone(), epoch.kind), sealing);
+        let key = (epoch.partition.clone(), epoch.kind);
+        self.newest.insert(key.clone(), epoch.created.max(self.newest(&key.0, key.1)));
+        self.put_opened(epoch);
+        self.sealing.insert(key, sealing);
+    }
+
+    pub fn newest(&self, name: &PartitionName, kind: Kind) -> u64 {
+        self.newest.get(&(name.clone(), kind)).unwrap_or_default()
+    }
+
+    pub fn is_refused(&self, row: &EpochRow) -> bool {
+        self.refused.get(&row.id) == Some(sha256(&row.record))
+    }
+
+    pub fn put_refused(&self, row: &EpochRow) {
+        self.refused.insert(row.id, sha256(&row.record));
+    }
+
+    /// Whether an alarm is worth a line in the log: who can repeat it must not fill the disk.
+    pub fn is_new_alarm(&self, text: &str) -> bool {
+        let new = !self.alarms.contains_key(text);
+        if new {
+            self.alarms.insert(text.to_owned(), ());
+        }
+        new
     }
 
     pub fn all_sealing(&self) -> Vec<Arc<Sealing>> {
@@ -207,6 +240,7 @@ impl Caches {
         self.opened.invalidate(&id);
         remove(&self.sealing, |_, sealing| sealing.epoch.id == id);
         remove(&self.field_keys, |(_, epoch, ..), _| *epoch == id);
+        self.prefixes.clear();
     }
 
     pub fn field_key(&self, epoch: &Epoch, suite: Suite, class: &Class) -> Arc<FieldKey> {
@@ -262,6 +296,8 @@ impl Caches {
         self.drop_sealing(name);
         remove(&self.opened, |_, epoch| epoch.partition == *name);
         remove(&self.field_keys, |(partition, ..), _| partition == name);
+        // All partitions' prefixes: they do not tell whose they are, and derive again at once.
+        self.prefixes.clear();
         self.opened.run_pending_tasks();
         self.field_keys.run_pending_tasks();
     }

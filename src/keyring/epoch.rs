@@ -17,7 +17,7 @@ use crate::token::v1::FieldKey;
 use crate::token::{EpochId, Suite};
 
 /// How far another process's clock may be ahead of ours.
-const CLOCK_SKEW: u64 = 5 * 60;
+pub const CLOCK_SKEW: u64 = 5 * 60;
 /// Classes whose use counts one epoch keeps.
 const MAX_COUNTED: usize = 1024;
 const WRAPPED: usize = 48;

@@ -25,7 +25,6 @@ pub fn check_file_system(path: &Path) -> Result<(), KeyringError> {
     let stat = rustix::fs::statfs(directory)
         .map_err(|e| KeyringError::Unavailable(format!("cannot look at {}: {e}", directory.display())))?;
     // The field's width differs by platform; magic numbers have 32 bits.
-    #[expect(clippy::cast_sign_loss, clippy::allow_attributes, reason = "the width and sign differ by platform")]
     let magic = stat.f_type as u64 & 0xffff_ffff;
     match unsafe_file_system(magic) {
         None => Ok(()),

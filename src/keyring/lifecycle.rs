@@ -3,7 +3,7 @@
 use super::cbor::Record;
 use super::epoch;
 use super::master::{Master, Masters, PrivateKeys};
-use super::record::{EpochRecord, Issuer, PartitionRecord, Recipient, Tombstone, Wrap};
+use super::record::{Core, EpochRecord, Issuer, PartitionRecord, Recipient, Tombstone, Wrap};
 use super::store::{EpochRow, Put};
 use super::{Io, KeySource, Keyring, KeyringError, Kind, Permissions, State};
 use crate::crypto::base64url;
@@ -56,6 +56,13 @@ pub struct EpochInfo {
     pub age: u64,
 }
 
+impl EpochInfo {
+    fn of(row: &EpochRow, now: u64) -> Option<Self> {
+        let Core { kind, created, not_after, .. } = EpochRecord::decode(&row.record).ok()?.core;
+        Some(Self { id: row.id, kind, created, not_after, age: now.saturating_sub(created) })
+    }
+}
+
 /// What `keys list` shows of a recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecipientInfo {
@@ -83,6 +90,15 @@ impl Keyring {
         Ok(infos)
     }
 
+    /// Up to `limit` epochs of a partition, in no meaningful order; for destroying the right one.
+    pub fn epochs(&self, name: &PartitionName, limit: usize) -> Result<Vec<EpochInfo>, KeyringError> {
+        let io = self.lock_fresh()?;
+        self.load_partition(&io, name)?;
+        let now = self.clock.now();
+        let rows = self.store.epochs_of(name, EpochId([0; 10]), limit)?;
+        Ok(rows.iter().filter_map(|row| EpochInfo::of(row, now)).collect())
+    }
+
     /// Makes a partition with what `default` lists; refuses a name that is taken.
     pub fn create_partition(&self, name: &PartitionName) -> Result<(), KeyringError> {
         if self.store.partition(name)?.is_some() {
@@ -102,7 +118,10 @@ impl Keyring {
             Ok(())
         })?;
         if state == State::Destroyed {
-            self.each_epoch(name, |row| self.bury(&io, row))?;
+            self.each_epoch(name, |row| match self.bury(&io, row) {
+                Err(KeyringError::Unknown(_)) => Ok(()), // damaged, hence no key either; the alarm was raised
+                other => other,
+            })?;
         }
         Ok(())
     }
@@ -217,10 +236,7 @@ impl Keyring {
         let now = self.clock.now();
         let mut current = Vec::new();
         for kind in [Kind::Random, Kind::Deterministic] {
-            let Some(row) = self.store.current(name, kind)? else { continue };
-            let Ok(core) = EpochRecord::decode(&row.record).map(|record| record.core) else { continue };
-            let (created, not_after) = (core.created, core.not_after);
-            current.push(EpochInfo { id: row.id, kind, created, not_after, age: now.saturating_sub(created) });
+            current.extend(self.store.current(name, kind)?.and_then(|row| EpochInfo::of(&row, now)));
         }
         let recipient = |r: &Recipient| {
             let id = key_id(&r.key);

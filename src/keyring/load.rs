@@ -16,6 +16,9 @@ impl Keyring {
     pub(super) fn loaded(&self, io: &Io, name: &PartitionName) -> Result<Arc<Loaded>, KeyringError> {
         match self.caches.partition(name) {
             Some(loaded) => Ok(loaded),
+            None if self.caches.is_unknown_partition(name) => {
+                Err(KeyringError::Unknown(format!("there is no partition {name}, or its record does not verify")))
+            }
             None => self.load_partition(io, name),
         }
     }
@@ -25,6 +28,7 @@ impl Keyring {
         let Some(encoded) = self.store.partition(name)? else {
             if self.caches.seen_version(name) > 0 {
                 self.caches.drop_partition(name);
+                self.caches.put_unknown_partition(name);
                 return Err(self.refuse(format!("partition {name} has vanished from the keyring")));
             }
             self.caches.put_unknown_partition(name);
@@ -38,6 +42,7 @@ impl Keyring {
             }
             Err(why) => {
                 self.caches.drop_partition(name);
+                self.caches.put_unknown_partition(name);
                 Err(self.refuse(format!("the record of partition {name} {why}")))
             }
         }

@@ -10,12 +10,15 @@
 //! `rows` is deterministic CBOR; records and private keys are those of `docs/token-format.md`, so what is signed or wrapped
 //! stays so inside. Only a holder of the master key it was exported under can import it: keep that key elsewhere still.
 
+use std::collections::HashSet;
+
 use super::cbor::{BadRecord, Reader, Record, Writer};
 use super::master::{Masters, PrivateKeys};
+use super::open::check_place;
 use super::record::{EpochRecord, PartitionRecord, Tombstone};
 use super::store::sqlite::SqliteStore;
 use super::store::{Dump, EpochRow, KeyRow, Put, Store};
-use super::{Keyring, KeyringError, Options, check_place};
+use super::{Keyring, KeyringError, Options};
 use crate::clock::SharedClock;
 use crate::token::EpochId;
 
@@ -78,12 +81,13 @@ fn check(rows: &Dump, masters: &Masters) -> Result<(), KeyringError> {
             .filter(|stone| stone.id() == *id && stone.verify(owner).is_ok())
             .ok_or_else(|| bad("a tombstone"))?;
     }
+    let destroyed: HashSet<_> = rows.tombstones.iter().map(|(id, _)| *id).collect();
     for row in &rows.epochs {
         // Issuers are checked whenever an epoch is loaded: one may have been removed since.
         EpochRecord::decode(&row.record)
             .ok()
             .filter(|r| r.core.id() == row.id && r.core.partition.as_str() == row.partition)
-            .filter(|r| r.core.kind as u8 == row.kind && !rows.tombstones.iter().any(|(id, _)| *id == row.id))
+            .filter(|r| r.core.kind as u8 == row.kind && !destroyed.contains(&row.id))
             .ok_or_else(|| bad("an epoch record"))?;
     }
     Ok(())

@@ -214,6 +214,9 @@ impl Record for EpochRecord {
             created: from.uint()?,
             not_after: from.uint()?,
         };
+        if core.kind == Kind::Deterministic && core.not_after != 0 {
+            return Err(BadRecord);
+        }
         let issuer = from.exactly()?;
         let signature = from.bytes()?.to_vec();
         let wraps = from.list(|from| {
@@ -366,6 +369,15 @@ mod tests {
         again.verify(issuer.verifying_key()).unwrap();
         again.commit[0] ^= 1;
         assert!(again.verify(issuer.verifying_key()).is_err());
+    }
+
+    #[test]
+    fn a_deterministic_epoch_has_no_end() {
+        let issuer = SigningKey::generate().unwrap();
+        let partition = PartitionName::default_name();
+        let core = Core { commit: [9; 32], partition, kind: Kind::Deterministic, created: 1, not_after: 2 };
+        let record = EpochRecord::sign(core, &issuer, Vec::new()).unwrap();
+        assert_eq!(EpochRecord::decode(&record.encode()), Err(BadRecord));
     }
 
     proptest::proptest! {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::caches::{Loaded, Sealing};
 use super::cbor::Record;
 use super::epoch::{self, Epoch};
-use super::record::EpochRecord;
 use super::store::{EpochRow, Inserted, NewEpoch, Put};
 use super::{Io, Keyring, KeyringError, Kind, Partition, State};
 use crate::crypto::sign::SigningKey;
@@ -22,7 +21,7 @@ impl Keyring {
     /// Makes a partition if there is none (copying recipients, issuers, signers and roles from `default`), unless there are
     /// `max` already. May block.
     pub fn provision(&self, name: &PartitionName, max: usize) -> Result<Arc<Partition>, KeyringError> {
-        let io = self.lock_fresh()?;
+        let mut io = self.lock_fresh()?;
         if let Some(loaded) = self.caches.partition(name) {
             return Ok(loaded.partition.clone());
         }
@@ -31,8 +30,11 @@ impl Keyring {
         }
         if self.store.partition_count()? >= max {
             return Err(KeyringError::Unknown(format!(
-                "partition {name} is not made: there are {max} already; raise the limit"
+                "the partition is not made: there are {max} already; raise `max_partitions`"
             )));
+        }
+        if max != usize::MAX && !io.provisions.take(self.clock.now()) {
+            return Err(KeyringError::Unknown("too many new partitions in too short a time; ask again later".into()));
         }
         let mut record = self.load_partition(&io, &PartitionName::default_name())?.record.clone();
         record.name = name.clone();
@@ -54,7 +56,7 @@ impl Keyring {
         for kind in kinds {
             let kind = self.effective(*kind);
             self.must_make(kind)?;
-            self.renew(&mut io, &loaded, kind)?;
+            self.renew(&mut io, name, kind)?;
         }
         Ok(())
     }
@@ -66,8 +68,7 @@ impl Keyring {
         if current.id != used_up {
             return Ok(());
         }
-        let loaded = self.load_partition(&io, name)?;
-        self.renew(&mut io, &loaded, self.effective(kind))
+        self.renew(&mut io, name, self.effective(kind))
     }
 
     /// The owner's key, of a process with the master key.
@@ -98,33 +99,33 @@ impl Keyring {
             return Ok(sealing.epoch.clone());
         }
         let sealing = match kind {
-            Kind::Private => self.own(io, &loaded)?,
-            Kind::Random | Kind::Deterministic => self.current(io, &loaded, kind, None)?,
+            Kind::Private => self.own(io, name)?,
+            Kind::Random | Kind::Deterministic => self.current(io, name, kind, None)?,
         };
         Ok(sealing.epoch.clone())
     }
 
     /// Makes a new epoch take the place of the current one.
-    pub(super) fn renew(&self, io: &mut Io, loaded: &Loaded, kind: Kind) -> Result<(), KeyringError> {
+    fn renew(&self, io: &mut Io, name: &PartitionName, kind: Kind) -> Result<(), KeyringError> {
         if kind == Kind::Private {
-            return self.make_own(io, loaded).map(drop);
+            return self.make_own(io, name).map(drop);
         }
-        let replaced = self.store.current(&loaded.partition.name, kind)?.map(|row| row.id);
-        self.current(io, loaded, kind, replaced).map(drop)
+        let replaced = self.store.current(name, kind)?.map(|row| row.id);
+        self.current(io, name, kind, replaced).map(drop)
     }
 
     /// The current epoch of the store, or a new one if there is none, it has ended or is `replaced`.
     pub(super) fn current(
         &self,
         io: &Io,
-        loaded: &Loaded,
+        name: &PartitionName,
         kind: Kind,
         replaced: Option<EpochId>,
     ) -> Result<Arc<Sealing>, KeyringError> {
-        let name = &loaded.partition.name;
         for _ in 0..ATTEMPTS {
             let row = self.store.current(name, kind)?;
             let previous = row.as_ref().map(|row| row.id);
+            let mut not_before = self.caches.newest(name, kind);
             if let Some(row) = row
                 && previous != replaced
             {
@@ -142,16 +143,11 @@ impl Keyring {
                         row.id
                     )));
                 }
+                not_before = not_before.max(epoch.created);
             }
-            let (record, dek) = self.make(io, loaded, kind)?;
-            let encoded = record.encode();
-            // Opened as any other process would, from what will be stored, before anything depends on it.
-            let confirmed = epoch::unwrap(&record, &io.keys.recipients).is_ok_and(|d| d.expose() == dek.expose());
-            let id = record.core.id();
-            let row = NewEpoch { id, partition: name, kind, record: &encoded, confirmed, replaces: Some(previous) };
-            if self.store.insert_epoch(&row)? == Inserted::Done {
-                let epoch = Arc::new(Epoch::new(&record.core, dek));
-                return self.use_epoch(Sealing { epoch, record: encoded, confirmed });
+            let (sealing, inserted) = self.make(io, name, kind, not_before, Some(previous))?;
+            if inserted == Inserted::Done {
+                return self.use_epoch(sealing);
             }
         }
         Err(KeyringError::Unavailable(format!("too many processes make epochs of partition {name} at once")))
@@ -168,6 +164,10 @@ impl Keyring {
             if record.core.partition != *name || record.core.kind != kind {
                 return Err(self.refuse(format!("epoch {} is of another partition or kind", row.id)));
             }
+            // A deterministic epoch has no end: a store writer could bring back the one before a roll-over.
+            if record.core.created < self.caches.newest(name, kind) {
+                return Err(self.refuse(format!("epoch {} is older than one sealed under before", row.id)));
+            }
             self.unwrapped(io, &record)
         });
         // Sealing under a new one instead would be safe but silent, and would end a deterministic epoch's equality.
@@ -180,14 +180,13 @@ impl Keyring {
     }
 
     /// A process's own epoch.
-    pub(super) fn own(&self, io: &mut Io, loaded: &Loaded) -> Result<Arc<Sealing>, KeyringError> {
-        let name = &loaded.partition.name;
+    pub(super) fn own(&self, io: &mut Io, name: &PartitionName) -> Result<Arc<Sealing>, KeyringError> {
         let Some(at) = io.pending.iter().position(|pending| pending.epoch.partition == *name) else {
-            return self.make_own(io, loaded);
+            return self.make_own(io, name);
         };
         let waiting = io.pending.swap_remove(at);
         if !waiting.epoch.seals_at(self.clock.now()) {
-            return self.make_own(io, loaded);
+            return self.make_own(io, name);
         }
         match self.store.epoch(waiting.epoch.id)? {
             Some(row) if row.confirmed => {
@@ -198,30 +197,25 @@ impl Keyring {
                 io.pending.push(waiting);
                 Err(unconfirmed(name))
             }
-            None => self.make_own(io, loaded),
+            None => self.make_own(io, name),
         }
     }
 
-    fn make_own(&self, io: &mut Io, loaded: &Loaded) -> Result<Arc<Sealing>, KeyringError> {
-        let name = &loaded.partition.name;
+    fn make_own(&self, io: &mut Io, name: &PartitionName) -> Result<Arc<Sealing>, KeyringError> {
+        let now = self.clock.now();
+        io.pending.retain(|pending| pending.epoch.partition != *name && pending.epoch.seals_at(now));
+        if io.pending.len() >= MAX_PENDING {
+            return Err(KeyringError::Unavailable("too many new epochs wait for an opener to confirm them".into()));
+        }
         for _ in 0..ATTEMPTS {
-            let (record, dek) = self.make(io, loaded, Kind::Private)?;
-            let encoded = record.encode();
-            let id = record.core.id();
-            let confirmed = epoch::unwrap(&record, &io.keys.recipients).is_ok();
-            let row =
-                NewEpoch { id, partition: name, kind: Kind::Private, record: &encoded, confirmed, replaces: None };
-            if self.store.insert_epoch(&row)? != Inserted::Done {
+            let (sealing, inserted) = self.make(io, name, Kind::Private, 0, None)?;
+            if inserted != Inserted::Done {
                 continue;
             }
-            let sealing = Sealing { epoch: Arc::new(Epoch::new(&record.core, dek)), record: encoded, confirmed };
-            if confirmed || !self.options.require_confirmed {
+            if sealing.confirmed || !self.options.require_confirmed {
                 return self.use_epoch(sealing);
             }
-            io.pending.retain(|pending| pending.epoch.partition != *name);
-            if io.pending.len() < MAX_PENDING {
-                io.pending.push(Arc::new(sealing));
-            }
+            io.pending.push(Arc::new(sealing));
             return Err(unconfirmed(name));
         }
         Err(KeyringError::Unavailable(format!("no epoch id is free in partition {name}")))
@@ -237,16 +231,43 @@ impl Keyring {
         Ok(sealing)
     }
 
-    fn make(&self, io: &Io, loaded: &Loaded, kind: Kind) -> Result<(EpochRecord, Secret<32>), KeyringError> {
-        let issuer = self.issuer(io, loaded)?;
+    /// Makes an epoch and offers it to the store.
+    fn make(
+        &self,
+        io: &Io,
+        name: &PartitionName,
+        kind: Kind,
+        not_before: u64,
+        replaces: Option<Option<EpochId>>,
+    ) -> Result<(Sealing, Inserted), KeyringError> {
+        // From the store, not from memory: a recipient added a moment ago must not miss this epoch.
+        let loaded = self.load_partition(io, name)?;
+        if loaded.partition.state != State::Active {
+            return Err(KeyringError::Denied(name.clone(), loaded.partition.state));
+        }
+        let issuer = self.issuer(io, &loaded)?;
         let now = self.clock.now();
         let not_after = match kind {
             Kind::Deterministic => 0,
             Kind::Random | Kind::Private => now.saturating_add(self.options.epoch_lifetime.as_secs().max(1)),
         };
-        let (core, dek) = epoch::make_core(&loaded.partition.name, kind, now, not_after)?;
+        // Another process's clock may be ahead: a successor is never older than what it replaces.
+        let created = if not_before <= now.saturating_add(epoch::CLOCK_SKEW) { now.max(not_before) } else { now };
+        let (core, dek) = epoch::make_core(name, kind, created, not_after)?;
         let record = epoch::seal_record(core, &dek, &loaded.record.recipients, issuer)?;
-        Ok((record, dek))
+        let id = record.core.id();
+        // Opened as any other process would, from what will be stored, before anything depends on it.
+        let confirmed = !self.is_encrypt_only();
+        let opens = |opened: Secret<32>| opened.expose() == dek.expose();
+        if confirmed && !epoch::unwrap(&record, &io.keys.recipients).is_ok_and(opens) {
+            return Err(KeyringError::Mismatch(format!(
+                "partition {name} lists no recipient whose private key is in this keyring, so nothing could be opened"
+            )));
+        }
+        let encoded = record.encode();
+        let row = NewEpoch { id, partition: name, kind, record: &encoded, confirmed, replaces };
+        let inserted = self.store.insert_epoch(&row)?;
+        Ok((Sealing { epoch: Arc::new(Epoch::new(&record.core, dek)), record: encoded, confirmed }, inserted))
     }
 
     fn issuer<'a>(&self, io: &'a Io, loaded: &Loaded) -> Result<&'a SigningKey, KeyringError> {

@@ -1,11 +1,14 @@
 //! Keyrings on disk, several processes (here: several `Keyring`s) on one file, and what goes wrong with them.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::crypto::kem::KemSuite;
 
 mod attacks;
 mod operators;
@@ -90,6 +93,16 @@ fn what_was_sealed_under_opens_after_a_restart() {
         first.self_check().unwrap();
         assert_eq!(first.alarms(), 0);
     }
+}
+
+#[test]
+fn a_first_start_that_broke_off_can_be_repeated() {
+    let place = Place::new();
+    files::write_new(&place.options.path, b"").unwrap();
+    store::sqlite::SqliteStore::create(&place.options.path).unwrap();
+    let error = place.try_open(&place.options).unwrap_err();
+    assert!(matches!(error, KeyringError::NoKey(_)), "the key was not made either: {error}");
+    place.init().self_check().unwrap();
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::caches::{CacheStats, Sealing};
+use super::cbor::Record;
 use super::master::PrivateKeys;
+use super::record::EpochRecord;
 use super::store::{Inserted, NewEpoch};
 use super::{Io, Keyring, KeyringError, Kind, State};
 use crate::name::PartitionName;
@@ -146,9 +148,8 @@ impl Keyring {
             }
             self.caches.drop_sealing_kind(name, kind);
             if current.is_some()
-                && let Ok(loaded) = self.loaded(io, name)
-                && loaded.partition.state == State::Active
-                && let Err(error @ KeyringError::Unavailable(_)) = self.current(io, &loaded, kind, None)
+                && self.loaded(io, name).is_ok_and(|loaded| loaded.partition.state == State::Active)
+                && let Err(error @ KeyringError::Unavailable(_)) = self.current(io, name, kind, None)
             {
                 return Err(error);
             }
@@ -164,9 +165,12 @@ impl Keyring {
         tracing::warn!(epoch = %epoch.id, "the store lost an epoch in use; its record is put back");
         let current = match epoch.kind {
             Kind::Private => None,
+            // An older one than ours is current again: the copy is from before ours was made.
             kind => match self.store.current(&epoch.partition, kind)? {
                 None => Some(None),
-                Some(_) => None,
+                Some(row) => EpochRecord::decode(&row.record)
+                    .is_ok_and(|record| record.core.created < epoch.created)
+                    .then_some(Some(row.id)),
             },
         };
         let row = |replaces| NewEpoch {
@@ -193,13 +197,13 @@ impl Keyring {
             let page = self.store.unconfirmed(after, PAGE)?;
             for row in &page {
                 after = row.id;
-                if self.caches.is_unknown(row.id) {
+                if self.caches.is_refused(row) {
                     continue;
                 }
                 match self.verified(io, row).and_then(|record| self.unwrapped(io, &record)) {
                     Ok(_) => self.store.confirm(row.id, &row.record)?,
                     Err(KeyringError::Unavailable(text)) => return Err(KeyringError::Unavailable(text)),
-                    Err(_) => self.caches.put_unknown(row.id), // the alarm was raised where it was refused
+                    Err(_) => self.caches.put_refused(row), // the alarm was raised where it was refused
                 }
             }
             if page.len() < PAGE {
@@ -220,10 +224,10 @@ impl Keyring {
         };
         for sealing in self.caches.all_sealing().into_iter().filter(due).take(RENEWALS) {
             let epoch = &sealing.epoch;
-            let renewed = self.loaded(io, &epoch.partition).and_then(|loaded| match epoch.kind {
-                Kind::Private => self.own(io, &loaded).map(drop),
-                kind => self.current(io, &loaded, kind, Some(epoch.id)).map(drop),
-            });
+            let renewed = match epoch.kind {
+                Kind::Private => self.own(io, &epoch.partition),
+                kind => self.current(io, &epoch.partition, kind, Some(epoch.id)),
+            };
             if let Err(error) = renewed {
                 // Tried again at the next tick; the old one seals until its end.
                 tracing::debug!("an epoch is not renewed yet: {error}");

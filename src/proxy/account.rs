@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use http::Method;
+use http::{Method, Version};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::refusal::{Reason, Refusal};
@@ -19,6 +19,7 @@ pub(super) struct Account {
     connection: Arc<Connection>,
     pub(super) id: Arc<str>,
     method: Method,
+    version: Version,
     pub(super) started: Instant,
     /// Known once routed.
     pub(super) exchange: Option<Arc<Exchange>>,
@@ -34,7 +35,7 @@ pub(super) struct Account {
 
 impl Account {
     /// Opens the account, within `limits.in_flight` or not.
-    pub(super) fn open(connection: &Arc<Connection>, id: Arc<str>, method: &Method) -> Box<Self> {
+    pub(super) fn open(connection: &Arc<Connection>, id: Arc<str>, method: &Method, version: Version) -> Box<Self> {
         let front = &connection.front;
         front.shared.in_flight.fetch_add(1, Ordering::Relaxed);
         front.metrics.in_flight.inc();
@@ -43,6 +44,7 @@ impl Account {
             connection: Arc::clone(connection),
             id,
             method: method.clone(),
+            version,
             started: Instant::now(),
             exchange: None,
             status: 0,
@@ -76,6 +78,9 @@ impl Account {
 
     /// Notes that the answer broke off.
     pub(super) fn cut(&mut self, error: &(dyn std::error::Error + 'static)) {
+        if self.version <= Version::HTTP_10 {
+            self.connection.reset.store(true, Ordering::Relaxed);
+        }
         match refusal_in(error) {
             Some(refusal) => self.refused(&refusal.clone()),
             None => self.failure = Some(Reason::Upstream),

@@ -2,24 +2,24 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
-use http_body::Body as _;
-use http_body_util::{BodyExt, Full};
+use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 
 use crate::keyring::{Cached, KeyringError, State};
 use crate::refusal::{Reason, Refusal};
 use crate::rules::media::{Media, media};
-use crate::rules::{OnBad, OnUnreadable, Verb};
+use crate::rules::{Action, OnBad, OnUnreadable, Verb};
 use crate::transform::body::{BodyEdit, CallerRole};
-use crate::transform::plan::{Direction, HalfPlan, PlannedField};
+use crate::transform::plan::{Direction, HalfPlan, PlannedField, changes};
 use crate::transform::{Need, Sealer};
 
 pub use super::payload::Body;
 
 use super::exchange::Exchange;
 use super::headers::forget_validators;
+use super::pipe::{Gone, pipe};
 use super::pump::{Pumped, Surroundings, pump};
 use super::tap::Tap;
 
@@ -71,8 +71,8 @@ pub(crate) async fn response(
     body: Incoming,
 ) -> Result<Body, Refusal> {
     let content_type = content_type(&parts.headers).unwrap_or(Some("?"));
-    let acts = |name: &str| {
-        let rule = ctx.route.rules.iter().map(|(rule, _)| rule).find(|rule| &*rule.name == name);
+    let acts = |action: &Action| {
+        let rule = ctx.route.rules.iter().map(|(rule, _)| rule).find(|rule| rule.name == action.rule);
         rule.is_some_and(|rule| rule.acts_on_response(parts.status.as_u16(), content_type))
     };
     let Some(plan) = ctx.response.as_ref().and_then(|plan| plan.only(acts)) else { return Ok(Body::Incoming(body)) };
@@ -96,24 +96,43 @@ async fn message(
     headers: &mut HeaderMap,
     body: Incoming,
 ) -> Result<Body, Refusal> {
+    // Apart, since a value that a watching action selects must not hide one that is to be sealed inside it.
+    let body = match plan.only(|action| !changes(action)) {
+        Some(watching) => watch(ctx, &watching, headers, body)?,
+        None => Body::Incoming(body),
+    };
+    match plan.only(changes) {
+        Some(changing) => change(ctx, &changing, headers, body).await,
+        None => Ok(body),
+    }
+}
+
+/// Counts what the plan would do; the body passes as it is.
+fn watch(ctx: &Exchange, plan: &Arc<HalfPlan>, headers: &HeaderMap, body: Incoming) -> Result<Body, Refusal> {
     let metrics = &ctx.shared.metrics;
-    if let Err((reason, on, detail)) = readable(plan, headers) {
-        if on == OnUnreadable::Reject && plan.changes() {
-            return Err(Refusal::new(reason, detail).rule(&plan.rule));
-        }
+    if let Err((reason, ..)) = readable(plan, headers) {
         metrics.passed_unread(&plan.rule, reason);
         return Ok(Body::Incoming(body));
     }
-    let caller = CallerRole { role: ctx.role.clone(), may_see_plaintext: ctx.may_see_plaintext };
-    let sealer = sealer(ctx, plan)?;
-    let limits = &ctx.shared.settings.limits;
-    let edit = BodyEdit::new(Arc::clone(plan), Arc::clone(&sealer), caller, limits.value);
-    if !plan.changes() {
-        let tap = Tap::new(Body::Incoming(body), edit, Arc::clone(&plan.rule), metrics.clone());
-        return Ok(Body::Stream(Box::pin(tap)));
+    let edit = edit(ctx, plan, sealer(ctx, plan)?);
+    let tap = Tap::new(Body::Incoming(body), edit, Arc::clone(&plan.rule), metrics.clone(), &ctx.shared.budget);
+    Ok(Body::Stream(Box::pin(tap)))
+}
+
+async fn change(ctx: &Exchange, plan: &Arc<HalfPlan>, headers: &mut HeaderMap, body: Body) -> Result<Body, Refusal> {
+    let metrics = &ctx.shared.metrics;
+    if let Err((reason, on, detail)) = readable(plan, headers) {
+        if on == OnUnreadable::Reject {
+            return Err(Refusal::new(reason, detail).rule(&plan.rule));
+        }
+        metrics.passed_unread(&plan.rule, reason);
+        return Ok(body);
     }
+    let sealer = sealer(ctx, plan)?;
+    let edit = edit(ctx, plan, Arc::clone(&sealer));
+    let limits = &ctx.shared.settings.limits;
     let around = Surroundings {
-        sealer,
+        sealer: Arc::clone(&sealer),
         budget: ctx.shared.budget.clone(),
         metrics: metrics.clone(),
         buffer: limits.buffer,
@@ -132,8 +151,15 @@ async fn message(
                 headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
                 return Ok(Body::Full(bytes));
             };
-            let body = Full::new(bytes).map_err(|never| match never {});
-            Ok(Body::Stream(Box::pin(body.with_trailers(std::future::ready(Some(Ok(trailers)))))))
+            // Of no known length: trailers need chunks.
+            let (feed, body) = pipe(3);
+            let fed = async {
+                feed.data(bytes).await?;
+                feed.frame(Frame::trailers(trailers)).await?;
+                feed.end().await
+            };
+            let (Ok(()) | Err(Gone)) = fed.await;
+            Ok(Body::Stream(Box::pin(body)))
         }
         Pumped::Streaming(pipe) => {
             forget_validators(headers);
@@ -143,12 +169,21 @@ async fn message(
     }
 }
 
-type Unread = (Reason, OnUnreadable, &'static str);
+fn edit(ctx: &Exchange, plan: &Arc<HalfPlan>, sealer: Arc<dyn Sealer>) -> BodyEdit {
+    let caller = CallerRole { role: ctx.role.clone(), may_see_plaintext: ctx.may_see_plaintext };
+    BodyEdit::new(Arc::clone(plan), sealer, caller, ctx.shared.settings.limits.value)
+}
+
+/// Why a message cannot be read, what its rules say to that, and the detail.
+pub(crate) type Unread = (Reason, OnUnreadable, &'static str);
 
 /// Whether the plan can read the message that these headers announce.
-fn readable(plan: &HalfPlan, headers: &HeaderMap) -> Result<(), Unread> {
+pub(crate) fn readable(plan: &HalfPlan, headers: &HeaderMap) -> Result<(), Unread> {
     let on = &plan.unreadable;
     let other = Err((Reason::MediaType, on.media_type, "a media type that the rule does not read"));
+    if headers.contains_key(CONTENT_RANGE) {
+        return Err((Reason::MediaType, on.media_type, "a part of a body, in which selectors find nothing"));
+    }
     let Some(content_type) = content_type(headers) else { return other };
     match media(content_type, &plan.json_types) {
         Media::Json if is_utf8(content_type) => {}
@@ -225,7 +260,7 @@ fn unavailable(field: &PlannedField, need: &Need, error: &KeyringError) -> Resul
     if reason == Reason::KeyService && action.on_error == OnBad::Pass {
         return Ok(());
     }
-    Err(Refusal::new(reason, error.to_string()).rule(&action.rule))
+    Err(Refusal::new(reason, error.without_name()).rule(&action.rule))
 }
 
 fn name_rule(refusal: Refusal, plan: &HalfPlan) -> Refusal {

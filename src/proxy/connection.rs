@@ -53,11 +53,13 @@ pub(super) struct Connection {
     /// In `open_for`.
     pub(super) open: bool,
     pub(super) headers: PeerHeaders,
+    /// Set when an answer was cut whose end only the connection's end tells.
+    pub(super) reset: Arc<AtomicBool>,
     served: AtomicBool,
 }
 
 impl Connection {
-    fn new(front: Arc<Front>, peer: Option<SocketAddr>) -> Self {
+    fn new(front: Arc<Front>, peer: Option<SocketAddr>, reset: Arc<AtomicBool>) -> Self {
         // `::ffff:10.0.0.1` is 10.0.0.1.
         let peer = peer.map(|peer| SocketAddr::new(peer.ip().to_canonical(), peer.port()));
         let listed = |nets: &[ipnet::IpNet]| peer.is_some_and(|peer| nets.iter().any(|net| net.contains(&peer.ip())));
@@ -65,6 +67,7 @@ impl Connection {
             trusted: listed(&front.listener.trusted_peers),
             open: front.listener.open_for.as_deref().is_none_or(listed),
             headers: PeerHeaders::of(peer.map(|p| p.ip())),
+            reset,
             served: AtomicBool::new(false),
             front,
             peer,
@@ -83,7 +86,7 @@ pub(super) async fn serve(
     let open = front.worker_metrics.connections.clone();
     open.inc();
     let mut closing = front.closing.clone();
-    let connection = Arc::new(Connection::new(front, peer));
+    let connection = Arc::new(Connection::new(front, peer, stream.reset()));
     let service = {
         let connection = Arc::clone(&connection);
         service_fn(move |request| {
@@ -95,9 +98,17 @@ pub(super) async fn serve(
     {
         let mut serving = pin!(builder.serve_connection_with_upgrades(stream, service));
         let closed = async { drop(closing.wait_for(|closing| *closing).await) };
+        // hyper times header sections from their first byte on, and does not time the bytes that tell the version.
+        let silent = async {
+            time::sleep(connection.front.shared.timeouts.request_head).await;
+            if connection.served.load(Ordering::Relaxed) {
+                std::future::pending().await
+            }
+        };
         let ended = tokio::select! {
             ended = serving.as_mut() => Some(ended),
             () = closed => None,
+            () = silent => None,
         };
         let ended = match ended {
             Some(ended) => ended,

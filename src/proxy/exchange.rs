@@ -70,7 +70,7 @@ pub(super) async fn serve(connection: Arc<Connection>, request: Request<Incoming
     let method = request.method().clone();
     let version = request.version();
     let id = request_id(&connection, request.headers());
-    let mut account = Account::open(&connection, id, &method);
+    let mut account = Account::open(&connection, id, &method, version);
 
     let mut response = match run(&connection, request, &mut account).await {
         Ok(Outcome::Answer(response)) => response,
@@ -149,8 +149,8 @@ async fn run(
     }
 
     // The request's body.
-    if exchange.response.is_some() {
-        headers::ask_for_readable(&mut parts.headers);
+    if let Some(plan) = &exchange.response {
+        headers::ask_for_readable(&mut parts.headers, plan.changes());
     }
     body::prepare(&exchange, !body.is_end_stream()).await?;
     let body = body::request(&exchange, &mut parts, body).await?;
@@ -227,6 +227,9 @@ fn find_route(listener: &Listener, rules: &RuleSet, parts: &request::Parts) -> R
         && let Some(name) = route::override_header(&parts.headers)
     {
         return Err(Refusal::new(Reason::AmbiguousPath, format!("{name} would change the path or method")));
+    }
+    if headers::raw_path(&parts.uri) == "*" && parts.method != Method::OPTIONS {
+        return Err(Refusal::new(Reason::BadRequest, "only OPTIONS may ask for `*`"));
     }
     let path = match route::normalize(headers::raw_path(&parts.uri), listener.ignore_case) {
         Ok(path) => path,

@@ -160,11 +160,13 @@ pub(super) fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// On a route whose answer is opened or sealed: asks for a body that can be read, and for all of it.
-pub(super) fn ask_for_readable(headers: &mut HeaderMap) {
+/// On a route whose answer is read: asks for a body that can be read, and for all of it if it is opened or sealed.
+pub(super) fn ask_for_readable(headers: &mut HeaderMap, changes: bool) {
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    headers.remove(header::RANGE);
-    headers.remove(header::IF_RANGE);
+    if changes {
+        headers.remove(header::RANGE);
+        headers.remove(header::IF_RANGE);
+    }
 }
 
 /// Removes what a changed body makes false, in either direction: validators, digests, and the offer of ranges.

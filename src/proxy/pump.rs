@@ -16,6 +16,7 @@ use crate::transform::plan::Direction;
 use crate::transform::{Need, Sealer};
 
 use super::budget::{Budget, Lease};
+use super::headers::forget_validators;
 use super::pipe::{Feed, Gone, Pipe, pipe};
 
 /// The longest silence within a body.
@@ -26,6 +27,10 @@ const MAX_FETCHES: usize = 8;
 
 /// Output is passed on in pieces of about this size.
 const PIECE: usize = 32 * 1024;
+
+/// A signature takes as long as sealing a thousand values, and is as long as four hundred: so a body with signed values is
+/// taken in pieces that hold few of them, and other exchanges have their turn in between.
+const SIGNED_PIECE: usize = 256;
 
 /// What a body becomes.
 pub enum Pumped {
@@ -85,7 +90,7 @@ where
                     return Ok(Pumped::Streaming(run.stream(body)));
                 }
             }
-            Err(frame) => trailers = frame.into_trailers().ok(),
+            Err(frame) => trailers = trailing(frame),
         }
     }
     if taken > 0 {
@@ -96,7 +101,16 @@ where
             finished => finished?,
         }
     }
-    Ok(Pumped::Whole(Bytes::from(std::mem::take(&mut run.out)), trailers))
+    Ok(Pumped::Whole(run.whole(), trailers))
+}
+
+/// A whole body, paid for until its last byte has left.
+struct Paid(Vec<u8>, #[expect(dead_code, reason = "held")] Lease);
+
+impl AsRef<[u8]> for Paid {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 struct Run {
@@ -107,7 +121,23 @@ struct Run {
 }
 
 impl Run {
-    async fn feed(&mut self, mut input: &[u8]) -> Result<(), Refusal> {
+    fn whole(mut self) -> Bytes {
+        self.lease.shrink_to(self.out.len());
+        Bytes::from_owner(Paid(self.out, self.lease))
+    }
+
+    async fn feed(&mut self, input: &[u8]) -> Result<(), Refusal> {
+        if !self.edit.signs() {
+            return self.feed_piece(input).await;
+        }
+        for piece in input.chunks(SIGNED_PIECE) {
+            self.feed_piece(piece).await?;
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    async fn feed_piece(&mut self, mut input: &[u8]) -> Result<(), Refusal> {
         let mut fetches = 0;
         loop {
             let before = self.out.len();
@@ -176,26 +206,39 @@ impl Run {
         B: Body<Data = Bytes> + Unpin,
     {
         let gone = |_| Refusal::new(Reason::BadRequest, "the reader of a body went away");
+        let mut trailers = None;
+        self.pass(feed).await.map_err(gone)?;
         loop {
-            while self.out.len() >= PIECE {
-                let rest = self.out.split_off(PIECE);
-                feed.data(Bytes::from(std::mem::replace(&mut self.out, rest))).await.map_err(gone)?;
-            }
             self.lease.shrink_to(self.out.len() + self.edit.held() + self.around.buffer);
             let Some(frame) = next(body, self.around.direction).await? else { break };
             match frame.into_data() {
                 Ok(data) => self.feed(&data).await?,
-                Err(trailers) => {
-                    self.finish().await?;
-                    feed.data(Bytes::from(std::mem::take(&mut self.out))).await.map_err(gone)?;
-                    return feed.frame(trailers).await.map_err(gone);
+                Err(frame) => {
+                    trailers = trailing(frame);
+                    break;
                 }
             }
             // What is done leaves at once: a reader of a slow stream does not wait for the piece to fill.
-            feed.data(Bytes::from(std::mem::take(&mut self.out))).await.map_err(gone)?;
+            self.pass(feed).await.map_err(gone)?;
         }
         self.finish().await?;
-        feed.data(Bytes::from(std::mem::take(&mut self.out))).await.map_err(gone)
+        self.pass(feed).await.map_err(gone)?;
+        match trailers {
+            Some(trailers) => feed.frame(Frame::trailers(trailers)).await.map_err(gone),
+            None => Ok(()),
+        }
+    }
+
+    /// Passes on what is done, in pieces: what waits for a slow reader is no longer paid for, so it must be little.
+    async fn pass(&mut self, feed: &Feed) -> Result<(), Gone> {
+        let out = std::mem::take(&mut self.out);
+        if out.len() <= PIECE {
+            return feed.data(Bytes::from(out)).await;
+        }
+        for piece in out.chunks(PIECE) {
+            feed.data(Bytes::copy_from_slice(piece)).await?;
+        }
+        Ok(())
     }
 
     /// The original bytes, then the rest of the body, unread.
@@ -232,6 +275,13 @@ impl Run {
     }
 }
 
+/// Trailers without the digests that a changed body makes false.
+fn trailing(frame: Frame<Bytes>) -> Option<HeaderMap> {
+    let mut trailers = frame.into_trailers().ok()?;
+    forget_validators(&mut trailers);
+    Some(trailers)
+}
+
 /// The next frame, within [`IDLE`].
 async fn next<B>(body: &mut B, direction: Direction) -> Result<Option<Frame<Bytes>>, Refusal>
 where
@@ -250,4 +300,164 @@ where
 
 fn overload() -> Refusal {
     Refusal::new(Reason::Overload, "the memory budget (`limits.memory`) is spent")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use http::HeaderMap;
+
+    use super::*;
+    use crate::keyring::{Cached, Permissions};
+    use crate::name::PartitionName;
+    use crate::proxy::tap::Tap;
+    use crate::rules::compile::{Context as Known, load_text};
+    use crate::rules::route::{NormalPath, RequestFacts};
+    use crate::token::EpochId;
+    use crate::token::v1::Opened;
+    use crate::transform::body::CallerRole;
+    use crate::transform::plan::HalfPlan;
+    use crate::transform::{OpenFailure, OpenJob, Ready, SealFailure, SealJob};
+
+    /// Seals everything to a long text.
+    struct Long;
+
+    impl Sealer for Long {
+        fn permissions(&self, _: &PartitionName, _: &str) -> Cached<Permissions> {
+            Cached::Hit(Permissions::DEFAULT)
+        }
+        fn seal(&self, _: &SealJob<'_>, out: &mut Vec<u8>) -> Result<Ready<()>, SealFailure> {
+            out.extend_from_slice(&[b'x'; 4_000]);
+            Ok(Ready::Now(()))
+        }
+        fn partition_of(&self, _: EpochId) -> Cached<PartitionName> {
+            Cached::Unknown
+        }
+        fn open(&self, _: &OpenJob<'_>) -> Result<Ready<Opened>, OpenFailure> {
+            Err(OpenFailure::UnknownEpoch)
+        }
+        fn at_hand(&self, _: &Need) -> Cached<()> {
+            Cached::Hit(())
+        }
+        fn fetch(&self, _: Need) -> Pin<Box<dyn Future<Output = Result<(), KeyringError>> + Send + '_>> {
+            Box::pin(std::future::ready(Ok(())))
+        }
+    }
+
+    /// Comes in these pieces.
+    struct Pieces(VecDeque<Bytes>);
+
+    impl Body for Pieces {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            Poll::Ready(self.0.pop_front().map(|bytes| Ok(Frame::data(bytes))))
+        }
+    }
+
+    fn pieces(pieces: impl IntoIterator<Item = String>) -> Pieces {
+        Pieces(pieces.into_iter().map(Bytes::from).collect())
+    }
+
+    fn edit(mode: &str) -> BodyEdit {
+        edit_with(mode, "sign: false")
+    }
+
+    fn edit_with(mode: &str, option: &str) -> BodyEdit {
+        let text = format!(
+            "rules:\n  - name: r\n    match: {{ path: /x }}\n    mode: {mode}\n    protect: [{{ fields: [$..ssn], {option} }}]\n"
+        );
+        let rules = load_text("t.yaml", &text, &Known::default()).rules.unwrap();
+        let (path, headers) = (NormalPath("/x".into()), HeaderMap::new());
+        let facts = RequestFacts {
+            method: "POST",
+            path: &path,
+            ignore_case: false,
+            listener: "",
+            host: None,
+            headers: &headers,
+        };
+        let plan = HalfPlan::new(Direction::Request, &rules.route(&facts).rules, &headers).unwrap().unwrap();
+        let caller = CallerRole { role: "default".into(), may_see_plaintext: true };
+        BodyEdit::new(Arc::new(plan), Arc::new(Long), caller, 1 << 20)
+    }
+
+    fn around(buffer: usize) -> Surroundings {
+        Surroundings {
+            sealer: Arc::new(Long),
+            budget: Budget::new(1 << 20),
+            metrics: Metrics::default(),
+            buffer,
+            pass_invalid: false,
+            direction: Direction::Request,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_whole_body_is_paid_for_until_it_has_left() {
+        let around = around(1_000);
+        let budget = around.budget.clone();
+        let body = pieces([format!("[{}1]", r#"{"ssn":1},"#.repeat(20))]);
+        let Ok(Pumped::Whole(bytes, None)) = pump(body, edit("enforce"), around).await else { panic!("not whole") };
+        assert!(bytes.len() > 80_000);
+        assert!(budget.used() >= bytes.len(), "{} of {}", budget.used(), bytes.len());
+        drop(bytes);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn little_waits_for_a_slow_reader() {
+        let items = r#"{"ssn":1},"#.repeat(20);
+        let body = pieces([format!("[{items}"), items.clone(), format!("{items}1]")]);
+        let Ok(Pumped::Streaming(mut pipe)) = pump(body, edit("enforce"), around(100)).await else {
+            panic!("not streaming")
+        };
+        let mut total = 0;
+        while let Some(frame) = pipe.frame().await {
+            let data = frame.unwrap().into_data().unwrap();
+            assert!(data.len() <= PIECE, "{}", data.len());
+            total += data.len();
+        }
+        assert!(total > 240_000);
+    }
+
+    #[tokio::test]
+    async fn an_observer_that_cannot_pay_looks_away_and_the_body_passes() {
+        let budget = Budget::new(10_000);
+        let text = [r#"{"ssn":""#.to_owned(), "x".repeat(9_000), "x".repeat(9_000), "\"}".to_owned()];
+        let whole = text.concat();
+        let mut tap = Tap::new(pieces(text), edit("observe"), Arc::from("r"), Metrics::default(), &budget);
+        let mut passed = Vec::new();
+        let mut most = 0;
+        while let Some(frame) = tap.frame().await {
+            passed.extend_from_slice(&frame.unwrap().into_data().unwrap());
+            most = most.max(budget.used());
+        }
+        assert_eq!(passed, whole.as_bytes());
+        assert!((9_000..=10_000).contains(&most), "{most}");
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn signing_many_values_lets_others_have_their_turn() {
+        let turns = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = Arc::clone(&turns);
+        let other = tokio::spawn(async move {
+            loop {
+                counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        });
+        let body = pieces([format!("[{}1]", r#"{"ssn":1},"#.repeat(200))]);
+        let pumped = pump(body, edit_with("enforce", "sign: true"), around(10_000)).await;
+        assert!(matches!(pumped, Ok(Pumped::Whole(bytes, None)) if bytes.len() > 800_000));
+        assert!(turns.load(std::sync::atomic::Ordering::Relaxed) >= 8);
+        other.abort();
+    }
 }

@@ -10,6 +10,8 @@ use crate::metrics::Metrics;
 use crate::refusal::Reason;
 use crate::transform::body::{BodyEdit, Progress};
 
+use super::budget::{Budget, Lease};
+
 /// A body with an observer. Whatever the observer finds, the bytes pass.
 pub struct Tap<B> {
     body: B,
@@ -18,12 +20,14 @@ pub struct Tap<B> {
     edit: Option<Box<BodyEdit>>,
     seen: bool,
     scratch: Vec<u8>,
+    lease: Option<Lease>,
 }
 
 impl<B> Tap<B> {
-    /// Observes `body` with an edit whose plan changes nothing.
-    pub fn new(body: B, edit: BodyEdit, rule: std::sync::Arc<str>, metrics: Metrics) -> Self {
-        Self { body, rule, metrics, edit: Some(Box::new(edit)), seen: false, scratch: Vec::new() }
+    /// Observes `body` with an edit whose plan changes nothing; what the edit holds comes out of `budget`.
+    pub fn new(body: B, edit: BodyEdit, rule: std::sync::Arc<str>, metrics: Metrics, budget: &Budget) -> Self {
+        let edit = Some(Box::new(edit));
+        Self { body, rule, metrics, edit, seen: false, scratch: Vec::new(), lease: budget.try_take(0) }
     }
 
     fn look(&mut self, data: &[u8]) {
@@ -33,6 +37,12 @@ impl<B> Tap<B> {
         if !matches!(edit.feed(data, &mut self.scratch), Ok(Progress::All)) {
             self.metrics.passed_unread(&self.rule, Reason::InvalidJson);
             self.edit = None;
+        } else if !paid(&mut self.lease, edit.held()) {
+            self.metrics.passed_unread(&self.rule, Reason::Overload);
+            self.edit = None;
+        }
+        if self.edit.is_none() {
+            self.lease = None;
         }
         self.scratch.clear();
     }
@@ -45,6 +55,17 @@ impl<B> Tap<B> {
         }
         self.scratch.clear();
     }
+}
+
+/// Keeps the lease as large as what is held.
+fn paid(lease: &mut Option<Lease>, held: usize) -> bool {
+    let Some(lease) = lease else { return false };
+    let leased = lease.bytes();
+    if held > leased {
+        return lease.grow(held - leased);
+    }
+    lease.shrink_to(held);
+    true
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Body for Tap<B> {

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use http::{HeaderValue, Request, Response, Version, header, request};
+use http::{HeaderValue, Method, Request, Response, Version, header, request};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -95,6 +96,7 @@ impl Upstream {
                 if parts.headers.contains_key(header::TE) {
                     parts.headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
                 }
+                keep_body(&mut parts, &body);
                 let sent = client.request(Request::from_parts(parts, body));
                 let response =
                     self.answer(exchange, async { sent.await.map_err(|e| refusal(&e, e.is_connect())) }).await;
@@ -141,6 +143,17 @@ impl Upstream {
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upstream").field("targets", &self.targets).finish_non_exhaustive()
+    }
+}
+
+/// hyper leaves out the body of a GET or HEAD whose length it does not know, unless it is told that there is one.
+fn keep_body(parts: &mut request::Parts, body: &Outgoing) {
+    let left_out = matches!(parts.method, Method::GET | Method::HEAD)
+        && !body.is_end_stream()
+        && body.size_hint().exact().is_none()
+        && !parts.headers.contains_key(header::CONTENT_LENGTH);
+    if left_out {
+        parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 

@@ -264,12 +264,12 @@ fn duplicate_names(rules: &[RuleDraft], findings: &mut Findings) {
 }
 
 /// A form that was read masked, edited and saved would overwrite the value with its mask: so whoever seals a class that any
-/// rule shows masked refuses values of masked shape.
+/// rule shows masked or redacted refuses values of that shape.
 fn refuse_masked(rules: &mut [RuleDraft]) {
     let masked: std::collections::HashSet<_> = rules
         .iter()
         .flat_map(|r| &r.drafts)
-        .filter(|d| matches!(d.action.reveal, super::Reveal::Mask(_)))
+        .filter(|d| d.action.reveal != super::Reveal::Plain)
         .flat_map(|d| d.action.fields.iter().map(|f| f.class.clone()))
         .collect();
     for draft in rules.iter_mut().flat_map(|r| &mut r.drafts).filter(|d| d.action.verb == Verb::Seal) {

@@ -6,6 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use crate::keyring::{Cached, Epoch, Keyring, KeyringError, Kind, Permissions};
 use crate::name::PartitionName;
 use crate::token::v1::{Opened, Plain, SealError};
@@ -15,13 +17,16 @@ use crate::transform::{Need, OpenFailure, OpenJob, Ready, SealFailure, SealJob, 
 /// A fetch that takes longer fails: the client is answered while it still waits.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Look-ups at once. The keyring does one at a time; more would only fill a worker's blocking threads, which also resolve names.
+const FETCHES: usize = 16;
+
 /// See the module.
-pub struct Local(Arc<Keyring>);
+pub struct Local(Arc<Keyring>, Arc<Semaphore>);
 
 impl Local {
     /// On this keyring.
     pub fn new(keyring: Arc<Keyring>) -> Self {
-        Self(keyring)
+        Self(keyring, Arc::new(Semaphore::new(FETCHES)))
     }
 
     /// The token's epoch, if its suite fits it.
@@ -121,9 +126,17 @@ impl Sealer for Local {
     }
 
     fn fetch(&self, need: Need) -> Pin<Box<dyn Future<Output = Result<(), KeyringError>> + Send + '_>> {
-        let keyring = Arc::clone(&self.0);
+        let (keyring, fetches) = (Arc::clone(&self.0), Arc::clone(&self.1));
         Box::pin(async move {
-            let work = tokio::task::spawn_blocking(move || fetch(&keyring, &need));
+            let work = async {
+                let permit = fetches.acquire_owned().await;
+                // The permit lasts as long as the thread is busy, also when nobody waits for it any more.
+                let work = move || {
+                    let _permit = permit;
+                    fetch(&keyring, &need)
+                };
+                tokio::task::spawn_blocking(work).await
+            };
             match tokio::time::timeout(FETCH_TIMEOUT, work).await {
                 Ok(Ok(result)) => result,
                 Ok(Err(_)) => Err(KeyringError::Unavailable("a look-up was broken off".into())),
@@ -141,5 +154,58 @@ fn fetch(keyring: &Keyring, need: &Need) -> Result<(), KeyringError> {
         Need::Fresh(name, kind, used_up) => keyring.replace_epoch(name, *kind, *used_up).map(drop),
         Need::Opening(id) => keyring.opening(*id).map(drop),
         Need::Signer(name) => keyring.signer(name).map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::crypto::kem::KemSuite;
+    use crate::keyring::{KeySource, Options};
+
+    const THREADS: &str = "look-ups";
+
+    fn busy_threads() -> usize {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+        let name =
+            |task: std::fs::DirEntry| crate::bounded::read_text_file(&task.path().join("comm"), 64).unwrap_or_default();
+        tasks.filter(|task| task.file_name() != "self").map(name).filter(|name| name.trim() == THREADS).count()
+    }
+
+    #[test]
+    fn a_store_that_hangs_does_not_take_all_blocking_threads() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options {
+            path: dir.path().join("keyring.db"),
+            master_keys: vec![KeySource::File(dir.path().join("master.key"))],
+            i_know: true,
+            ..Options::default()
+        };
+        let keyring = Keyring::init(&options, KemSuite::MlKem768, SystemClock::shared()).unwrap();
+        let local = Arc::new(Local::new(Arc::new(keyring)));
+        let other = rusqlite::Connection::open(&options.path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_name(THREADS).build().unwrap();
+        let (most, done) = runtime.block_on(async {
+            let mut all = tokio::task::JoinSet::new();
+            for n in 0..100 {
+                let local = Arc::clone(&local);
+                let name = PartitionName::new(&format!("tenant-{n}")).unwrap();
+                all.spawn(async move { local.fetch(Need::Partition(name, Some(1_000))).await });
+            }
+            for _ in 0..1_000 {
+                tokio::task::yield_now().await;
+            }
+            let most = busy_threads();
+            other.execute_batch("ROLLBACK").unwrap();
+            let mut done = 0;
+            while let Some(result) = all.join_next().await {
+                done += usize::from(result.unwrap().is_ok());
+            }
+            (most, done)
+        });
+        assert!((1..=FETCHES).contains(&most), "{most}");
+        assert!(done > 0, "and it goes on when the store does");
     }
 }

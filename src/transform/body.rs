@@ -39,8 +39,11 @@ pub(super) struct Fields {
     pub(super) sealer: Arc<dyn Sealer>,
     pub(super) caller: CallerRole,
     max_value: usize,
+    signs: bool,
     tally: Tally,
     need: Option<Need>,
+    /// What was asked for last.
+    asked: Option<Need>,
     failed: Option<KeyringError>,
     told: Told,
 }
@@ -72,10 +75,22 @@ impl BodyEdit {
     /// Starts on a body.
     pub fn new(plan: Arc<HalfPlan>, sealer: Arc<dyn Sealer>, caller: CallerRole, max_value: usize) -> Self {
         let tally = Tally(vec![[0; EVENTS.len()]; plan.fields.len()]);
+        let signs = plan.fields.iter().any(|f| f.action.sign && f.action.verb == Verb::Seal && changes(&f.action));
         let editor = Editor::new(&plan.paths, MAX_DEPTH);
         Self {
             editor,
-            fields: Fields { plan, sealer, caller, max_value, tally, need: None, failed: None, told: Told::default() },
+            fields: Fields {
+                plan,
+                sealer,
+                caller,
+                max_value,
+                signs,
+                tally,
+                need: None,
+                asked: None,
+                failed: None,
+                told: Told::default(),
+            },
         }
     }
 
@@ -100,6 +115,11 @@ impl BodyEdit {
     /// A fetch failed: the value that waits is treated as its action's `on_error` says.
     pub fn fetch_failed(&mut self, error: KeyringError) {
         self.fields.failed = Some(error);
+    }
+
+    /// Whether it may sign, which takes long.
+    pub fn signs(&self) -> bool {
+        self.fields.signs
     }
 
     /// Bytes held back, for the memory budget.
@@ -127,7 +147,10 @@ impl BodyEdit {
         match fed {
             Fed::All => Ok(Progress::All),
             Fed::Waiting(consumed) => match self.fields.need.take() {
-                Some(need) => Ok(Progress::Fetch(need, consumed)),
+                Some(need) => {
+                    self.fields.asked = Some(need.clone());
+                    Ok(Progress::Fetch(need, consumed))
+                }
                 None => Err(Refusal::new(Reason::KeyService, "a value waits for nothing")),
             },
         }
@@ -192,7 +215,7 @@ impl Replace for Fields {
             return Err(Refusal::new(Reason::InvalidJson, "a selector outside the plan"));
         };
         let outcome = match self.failed.take() {
-            Some(error) => after_failed_fetch(field, &error, raw, out)?,
+            Some(error) => after_failed_fetch(field, self.asked.take().as_ref(), &error, raw, out)?,
             None => match field.action.verb {
                 Verb::Seal => seal::value(self, field, raw, out)?,
                 Verb::Open => open::value(self, field, raw, out)?,
@@ -262,22 +285,25 @@ impl Fields {
 
 fn after_failed_fetch(
     field: &PlannedField,
+    need: Option<&Need>,
     error: &KeyringError,
     lexeme: &[u8],
     out: &mut Vec<u8>,
 ) -> Result<Outcome, Refusal> {
     let action = &field.action;
+    let token = matches!(need, Some(Need::Opening(_)));
     let reason = match error {
         KeyringError::Denied(..) => Reason::PartitionState,
-        KeyringError::Unknown(_) if action.verb == Verb::Open => Reason::Token,
+        KeyringError::Unknown(_) if token || action.verb == Verb::Open => Reason::Token,
         KeyringError::Unknown(_)
         | KeyringError::Unavailable(_)
         | KeyringError::NoKey(_)
         | KeyringError::Mismatch(_)
         | KeyringError::Random(_) => Reason::KeyService,
     };
-    let refusal = || Refusal::new(reason, error.to_string()).rule(&action.rule);
-    if reason == Reason::PartitionState {
+    let refusal = || Refusal::new(reason, error.without_name()).rule(&action.rule);
+    // `on_error` of sealing is about values that cannot be sealed, not about tokens that `keep` finds to be none of ours.
+    if reason == Reason::PartitionState || (reason == Reason::Token && action.verb == Verb::Seal) {
         return Err(refusal());
     }
     match action.on_error {

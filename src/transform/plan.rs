@@ -126,9 +126,10 @@ impl HalfPlan {
                 continue;
             }
             let Target::One(partition) = &field.target else { continue };
+            // Where nothing was sealed there is nothing to open: looking for it makes no partition.
             let provision = rules
                 .iter()
-                .find(|(rule, _)| rule.name == field.action.rule)
+                .find(|(rule, _)| field.action.verb == Verb::Seal && rule.name == field.action.rule)
                 .and_then(|(rule, _)| rule.limits.provision.then_some(rule.limits.max_partitions));
             let seals = field.action.verb == Verb::Seal;
             let want = [
@@ -145,26 +146,28 @@ impl HalfPlan {
         needs
     }
 
-    /// The plan without the rules that do not act on this message after all; `None` if none is left.
-    pub fn only(self: &Arc<Self>, acts: impl Fn(&str) -> bool) -> Option<Arc<Self>> {
-        if self.each.iter().all(|(rule, _)| acts(rule)) {
+    /// The plan with those actions alone; `None` if none is left.
+    pub fn only(self: &Arc<Self>, keep: impl Fn(&Action) -> bool) -> Option<Arc<Self>> {
+        if self.fields.iter().all(|field| keep(&field.action)) {
             return Some(Arc::clone(self));
         }
-        let mut each = self.each.iter().filter(|(rule, _)| acts(rule)).cloned();
-        let (rule, first) = each.next()?;
-        let mut plan = Self::empty(self.direction, &rule, first);
-        plan.each.push((rule, first));
-        for (rule, unreadable) in each {
-            plan.unreadable = strictest(plan.unreadable, unreadable);
-            plan.each.push((rule, unreadable));
-        }
-        plan.json_types.clone_from(&self.json_types);
-        plan.signature_headers.clone_from(&self.signature_headers);
-        for (field, path) in self.fields.iter().zip(&self.paths).filter(|(field, _)| acts(&field.action.rule)) {
-            plan.paths.push(Arc::clone(path));
-            plan.fields.push(field.clone());
-        }
-        Some(Arc::new(plan))
+        let kept = |(field, _): &(&PlannedField, &Arc<Path>)| keep(&field.action);
+        let (fields, paths): (Vec<_>, Vec<_>) =
+            self.fields.iter().zip(&self.paths).filter(kept).map(|(f, p)| (f.clone(), Arc::clone(p))).unzip();
+        let acts = |rule: &Arc<str>| fields.iter().any(|field: &PlannedField| field.action.rule == *rule);
+        let each: Vec<_> = self.each.iter().filter(|(rule, _)| acts(rule)).cloned().collect();
+        let unreadable = each.iter().map(|(_, unreadable)| *unreadable).reduce(strictest)?;
+        let rule = each.first().map(|(rule, _)| Arc::clone(rule))?;
+        Some(Arc::new(Self {
+            direction: self.direction,
+            fields,
+            paths,
+            unreadable,
+            each,
+            json_types: self.json_types.clone(),
+            signature_headers: self.signature_headers.clone(),
+            rule,
+        }))
     }
 
     fn empty(direction: Direction, rule: &Arc<str>, unreadable: UnreadableHalf) -> Self {
@@ -191,6 +194,8 @@ pub fn changes(action: &Action) -> bool {
 
 fn target(action: &Action, captures: &Captures, headers: &HeaderMap) -> Result<Target, Refusal> {
     match &action.key {
+        // What changes nothing needs no partition, and refuses nothing for the lack of one.
+        key if !changes(action) => Ok(Target::Glob(key.clone())),
         Key::Fixed(name) => Ok(Target::One(name.clone())),
         key @ Key::Glob(_) => Ok(Target::Glob(key.clone())),
         key @ Key::Template(_) => key

@@ -1,52 +1,18 @@
 //! Planted values are in no log line of any level, no metric, no error, no trace.
 
-use std::io;
-use std::sync::{Arc, Mutex, Once, PoisonError};
-
-use sidecloak::telemetry::{Format, subscriber};
-use tracing_subscriber::filter::LevelFilter;
-
+use super::log::log;
 use super::stage::Stage;
-
-/// Everything this binary logs, at every level, from every crate.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn log() -> Log {
-    static START: Once = Once::new();
-    static LOG: Mutex<Option<Log>> = Mutex::new(None);
-    START.call_once(|| {
-        let log = Log::default();
-        // As the process itself sets it up, at its most talkative.
-        let writer = log.clone();
-        let subscriber = subscriber(LevelFilter::TRACE, Format::Text, move || writer.clone());
-        tracing::subscriber::set_global_default(subscriber).unwrap();
-        *LOG.lock().unwrap() = Some(log);
-    });
-    LOG.lock().unwrap().clone().unwrap()
-}
 
 #[test]
 fn planted_values_are_in_no_log_metric_or_error() {
     let log = log();
     let rules = r#"rules:
   - name: r
-    match: { path: "/c/{canary}/**" }
+    match: { path: "/c/{tenant}/**" }
     provision: true
     protect:
       - fields: ["$..ssn"]
-        key: "t-{canary}"
+        key: "t-{tenant}"
         max_length: 200
 "#;
     let stage = Stage::new(rules);
@@ -88,8 +54,8 @@ fn planted_values_are_in_no_log_metric_or_error() {
     stage.call("GET", "/c/x/1", &[("traceparent", traceparent)], "");
     drop(stage);
 
-    let logged = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
-    assert!(logged.contains("/c/{canary}/**"), "the route's pattern is logged:\n{logged}");
+    let logged = log.text();
+    assert!(logged.contains("/c/{tenant}/**"), "the route's pattern is logged:\n{logged}");
     for canary in canaries {
         // The broken rule file is the operator's own text and may be quoted back.
         let place = logged

@@ -1,35 +1,13 @@
 //! What the log says of an exchange, and what it never says.
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sidecloak::telemetry::{self, Format};
-
+use super::log::log;
 use super::support::{Next, echo, proxy, upstream};
-
-#[derive(Clone, Default)]
-struct Memory(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Memory {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 #[test]
 fn an_exchange_is_one_line_and_nothing_of_a_request_is_in_the_log() {
-    let memory = Memory::default();
-    let writer = memory.clone();
-    // For the whole process: workers are threads. Other tests write here too.
-    let subscriber = telemetry::subscriber("trace".parse().unwrap(), Format::Json, move || writer.clone());
-    tracing::subscriber::set_global_default(subscriber).unwrap();
-
+    let memory = log();
     let up = echo();
     let door = proxy(&[&up]).listener(|l| l.name = "logged".into()).run();
     let mut client = door.client();
@@ -50,7 +28,7 @@ fn an_exchange_is_one_line_and_nothing_of_a_request_is_in_the_log() {
     });
     assert_eq!(proxy(&[&broken]).run().client().send(request("canary")).receive().status(), 502);
 
-    let log = || String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
+    let log = || memory.text();
     let lines = || {
         let all = log();
         let lines = all.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());

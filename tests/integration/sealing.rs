@@ -258,3 +258,24 @@ fn a_changed_answer_loses_the_proofs_of_the_old_bytes() {
     assert_eq!(reply.headers["x-other"], "stays");
     assert_eq!(reply.headers["content-length"], "11");
 }
+
+#[test]
+fn a_rule_that_observes_hides_nothing_from_one_that_seals() {
+    let rules = r#"rules:
+  - name: watching
+    match: { path: "/{tenant}/**" }
+    mode: observe
+    protect: [{ fields: ["$.customer", "$..other"], key: "t-{header:x-tenant}" }]
+  - name: sealing
+    match: { path: "/**" }
+    protect: [{ fields: ["$..ssn"] }]
+"#;
+    let stage = Stage::new(rules);
+    let body = r#"{"customer":{"ssn":"1"},"other":"2"}"#;
+    assert_eq!(stage.post("/a/1", body).status, 200);
+    let stored = stage.stored_text("/a/1");
+    assert!(stored.contains(r#"{"customer":{"ssn":"sc1."#) && stored.ends_with(r#""other":"2"}"#), "{stored}");
+    assert_eq!(stage.get("/a/1").text(), body);
+    let metrics = stage.app().shared().metrics.render();
+    assert!(metrics.contains(r#"rule="watching",class="other",event="plaintext"}"#), "{metrics}");
+}

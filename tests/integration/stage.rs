@@ -33,6 +33,7 @@ type Canned = Arc<Mutex<HashMap<String, (u16, Vec<(String, String)>, Vec<u8>)>>>
 pub struct Stage {
     pub app: Option<App>,
     pub front: SocketAddr,
+    pub upstream: SocketAddr,
     pub dir: TempDir,
     shelf: Shelf,
     canned: Canned,
@@ -66,13 +67,28 @@ impl Stage {
     }
 
     pub fn at(rules: &str, listener: &str, more: &str, clock: SharedClock) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::inside(tempfile::tempdir().unwrap(), rules, listener, more, clock)
+    }
+
+    /// In a folder that may have its keyring already.
+    pub fn inside(dir: TempDir, rules: &str, listener: &str, more: &str, clock: SharedClock) -> Self {
         let (shelf, canned) = (Shelf::default(), Canned::default());
         let (running, upstream) = Running::start(Arc::clone(&shelf), Arc::clone(&canned));
         std::fs::write(dir.path().join("rules.yaml"), rules).unwrap();
         let app = start(dir.path(), upstream, listener, more, clock);
         let front = tcp(&app, "front");
-        Self { app: Some(app), front, dir, shelf, canned, runtime: current_thread(), _running: running }
+        Self { app: Some(app), front, upstream, dir, shelf, canned, runtime: current_thread(), _running: running }
+    }
+
+    /// Before an application of raw bytes instead.
+    pub fn before(upstream: &super::support::Upstream, rules: &str) -> Self {
+        let mut stage = Self::new(rules);
+        stage.app.take().unwrap().stop();
+        let Address::Tcp(address) = upstream.address else { panic!("no TCP address") };
+        let app = start(stage.dir.path(), address, "", "", SystemClock::shared());
+        stage.front = tcp(&app, "front");
+        stage.app = Some(app);
+        stage
     }
 
     pub fn app(&self) -> &App {
@@ -148,17 +164,26 @@ impl Drop for Stage {
     }
 }
 
-/// Starts a process in `dir`, whose rules are there already; its keyring is made.
+/// Starts a process in `dir`, whose rules are there already; its keyring is made unless it is there, too. A second master key is
+/// given if there is one.
 pub fn start(dir: &Path, upstream: SocketAddr, listener: &str, more: &str, clock: SharedClock) -> App {
+    let mut masters = vec![dir.join("master.key"), dir.join("master-2.key")];
+    masters.retain(|path| path.exists() || path.ends_with("master.key"));
+    let masters: Vec<_> = masters.iter().map(|path| format!("\"file:{}\"", path.display())).collect();
     let text = format!(
         "listeners:\n  - name: front\n    bind: 127.0.0.1:0\n    upstream: http://{upstream}\n{listener}\nrules: {}\n\
-         keyring:\n  store: sqlite:{}\n  master_key: [\"file:{}\"]\ndrain: {{ delay: 0s, deadline: 3s }}\n{more}",
+         keyring:\n  store: sqlite:{}\n  master_key: [{}]\ndrain: {{ delay: 0s, deadline: 3s }}\n{more}",
         dir.join("rules.yaml").display(),
         dir.join("keyring.db").display(),
-        dir.join("master.key").display(),
+        masters.join(", "),
     );
+    start_from(&text, clock)
+}
+
+/// Starts a process from the text of its sidecloak.yaml.
+pub fn start_from(text: &str, clock: SharedClock) -> App {
     let flags = Overrides { dev: true, i_know: true, ..Overrides::default() };
-    let loaded = config::load_text("sidecloak.yaml", &text, &flags, Purpose::Proxy, Machine::detect());
+    let loaded = config::load_text("sidecloak.yaml", text, &flags, Purpose::Proxy, Machine::detect());
     let config = loaded.config.unwrap_or_else(|| panic!("{}", loaded.findings));
     match App::start(&config, clock) {
         Ok(app) => app,

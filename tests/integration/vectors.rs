@@ -6,6 +6,8 @@ mod cbor;
 mod make;
 #[path = "vectors/negative.rs"]
 mod negative;
+#[path = "vectors/product.rs"]
+mod product;
 #[path = "vectors/read.rs"]
 mod read;
 

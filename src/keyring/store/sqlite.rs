@@ -1,26 +1,18 @@
 //! A keyring in one SQLite file, shared by the processes of one machine.
 
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
 use super::{Dump, EpochRow, Inserted, KeyRow, NewEpoch, Put, Store, StoreError};
 use crate::keyring::Kind;
 use crate::name::PartitionName;
 use crate::token::EpochId;
 
-/// `SCK1`, which `file` and the `sqlite3` shell show.
-const APPLICATION_ID: i64 = 0x5343_4b31;
-/// Step n brings a file from `user_version` n to n + 1. Only ever appended to.
-const MIGRATIONS: [&str; 1] = [include_str!("sqlite/1.sql")];
-/// How long another process may hold the write lock before we give up.
-const BUSY: Duration = Duration::from_secs(5);
-/// Files up to this size are checked whole when they are opened.
-const CHECKED_SIZE: u64 = 64 << 20;
+mod connection;
+
+use connection::{Connections, explain};
 
 const EPOCH_COLUMNS: &str = "id, partition, kind, record, confirmed, current";
 
@@ -31,40 +23,10 @@ pub struct SqliteStore {
     connections: Mutex<Connections>,
 }
 
-#[derive(Debug)]
-struct Connections {
-    main: Connection,
-    /// `data_version` tells of commits by *other* connections, so a second one sees those of `main` too.
-    watch: Connection,
-    /// Device and inode of the open file: a file moved over it is another file.
-    file: (u64, u64),
-    generation: u64,
-}
-
 impl SqliteStore {
     /// Makes the file (0600), or takes one in which nothing was written yet, and brings it to the current schema.
     pub fn create(path: &Path) -> Result<Self, StoreError> {
-        match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(StoreError::Unavailable(format!("cannot create {}: {error}", path.display())));
-            }
-            _ => {}
-        }
-        let mut main = connect(path)?;
-        main.execute_batch("PRAGMA journal_mode = WAL").map_err(|e| explain(path, &e))?;
-        let tx = main.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|e| explain(path, &e))?;
-        if (pragma(&tx, "application_id"), tables(&tx)) == (Ok(0), Ok(0)) {
-            migrate(&tx, 0).map_err(|e| explain(path, &e))?;
-        }
-        tx.commit().map_err(|e| explain(path, &e))?;
-        drop(main);
-        if let Some(directory) = path.parent() {
-            // The new name must survive a power cut as well as the content.
-            let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-            std::fs::File::open(directory)
-                .and_then(|d| d.sync_all())
-                .map_err(|e| StoreError::Unavailable(format!("cannot sync {}: {e}", directory.display())))?;
-        }
+        connection::create(path)?;
         Self::open(path)
     }
 
@@ -73,12 +35,25 @@ impl SqliteStore {
         Ok(Self { path: path.to_owned(), connections: Mutex::new(Connections::open(path, 0)?) })
     }
 
+    /// Behaves from now on as on a full disk (`true`), or as before.
+    #[cfg(test)]
+    pub fn fill_disk(&self, full: bool) {
+        let pages = if full { 1 } else { 1 << 30 };
+        self.lock().main.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
+    }
+
     fn lock(&self) -> MutexGuard<'_, Connections> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read<T>(&self, f: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         f(&self.lock().main).map_err(|e| explain(&self.path, &e))
+    }
+
+    fn snapshot<T>(&self, f: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let connections = self.lock();
+        let run = || f(&*connections.main.unchecked_transaction()?);
+        run().map_err(|e| explain(&self.path, &e))
     }
 
     fn write<T>(&self, f: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StoreError> {
@@ -93,27 +68,11 @@ impl SqliteStore {
     }
 }
 
-impl Connections {
-    fn open(path: &Path, generation: u64) -> Result<Self, StoreError> {
-        let file = identity(path)?;
-        let mut main = connect(path)?;
-        check(path, &mut main)?;
-        let watch = connect(path)?;
-        Ok(Self { main, watch, file, generation })
-    }
-}
-
 impl Store for SqliteStore {
     fn change(&self) -> Result<u64, StoreError> {
         let mut connections = self.lock();
-        if identity(&self.path)? != connections.file {
-            let generation = connections.generation.wrapping_add(1);
-            *connections = Connections::open(&self.path, generation)?;
-        }
-        let version = pragma(&connections.watch, "data_version").map_err(|e| explain(&self.path, &e))?;
-        // Touches the file: `data_version` alone would not notice that it became unreadable.
-        tables(&connections.watch).map_err(|e| explain(&self.path, &e))?;
-        Ok((connections.generation << 40) ^ u64::try_from(version).unwrap_or_default())
+        connections.follow(&self.path)?;
+        connections.change().map_err(|e| explain(&self.path, &e))
     }
 
     fn bootstrap(&self, rows: &Dump) -> Result<Put, StoreError> {
@@ -146,8 +105,7 @@ impl Store for SqliteStore {
     }
 
     fn dump(&self) -> Result<Dump, StoreError> {
-        // The write transaction is only for the one snapshot.
-        self.write(|tx| {
+        self.snapshot(|tx| {
             Ok(Dump {
                 keys: all(
                     tx,
@@ -271,7 +229,9 @@ impl Store for SqliteStore {
             // REPLACE, so that a forged tombstone does not keep the real one out.
             tx.execute("INSERT OR REPLACE INTO tombstone (id, record) VALUES (?1, ?2)", params![id.0, tombstone])?;
             tx.execute("DELETE FROM epoch WHERE id = ?1", [id.0]).map(drop)
-        })
+        })?;
+        // What was deleted is still in the write-ahead log. A reader may keep it there: then the next checkpoint removes it.
+        self.read(|c| c.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))).or(Ok(()))
     }
 
     fn tombstone(&self, id: EpochId) -> Result<Option<Vec<u8>>, StoreError> {
@@ -288,107 +248,6 @@ impl Store for SqliteStore {
             found.collect()
         })
     }
-}
-
-fn connect(path: &Path) -> Result<Connection, StoreError> {
-    // No CREATE: a keyring that vanished must be an error, not a new empty one.
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(|e| explain(path, &e))?;
-    let set_up = || {
-        connection.busy_timeout(BUSY)?;
-        // The file's writer is not trusted, so neither is the code that its schema may hold.
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-        // FULL: the write-ahead log is synced at every commit. `secure_delete`: a destroyed record is overwritten.
-        connection.execute_batch(
-            "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON; PRAGMA cell_size_check = ON",
-        )
-    };
-    set_up().map_err(|e| explain(path, &e))?;
-    Ok(connection)
-}
-
-fn check(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
-    let damaged = |what: &str| {
-        StoreError::Damaged(format!(
-            "{} {what}; name another file, or restore this one from a backup with `sidecloak keys import`",
-            path.display()
-        ))
-    };
-    let id = pragma(connection, "application_id").map_err(|e| explain(path, &e))?;
-    if id != APPLICATION_ID {
-        return Err(damaged("is not a Sidecloak keyring"));
-    }
-    let version = pragma(connection, "user_version").map_err(|e| explain(path, &e))?;
-    let known = MIGRATIONS.len();
-    match usize::try_from(version) {
-        Ok(version) if version > known => {
-            return Err(StoreError::Damaged(format!(
-                "{} was written by a newer Sidecloak (schema {version}, this one knows {known}); use that version",
-                path.display()
-            )));
-        }
-        Ok(version) if (1..known).contains(&version) => {
-            let mut migrated = || {
-                let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                let found = pragma(&tx, "user_version")?; // another process may have been first
-                migrate(&tx, usize::try_from(found).unwrap_or(known))?;
-                tx.commit()
-            };
-            migrated().map_err(|e| explain(path, &e))?;
-        }
-        Ok(version) if version == known => {}
-        _ => return Err(damaged("has an impossible schema version")),
-    }
-    if std::fs::metadata(path).is_ok_and(|m| m.len() <= CHECKED_SIZE) {
-        let found: String = connection.query_row("PRAGMA quick_check(1)", [], first).map_err(|e| explain(path, &e))?;
-        if found != "ok" {
-            return Err(damaged("is damaged"));
-        }
-    }
-    Ok(())
-}
-
-fn migrate(tx: &Transaction<'_>, from: usize) -> rusqlite::Result<()> {
-    for step in MIGRATIONS.iter().skip(from) {
-        tx.execute_batch(step)?;
-    }
-    tx.execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {}", MIGRATIONS.len()))
-}
-
-fn identity(path: &Path) -> Result<(u64, u64), StoreError> {
-    let metadata =
-        std::fs::metadata(path).map_err(|e| StoreError::Unavailable(format!("cannot read {}: {e}", path.display())))?;
-    Ok((metadata.dev(), metadata.ino()))
-}
-
-fn explain(path: &Path, error: &rusqlite::Error) -> StoreError {
-    let path = path.display();
-    match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => StoreError::Damaged(format!(
-            "{path} is damaged or no Sidecloak keyring; restore it from a backup with `sidecloak keys import`"
-        )),
-        Some(ErrorCode::DiskFull) => StoreError::Unavailable(format!("no space left for {path}; nothing was changed")),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            StoreError::Unavailable(format!("{path} is locked by another process"))
-        }
-        Some(ErrorCode::ReadOnly) => {
-            StoreError::Unavailable(format!("{path} cannot be written; check its permissions"))
-        }
-        Some(code) => StoreError::Unavailable(format!("{path}: {code:?}")),
-        // A missing table or a column of another type: the file is not what its header says.
-        None => StoreError::Damaged(format!("{path} holds rows of another form than a keyring's")),
-    }
-}
-
-fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
-    connection.query_row(&format!("PRAGMA {name}"), [], first)
-}
-
-fn tables(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.query_row("SELECT count(*) FROM sqlite_schema", [], first)
 }
 
 fn first<T: rusqlite::types::FromSql>(row: &Row<'_>) -> rusqlite::Result<T> {

@@ -1,1 +1,277 @@
+//! What operators do: states, roles, destruction, rotation, export, recovery, processes that only encrypt.
 
+use super::*;
+use crate::keyring::master::Master;
+use crate::secret::SecretBytes;
+
+fn key_file(place: &Place, name: &str, line: &SecretBytes) -> KeySource {
+    files::write_new(&place.path(name), line.expose()).unwrap();
+    KeySource::File(place.path(name))
+}
+
+fn encrypt_only(place: &Place, operator: &Keyring) -> Options {
+    let line = operator.add_encrypt_only_issuer(&default()).unwrap();
+    Options {
+        master_keys: Vec::new(),
+        owner: Some(operator.owner_fingerprint()),
+        issuer: Some(key_file(place, "issuer.key", &line)),
+        ..place.options.clone()
+    }
+}
+
+#[test]
+fn partitions_are_made_listed_and_changed() {
+    let place = Place::new();
+    let (keyring, other) = (place.init(), place.open());
+    let tenant = name("tenant");
+    keyring.create_partition(&tenant).unwrap();
+    assert!(keyring.create_partition(&tenant).is_err());
+    let epoch = other.sealing(&tenant, Kind::Random).unwrap();
+    keyring.set_role(&tenant, "teller", Some(Permissions(Permissions::DECRYPT))).unwrap();
+    keyring.set_role(&tenant, "default", None).unwrap();
+    other.set_role(&tenant, "clerk", Some(Permissions(Permissions::MASK))).unwrap();
+    keyring.tick();
+    let partition = keyring.partition(&tenant).unwrap();
+    assert_eq!(partition.version, 4);
+    assert!(partition.permissions("teller").has(Permissions::DECRYPT));
+    assert!(partition.permissions("clerk").has(Permissions::MASK));
+    assert_eq!(partition.permissions("default"), Permissions(0));
+    place.clock.advance(60);
+    let list = keyring.list().unwrap();
+    assert_eq!(list.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["default", "tenant"]);
+    let info = &list[1];
+    assert_eq!((info.state, info.version, info.epochs, info.issuers, info.signers), (State::Active, 4, 1, 1, 1));
+    assert_eq!((info.current[0].id, info.current[0].age), (epoch.id, 60));
+    assert_eq!(keyring.epochs(&tenant, 10).unwrap(), info.current);
+    assert_eq!((info.recipients[0].suite, info.recipients[0].ours), (Some(KemSuite::MlKem768), true));
+}
+
+#[test]
+fn a_destroyed_partition_is_gone_for_good() {
+    let place = Place::new();
+    let (keyring, other) = (place.init(), place.open());
+    let tenant = name("tenant");
+    keyring.create_partition(&tenant).unwrap();
+    let epochs = Kind::ALL.map(|kind| other.sealing(&tenant, kind).unwrap());
+    keyring.set_state(&tenant, State::Destroyed).unwrap();
+    other.tick();
+    for keyring in [&keyring, &other, &place.open()] {
+        for epoch in &epochs {
+            assert!(!matches!(keyring.opening_cached(epoch.id), Cached::Hit(_)));
+            assert!(keyring.opening(epoch.id).is_err());
+        }
+        assert!(matches!(keyring.sealing(&tenant, Kind::Random), Err(KeyringError::Denied(_, State::Destroyed))));
+    }
+    let state = keyring.set_state(&tenant, State::Active);
+    assert!(matches!(state, Err(KeyringError::Denied(_, State::Destroyed))));
+    assert_eq!(keyring.list().unwrap()[1].epochs, 0);
+}
+
+#[test]
+fn changes_by_two_operators_at_once_are_both_kept() {
+    let place = Place::new();
+    place.init();
+    std::thread::scope(|scope| {
+        for i in 0..4 {
+            let place = &place;
+            scope.spawn(move || {
+                let keyring = place.open();
+                (0..3).for_each(|j| keyring.set_role(&default(), &format!("r{i}{j}"), Some(Permissions(4))).unwrap());
+            });
+        }
+    });
+    assert_eq!(place.open().partition(&default()).unwrap().roles.len(), 13);
+}
+
+#[test]
+fn an_encrypt_only_process_opens_nothing_but_its_own() {
+    let place = Place::new();
+    let operator = place.init();
+    let others = operator.sealing(&default(), Kind::Random).unwrap();
+    let options = encrypt_only(&place, &operator);
+    let sealer = place.try_open(&options).unwrap();
+    let own = sealer.sealing(&default(), Kind::Random).unwrap();
+    assert_eq!(own.kind, Kind::Private);
+    assert!(matches!(sealer.sealing_cached(&default(), Kind::Random), Cached::Hit(e) if e.id == own.id));
+    sealer.self_check().unwrap();
+    assert!(matches!(sealer.opening(others.id), Err(KeyringError::NoKey(_))));
+    assert!(matches!(sealer.sealing(&default(), Kind::Deterministic), Err(KeyringError::NoKey(_))));
+    assert!(matches!(sealer.provision(&name("tenant"), 10), Err(KeyringError::NoKey(_))));
+    assert!(matches!(sealer.set_state(&default(), State::Paused), Err(KeyringError::NoKey(_))));
+    assert!(sealer.signer(&default()).unwrap().is_none());
+    assert_eq!(dek(&operator.opening(own.id).unwrap()), dek(&own));
+    let again = place.try_open(&options).unwrap();
+    assert!(matches!(again.opening(own.id), Err(KeyringError::NoKey(_))), "not even after a restart");
+    assert_ne!(again.sealing(&default(), Kind::Random).unwrap().id, own.id);
+
+    operator.set_state(&default(), State::Paused).unwrap();
+    sealer.tick();
+    assert!(matches!(sealer.sealing_cached(&default(), Kind::Random), Cached::Denied(State::Paused)));
+    for wrong in [
+        Options { owner: None, ..options.clone() },
+        Options { issuer: None, ..options.clone() },
+        Options { master_keys: place.options.master_keys.clone(), ..options.clone() },
+    ] {
+        assert!(matches!(place.try_open(&wrong), Err(KeyringError::NoKey(_))));
+    }
+    let pinned = Options { owner: Some([7; 32]), ..options };
+    assert!(matches!(place.try_open(&pinned), Err(KeyringError::Mismatch(_))));
+    let pinned = Options { owner: Some([7; 32]), ..place.options.clone() };
+    assert!(matches!(place.try_open(&pinned), Err(KeyringError::Mismatch(_))));
+}
+
+#[test]
+fn a_sealer_can_wait_for_an_openers_confirmation() {
+    let place = Place::new();
+    let operator = place.init();
+    let options = Options { require_confirmed: true, ..encrypt_only(&place, &operator) };
+    let sealer = place.try_open(&options).unwrap();
+    for _ in 0..3 {
+        assert!(matches!(sealer.sealing(&default(), Kind::Random), Err(KeyringError::Unavailable(_))));
+    }
+    let epochs: i64 = place.sql().query_row("SELECT count(*) FROM epoch", [], |row| row.get(0)).unwrap();
+    assert_eq!(epochs, 1, "one waits, no new one each time");
+    operator.tick();
+    let epoch = sealer.sealing(&default(), Kind::Random).unwrap();
+    place.clock.advance(DAY * 96 / 100);
+    sealer.tick();
+    assert_eq!(sealer.sealing(&default(), Kind::Random).unwrap().id, epoch.id, "the old one meanwhile");
+    operator.tick();
+    sealer.tick();
+    assert_ne!(sealer.sealing(&default(), Kind::Random).unwrap().id, epoch.id);
+    assert_eq!(operator.alarms(), 0);
+}
+
+#[test]
+fn an_opener_raises_an_alarm_for_a_record_it_cannot_open() {
+    let place = Place::new();
+    let operator = place.init();
+    let sealer = place.try_open(&encrypt_only(&place, &operator)).unwrap();
+    let epoch = sealer.sealing(&default(), Kind::Random).unwrap();
+    let mut record: record::EpochRecord =
+        cbor::Record::decode(&operator.store.epoch(epoch.id).unwrap().unwrap().record).unwrap();
+    record.wraps[0].wrapped[1] ^= 1;
+    let sql = "UPDATE epoch SET record = ?1";
+    place.sql().execute(sql, [cbor::Record::encode(&record)]).unwrap();
+    operator.tick();
+    assert!(operator.alarms() > 0);
+    assert!(!operator.store.epoch(epoch.id).unwrap().unwrap().confirmed);
+}
+
+#[test]
+fn the_master_key_is_exchanged_while_others_run() {
+    let place = Place::new();
+    let (operator, proxy) = (place.init(), place.open());
+    let epoch = proxy.sealing(&default(), Kind::Random).unwrap();
+    let new = KeySource::File(place.path("new.key"));
+    operator.rotate_master(&new).unwrap();
+    operator.rotate_master(&new).unwrap();
+    proxy.tick();
+    assert_eq!(proxy.alarms(), 0);
+    proxy.rollover(&default(), &[Kind::Random]).unwrap();
+    operator.set_role(&default(), "teller", Some(Permissions(4))).unwrap();
+    assert!(matches!(place.try_open(&place.options), Err(KeyringError::Mismatch(_))), "the old key alone");
+    let old = place.options.master_keys[0].clone();
+    for keys in [vec![new.clone()], vec![new.clone(), old.clone()], vec![old, new]] {
+        let keyring = place.try_open(&Options { master_keys: keys, ..place.options.clone() }).unwrap();
+        assert_eq!(dek(&keyring.opening(epoch.id).unwrap()), dek(&epoch));
+    }
+}
+
+#[test]
+fn an_export_opens_elsewhere_for_the_master_key_alone() {
+    let place = Place::new();
+    let keyring = place.init();
+    keyring.provision(&name("tenant"), 10).unwrap();
+    let epochs = Kind::ALL.map(|kind| keyring.sealing(&name("tenant"), kind).unwrap());
+    let gone = keyring.sealing(&default(), Kind::Random).unwrap();
+    keyring.destroy_epoch(gone.id).unwrap();
+    let exported = keyring.export().unwrap();
+
+    let options = Options { path: place.path("imported.db"), ..place.options.clone() };
+    let imported = Keyring::import(&options, &exported, place.clock.clone()).unwrap();
+    assert_eq!(imported.store.dump().unwrap(), keyring.store.dump().unwrap());
+    for epoch in epochs {
+        assert_eq!(dek(&imported.opening(epoch.id).unwrap()), dek(&epoch));
+    }
+    assert!(imported.opening(gone.id).is_err());
+    assert!(Keyring::import(&options, &exported, place.clock.clone()).is_err(), "it exists");
+
+    let options = Options { path: place.path("again.db"), ..place.options.clone() };
+    for at in [0, 25, 40, 70, exported.len() - 1] {
+        let mut changed = exported.clone();
+        changed[at] ^= 1;
+        let error = Keyring::import(&options, &changed, place.clock.clone()).unwrap_err();
+        assert!(matches!(error, KeyringError::Mismatch(_)), "{error}");
+    }
+    let other = KeySource::File(place.path("other.key"));
+    Master::load_or_make(&other).unwrap();
+    let foreign = Options { master_keys: vec![other], ..options.clone() };
+    assert!(matches!(Keyring::import(&foreign, &exported, place.clock), Err(KeyringError::Mismatch(_))));
+    assert!(!options.path.exists());
+}
+
+#[test]
+fn a_recovery_key_opens_everything_without_the_master_key() {
+    let place = Place::new();
+    let (keyring, proxy) = (place.init(), place.open());
+    keyring.provision(&name("tenant"), 10).unwrap();
+    let before = proxy.sealing(&name("tenant"), Kind::Random).unwrap();
+    let key = keyring.make_recovery(KemSuite::XWing).unwrap();
+    assert!(!format!("{key:?}").contains(std::str::from_utf8(key.private_line.expose()).unwrap()));
+    proxy.tick();
+    assert_eq!(proxy.sealing(&name("tenant"), Kind::Random).unwrap().id, before.id, "re-wrapped, not rolled");
+    let after = proxy.sealing(&name("tenant"), Kind::Deterministic).unwrap();
+    keyring.provision(&name("later"), 10).unwrap();
+    let later = proxy.sealing(&name("later"), Kind::Random).unwrap();
+    assert_eq!(keyring.list().unwrap()[2].recipients.iter().filter(|r| !r.ours).count(), 1);
+
+    let owner = Some(keyring.owner_fingerprint());
+    let recovery = Recovery::open(&place.options.path, &key.private_line, owner).unwrap();
+    for epoch in [&before, &after, &later] {
+        assert_eq!(dek(&recovery.epoch(epoch.id).unwrap()), dek(epoch));
+    }
+    assert!(Recovery::open(&place.options.path, &key.private_line, Some([1; 32])).is_err());
+    let stranger = Place::new().init().make_recovery(KemSuite::MlKem768).unwrap();
+    let blind = Recovery::open(&place.options.path, &stranger.private_line, owner).unwrap();
+    assert!(blind.epoch(before.id).is_err());
+
+    let new = Place::new();
+    let rescued = new.init();
+    assert_eq!(rescued.recover_from(&recovery).unwrap(), 3);
+    assert_eq!(rescued.recover_from(&recovery).unwrap(), 0, "again does no harm");
+    for epoch in [&before, &after, &later] {
+        assert_eq!(dek(&new.open().opening(epoch.id).unwrap()), dek(epoch));
+    }
+    let fresh = rescued.sealing(&name("tenant"), Kind::Deterministic).unwrap();
+    assert_ne!(fresh.id, after.id);
+}
+
+#[test]
+fn recovery_files_enter_new_keyrings() {
+    let key = Place::new().init().make_recovery(KemSuite::MlKem1024).unwrap();
+    let mut place = Place::new();
+    std::fs::write(place.path("recovery.pub"), format!("{}\n", key.public_line)).unwrap();
+    place.options.recovery = vec![KeySource::File(place.path("recovery.pub"))];
+    let epoch = place.init().sealing(&default(), Kind::Random).unwrap();
+    let recovery = Recovery::open(&place.options.path, &key.private_line, None).unwrap();
+    assert_eq!(dek(&recovery.epoch(epoch.id).unwrap()), dek(&epoch));
+    std::fs::write(place.path("recovery.pub"), "nonsense").unwrap();
+    let options = Options { path: place.path("x.db"), ..place.options };
+    assert!(Keyring::init(&options, KemSuite::MlKem768, place.clock).is_err());
+    assert!(!options.path.exists());
+}
+
+#[test]
+fn partitions_that_requests_ask_for_are_made_at_a_bounded_rate() {
+    let place = Place::new();
+    let keyring = place.init();
+    let made = |round: u32| {
+        (0..200).take_while(|i| keyring.provision(&name(&format!("t-{round}-{i}")), 10_000).is_ok()).count()
+    };
+    assert_eq!(made(0), 100);
+    assert!(keyring.provision(&name("t-0-0"), 10_000).is_ok(), "one that is there costs nothing");
+    place.clock.advance(3);
+    assert_eq!(made(1), 30);
+    keyring.create_partition(&name("by-hand")).unwrap();
+}

@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -127,18 +127,38 @@ impl tower_service::Service<Uri> for Connector {
 
 /// A connection of either kind.
 #[derive(Debug)]
-pub(crate) enum Stream {
+pub(crate) struct Stream {
+    io: Io,
+    reset: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+enum Io {
     Tcp(TokioIo<TcpStream>),
     Unix(TokioIo<UnixStream>),
 }
 
 impl Stream {
     pub(crate) fn tcp(stream: TcpStream) -> Self {
-        Self::Tcp(TokioIo::new(stream))
+        Self { io: Io::Tcp(TokioIo::new(stream)), reset: Arc::default() }
     }
 
     pub(crate) fn unix(stream: UnixStream) -> Self {
-        Self::Unix(TokioIo::new(stream))
+        Self { io: Io::Unix(TokioIo::new(stream)), reset: Arc::default() }
+    }
+
+    /// Once set, the connection ends with a reset: to HTTP/1.0 an orderly end is the end of a whole answer.
+    pub(crate) fn reset(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.reset)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let (Io::Tcp(io), true) = (&self.io, self.reset.load(Ordering::Relaxed)) {
+            // A connection that is gone already needs no reset.
+            drop(socket2::SockRef::from(io.inner()).set_linger(Some(Duration::ZERO)));
+        }
     }
 }
 
@@ -150,39 +170,39 @@ impl Connection for Stream {
 
 impl Read for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(io) => Pin::new(io).poll_read(cx, buf),
-            Self::Unix(io) => Pin::new(io).poll_read(cx, buf),
+        match &mut self.get_mut().io {
+            Io::Tcp(io) => Pin::new(io).poll_read(cx, buf),
+            Io::Unix(io) => Pin::new(io).poll_read(cx, buf),
         }
     }
 }
 
 impl Write for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(io) => Pin::new(io).poll_write(cx, buf),
-            Self::Unix(io) => Pin::new(io).poll_write(cx, buf),
+        match &mut self.get_mut().io {
+            Io::Tcp(io) => Pin::new(io).poll_write(cx, buf),
+            Io::Unix(io) => Pin::new(io).poll_write(cx, buf),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(io) => Pin::new(io).poll_flush(cx),
-            Self::Unix(io) => Pin::new(io).poll_flush(cx),
+        match &mut self.get_mut().io {
+            Io::Tcp(io) => Pin::new(io).poll_flush(cx),
+            Io::Unix(io) => Pin::new(io).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(io) => Pin::new(io).poll_shutdown(cx),
-            Self::Unix(io) => Pin::new(io).poll_shutdown(cx),
+        match &mut self.get_mut().io {
+            Io::Tcp(io) => Pin::new(io).poll_shutdown(cx),
+            Io::Unix(io) => Pin::new(io).poll_shutdown(cx),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Tcp(io) => io.is_write_vectored(),
-            Self::Unix(io) => io.is_write_vectored(),
+        match &self.io {
+            Io::Tcp(io) => io.is_write_vectored(),
+            Io::Unix(io) => io.is_write_vectored(),
         }
     }
 
@@ -191,9 +211,9 @@ impl Write for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(io) => Pin::new(io).poll_write_vectored(cx, bufs),
-            Self::Unix(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+        match &mut self.get_mut().io {
+            Io::Tcp(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+            Io::Unix(io) => Pin::new(io).poll_write_vectored(cx, bufs),
         }
     }
 }

@@ -255,3 +255,10 @@ proptest! {
         prop_assert_eq!(key.open(&token, None, &[], &PREFIXES).unwrap_err(), OpenError::NotAuthentic);
     }
 }
+
+#[test]
+fn what_is_sealed_is_not_printed() {
+    let plain = Plain { text: b"canary", is_string: true, record_id: Some(b"canary"), pad: None, signer: None };
+    let shown = format!("{plain:?}");
+    assert!(!shown.contains("canary") && !shown.contains("99, 97"), "{shown}");
+}

@@ -145,6 +145,7 @@ function shaped(value, shape) {
 class Keyring {
   constructor(rows) {
     this.rows = rows;
+    this.loaded = new Map();
     this.masters = rows.master_keys.map(base64url);
     check(this.masters.every((master) => master.length === 32), 'a master key is not 32 bytes');
     this.privateKeys = rows.private_keys.map((row) => this.unwrap(row));
@@ -153,6 +154,12 @@ class Keyring {
     const ownerHash = Buffer.from(sha256(this.owner)).toString('hex');
     check((rows.owner ?? ownerHash) === ownerHash, 'another owner is pinned');
     this.destroyed = rows.destroyed.map((row) => this.tombstone(fromHex(row.record)));
+  }
+
+  // Verifies and unwraps each record once.
+  once(what, load) {
+    if (!this.loaded.has(what)) this.loaded.set(what, load());
+    return this.loaded.get(what);
   }
 
   unwrap({ use, partition, public_key, row }) {
@@ -251,8 +258,9 @@ function openToken(keyring, vector) {
   const recordId = vector.record_id ?? undefined;
   check(bound === (recordId !== undefined) && recordId !== '', 'bound, or not');
 
-  const { issuers, signers } = keyring.partition(name);
-  const { kind, dek } = keyring.epoch(name, header.subarray(2), issuers);
+  const { issuers, signers } = keyring.once(`partition ${name}`, () => keyring.partition(name));
+  const epochId = header.subarray(2);
+  const { kind, dek } = keyring.once(`epoch ${name} ${epochId.toString('hex')}`, () => keyring.epoch(name, epochId, issuers));
   check((kind === 1n) === (suite === 3), 'an epoch of another kind');
   const key = hkdf(dek, pae('sidecloak/1 field', suite, name, fieldClass), suite === 3 ? 64 : 32);
   const aad = pae('sidecloak/1 token', header, recordId ?? '');

@@ -1,0 +1,91 @@
+//! What changes a partition that is there.
+
+use serde_json::json;
+
+use super::super::exit::{Exit, Failure};
+use super::super::out::Out;
+use super::{advise, named, open, refused};
+use crate::keyring::{Kind, Options, Permissions, State};
+
+pub(super) fn rollover(options: &Options, partition: &str, kind: &str, out: &mut Out) -> Result<(), Failure> {
+    let name = named(partition)?;
+    let kinds: &[Kind] = match kind {
+        "random" => &[Kind::Random],
+        "deterministic" => &[Kind::Deterministic],
+        _ => &[Kind::Random, Kind::Deterministic],
+    };
+    open(options)?.rollover(&name, kinds).map_err(refused)?;
+    if kinds.contains(&Kind::Deterministic) {
+        advise(out, "note: deterministic tokens from before no longer equal new ones; look-ups find only new records");
+    }
+    let text = format!("partition {name} has a new epoch; what older ones sealed stays readable");
+    done(out, &text, &json!({ "partition": name.as_str(), "rolled": kind }))
+}
+
+pub(super) fn state(options: &Options, partition: &str, state: State, out: &mut Out) -> Result<(), Failure> {
+    let name = named(partition)?;
+    open(options)?.set_state(&name, state).map_err(refused)?;
+    let means = match state {
+        State::Active => "seals and opens again",
+        State::DecryptOnly => "opens and no longer seals; `sidecloak keys resume` lets it seal again",
+        State::Paused => "neither seals nor opens; `sidecloak keys resume` undoes that",
+        State::Destroyed => "is destroyed",
+    };
+    let text = format!("partition {name} {means}; running processes on this keyring follow by themselves");
+    done(out, &text, &json!({ "partition": name.as_str(), "state": state.name() }))
+}
+
+pub(super) fn destroy(options: &Options, partition: &str, confirm: Option<&str>, out: &mut Out) -> Result<(), Failure> {
+    let name = named(partition)?;
+    if confirm != Some(partition) {
+        let text = format!("destroying {name} loses for good everything that was ever sealed in it");
+        return Err(Failure::new(Exit::Usage, text).help(format!("if that is meant, add `--confirm {name}`")));
+    }
+    open(options)?.set_state(&name, State::Destroyed).map_err(refused)?;
+    advise(out, "note: copies count: delete backups, exports and mirrors that hold its epochs, too");
+    let text = format!("partition {name} is destroyed; what was sealed in it cannot be opened again");
+    done(out, &text, &json!({ "partition": name.as_str(), "state": State::Destroyed.name() }))
+}
+
+pub(super) fn role(
+    options: &Options,
+    partition: &str,
+    role: &str,
+    allow: &[String],
+    out: &mut Out,
+) -> Result<(), Failure> {
+    let name = named(partition)?;
+    let none = allow.iter().any(|word| word == "none");
+    if none && allow.iter().any(|word| word != "none") {
+        return Err(Failure::new(Exit::Usage, "`none` stands alone").help("write `--allow none` to take the role away"));
+    }
+    // The bits that only say what is audited stay as a new partition has them.
+    let audit = Permissions::DEFAULT.0 & !(Permissions::DECRYPT | Permissions::ENCRYPT);
+    let permissions = (!none).then(|| {
+        Permissions(allow.iter().fold(audit, |bits, word| {
+            bits | match word.as_str() {
+                "decrypt" => Permissions::DECRYPT,
+                "encrypt" => Permissions::ENCRYPT,
+                _ => Permissions::MASK,
+            }
+        }))
+    });
+    open(options)?.set_role(&name, role, permissions).map_err(refused)?;
+    let may = permissions.map_or_else(|| "nothing".to_owned(), |p| words(p).join(", "));
+    let value = json!({ "partition": name.as_str(), "role": role, "allow": permissions.map_or_else(Vec::new, words) });
+    done(out, &format!("role {role} may do in partition {name}: {may}"), &value)
+}
+
+/// Permissions as `--allow` takes them.
+pub(super) fn words(permissions: Permissions) -> Vec<&'static str> {
+    [("decrypt", Permissions::DECRYPT), ("encrypt", Permissions::ENCRYPT), ("mask", Permissions::MASK)]
+        .into_iter()
+        .filter(|(_, bits)| permissions.has(*bits))
+        .map(|(word, _)| word)
+        .collect()
+}
+
+/// Says what was done.
+pub(super) fn done(out: &mut Out, text: &str, value: &serde_json::Value) -> Result<(), Failure> {
+    if out.json() { out.value(value) } else { out.line(text) }
+}
