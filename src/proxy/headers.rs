@@ -208,6 +208,21 @@ mod tests {
     }
 
     #[test]
+    fn what_few_fields_say_counts_as_much() {
+        for (before, after) in [
+            (&[("connection", "te"), ("te", "trailers")][..], &[("te", "trailers")][..]),
+            (&[("connection", "keep-alive"), ("keep-alive", "5"), ("b", "1")], &[("b", "1")]),
+            (&[("connection", "Keep-Alive, b"), ("b", "1")], &[]),
+            (&[("proxy-connection", "close"), ("b", "1")], &[("b", "1")]),
+            (&[("b", "1")], &[("b", "1")]),
+        ] {
+            let mut headers = map(before);
+            strip_hop_by_hop(&mut headers);
+            assert_eq!(headers, map(after), "{before:?}");
+        }
+    }
+
+    #[test]
     fn a_loop_is_seen_in_any_via() {
         let mut headers = map(&[("via", "1.1 a, 2 me (x)")]);
         assert!(came_through(&headers, "me") && !came_through(&headers, "m"));

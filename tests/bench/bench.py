@@ -179,7 +179,7 @@ class Bench:
                 for kind in alternate(["nginx", "sidecloak"], turn):
                     process = proxies[kind, log]
                     if turn == 0:
-                        self.load(process, path, posts, 0.5)
+                        self.load(process, path, posts, 1)
                     run, memory = self.load(process, path, posts, self.options.seconds)
                     runs[name][kind].append(run)
                     if name == "plain":
@@ -192,7 +192,7 @@ class Bench:
         return runs, busy
 
     def load(self, process, path, posts, seconds):
-        argv = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "--latency"]
+        argv = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency"]
         argv += ["-s", str(HERE / "post.lua")] if posts else []
         argv += [process.url + path] + (["--", str(self.document)] if posts else [])
         before, began = process.cpu(), time.perf_counter()
@@ -356,15 +356,17 @@ def table(results):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--rounds", type=int, default=7, help="of all loads, interleaved (7)")
-    parser.add_argument("--seconds", type=float, default=2, help="of each load (2)")
+    parser.add_argument("--rounds", type=int, default=15, help="of all loads, interleaved (15)")
+    parser.add_argument("--seconds", type=int, default=1, help="of each load (1)")
     parser.add_argument("--starts", type=int, default=20, help="cold starts of each (20)")
     parser.add_argument("--binary", default=str(ROOT / "target/release/sidecloak"), help="measure this one, build nothing")
     options = parser.parse_args()
-    bounds = {"rounds": (1, 15), "seconds": (1, 5), "starts": (5, 100)}
+    bounds = {"rounds": (1, 30), "seconds": (1, 5), "starts": (5, 100)}
     for name, (low, high) in bounds.items():
         if not low <= getattr(options, name) <= high:
             parser.error(f"--{name} is between {low} and {high}")
+    if options.rounds * options.seconds > 30:
+        parser.error("--rounds times --seconds is at most 30, so that a run takes under five minutes")
     try:
         # The stack unwinds first: processes end before their folder goes.
         with tempfile.TemporaryDirectory(prefix="sidecloak-bench-") as directory, contextlib.ExitStack() as stack:
