@@ -16,6 +16,8 @@ use super::{Rule, RuleKind, RuleSet, Unreadable, Verb, conditions, file_tests, l
 
 /// Of one file.
 const MAX_FILE: u64 = 1 << 20;
+/// What `sidecloak schema` prints stands beside the rules, for editors.
+const SCHEMA_FILE: &str = "schema.json";
 /// Of one directory.
 const MAX_FILES: usize = 1_000;
 /// Of one load.
@@ -289,7 +291,7 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Finding> {
     for entry in std::fs::read_dir(path).map_err(unreadable)? {
         let file = entry.map_err(unreadable)?.path();
         // Kubernetes keeps the real files under `..data`, editors their copies under dot names.
-        let hidden = file.file_name().is_none_or(|n| n.to_string_lossy().starts_with('.'));
+        let hidden = file.file_name().is_none_or(|n| n.to_string_lossy().starts_with('.') || n == SCHEMA_FILE);
         let ours = file.extension().is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e == *known));
         if !hidden && ours && file.is_file() {
             files.push(file);

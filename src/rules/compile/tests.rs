@@ -306,6 +306,7 @@ fn a_directory_is_read_in_the_order_of_names() {
     put("10.yaml", &rule("a"));
     put("30.json", "{\"rules\": [{\"name\": \"c\", \"match\": {\"path\": \"/y\"}, \"action\": \"pass\"}]}");
     put("notes.txt", "not a rule");
+    put("schema.json", "{}");
     put(".hidden.yaml", "not a rule");
     std::fs::create_dir(dir.path().join("..data")).unwrap();
     std::fs::create_dir(dir.path().join("dir.yaml")).unwrap();
