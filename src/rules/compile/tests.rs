@@ -302,11 +302,13 @@ fn a_directory_is_read_in_the_order_of_names() {
     let put = |file: &str, text: &str| std::fs::write(dir.path().join(file), text).unwrap();
     let context = Context::default();
     assert!(super::load(dir.path(), &context).rules.is_none());
+    put("schema.json", include_str!("../../../rules/schema.json"));
+    assert!(super::load(dir.path(), &context).rules.is_none(), "a schema alone is no set of rules");
     put("20.yml", &rule("b"));
     put("10.yaml", &rule("a"));
     put("30.json", "{\"rules\": [{\"name\": \"c\", \"match\": {\"path\": \"/y\"}, \"action\": \"pass\"}]}");
     put("notes.txt", "not a rule");
-    put("schema.json", "{}");
+    put("schema.json", include_str!("../../../rules/schema.json"));
     put(".hidden.yaml", "not a rule");
     std::fs::create_dir(dir.path().join("..data")).unwrap();
     std::fs::create_dir(dir.path().join("dir.yaml")).unwrap();
@@ -315,6 +317,8 @@ fn a_directory_is_read_in_the_order_of_names() {
     assert_eq!(names, ["a", "b", "c"]);
     put("20.yml", &rule("d"));
     assert_ne!(super::load(dir.path(), &context).digest, first.digest);
+    put("schema.json", &rule("s"));
+    assert_eq!(super::load(dir.path(), &context).rules.unwrap().rules.len(), 4, "rules are rules under any name");
     put("40.yaml", &rule("a"));
     let loaded = super::load(dir.path(), &context);
     assert!(loaded.findings.to_string().contains("10.yaml"), "{}", loaded.findings);
