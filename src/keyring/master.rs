@@ -227,7 +227,7 @@ pub fn read_line(source: &KeySource, what: &str) -> Result<SecretBytes, KeyringE
 pub fn read_public_line(source: &KeySource) -> Result<Vec<u8>, KeyringError> {
     match source {
         KeySource::File(path) => bounded::read_file(path, MAX_FILE)
-            .map_err(|e| KeyringError::NoKey(format!("cannot read {}: {e}", path.display()))),
+            .map_err(|e| KeyringError::NoKey(format!("cannot read the recovery recipient {}: {e}; leave `recovery` out of the configuration for now, `sidecloak keys recovery` makes one once there is a keyring", path.display()))),
         KeySource::Env(_) => Ok(read_line(source, "the recovery key")?.expose().to_vec()),
     }
 }

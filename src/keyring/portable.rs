@@ -46,7 +46,12 @@ impl Keyring {
         }
         let masters = Masters::load(&options.master_keys)?;
         masters.first()?;
-        let no_export = || KeyringError::Mismatch("this is no exported Sidecloak keyring, or it is damaged".into());
+        let no_export = || {
+            KeyringError::Mismatch(
+                "the file is no exported Sidecloak keyring, or it is damaged; `sidecloak keys export` writes one"
+                    .into(),
+            )
+        };
         let sealed = exported.strip_prefix(MAGIC).ok_or_else(no_export)?;
         let master = masters.by_id(sealed).ok_or_else(|| {
             KeyringError::Mismatch(

@@ -145,7 +145,11 @@ pub(super) fn import(options: &Options, file: &Path, out: &mut Out) -> Result<()
     }
     let keyring = Keyring::import(options, &exported, SystemClock::shared())?;
     let partitions = keyring.list()?.len();
-    let text = format!("imported {} with {partitions} partitions", options.path.display());
+    let text = format!(
+        "imported {} with {partitions} partition{}",
+        options.path.display(),
+        if partitions == 1 { "" } else { "s" }
+    );
     let owner = hex(&keyring.owner_fingerprint());
     done(
         out,
