@@ -249,6 +249,23 @@ fn warnings(#[case] rule: &str, #[case] code: &str) {
 }
 
 #[rstest]
+#[case("- { name: b, match: { path: /x/** }, action: reject }", false)]
+#[case("- { name: b, match: { path: /** }, action: reject }", false)]
+#[case("- { name: b, match: { path: /x }, action: reject }", true)]
+#[case("- { name: b, match: { path: /x/**, except: /x/y }, action: reject }", true)]
+#[case("- { name: b, match: { path: /x/**, method: PUT }, action: reject }", true)]
+#[case("- { name: b, match: { path: /x/** }, action: pass }", true)]
+#[case(
+    "- { name: c, match: { path: /x/y }, action: pass }\n  - { name: b, match: { path: /x/** }, action: reject }",
+    true
+)]
+fn a_rule_by_method_is_safe_where_the_rest_is_rejected(#[case] after: &str, #[case] warns: bool) {
+    let rule = "- { name: a, match: { path: /x/**, method: POST }, protect: [{ fields: $.a }] }";
+    let found = codes(&format!("rules:\n  {rule}\n  {after}\n"));
+    assert_eq!(found.iter().any(|(code, _)| *code == "sealing-by-method"), warns, "{found:?}");
+}
+
+#[rstest]
 #[case("max_length: 20", 1)]
 #[case("max_length: 96, max_value: 16", 0)]
 #[case("max_length: 95, max_value: 16", 1)]
