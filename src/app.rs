@@ -64,7 +64,7 @@ impl App {
         let running = loaded.as_ref().map(|l| l.digest).unwrap_or_default();
         let rules = match loaded {
             Some(Loaded { rules: Some(rules), findings, .. }) => {
-                warn(&findings);
+                warn(&findings.0);
                 rules
             }
             Some(Loaded { findings, .. }) => return Err(AppError::Rules(findings)),
@@ -182,7 +182,7 @@ impl Reload {
             match keys::check_partitions(&rules, self.keyring.as_deref(), self.dev) {
                 Ok(()) => {
                     let count = rules.rules.len();
-                    warn(&findings);
+                    warn(&findings.0);
                     self.shared.rules.store(Arc::new(rules));
                     self.shared.metrics.reloaded(Some(count), now);
                     *status() = RulesStatus { digest: Some(digest), loaded: now, last_error: None };
@@ -215,9 +215,17 @@ impl Operations for Reload {
     }
 }
 
-fn warn(findings: &Findings) {
-    for finding in &findings.0 {
-        tracing::warn!(code = finding.code, "{}", finding.message);
+/// Puts warnings into the log, each with its place and its way out.
+pub(crate) fn warn(warnings: &[Finding]) {
+    for warning in warnings {
+        tracing::warn!(
+            code = warning.code,
+            file = warning.place.as_ref().map(|(source, _)| &*source.name),
+            line = warning.line_column().map(|(line, _)| line),
+            help = warning.help.as_deref(),
+            "{}",
+            warning.message
+        );
     }
 }
 

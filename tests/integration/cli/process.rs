@@ -193,6 +193,21 @@ fn a_drain_waits_for_what_runs_and_a_second_signal_does_not() {
 }
 
 #[test]
+fn every_line_of_the_log_is_json_also_a_warning_of_the_configuration() {
+    let place = Place::empty();
+    let app = store();
+    let mut proxy = Running::start(&place, &app, &[]);
+    proxy.eventually("ready", Running::is_ready);
+    proxy.signal(Signal::TERM);
+    proxy.signal(Signal::TERM);
+    let (_, log) = proxy.end();
+    for line in log.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|error| panic!("{error} in {line}"));
+    }
+    assert!(log.contains(r#""code":"no-rules""#) && log.contains(r#""help":"name a file or directory"#), "{log}");
+}
+
+#[test]
 fn a_port_in_use() {
     let place = Place::empty();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
