@@ -401,3 +401,30 @@ fn on_a_full_disk_nothing_is_sealed_under_an_epoch_that_is_not_stored() {
         assert_eq!(dek(&other.opening(current.id).unwrap()), dek(&current));
     }
 }
+
+#[test]
+fn rows_that_do_not_verify_do_not_spoil_an_export() {
+    let place = Place::new();
+    let keyring = place.init();
+    keyring.provision(&name("tenant"), 10).unwrap();
+    let epoch = keyring.sealing(&name("tenant"), Kind::Random).unwrap();
+    let gone = keyring.sealing(&default(), Kind::Random).unwrap();
+    let row = row_of(&keyring, gone.id);
+    keyring.destroy_epoch(gone.id).unwrap();
+    let sql = place.sql();
+    let junk = [7u8; 10];
+    sql.execute("INSERT INTO epoch VALUES (?1, 'tenant', 0, x'00', 1, 0)", [junk]).unwrap();
+    sql.execute("INSERT INTO epoch VALUES (?1, 'default', 0, ?2, 1, 0)", rusqlite::params![row.id.0, row.record])
+        .unwrap();
+    sql.execute("INSERT INTO tombstone (id, record) VALUES (?1, x'00')", [epoch.id.0]).unwrap();
+    sql.execute("INSERT INTO partition VALUES ('thief', 1, x'00')", []).unwrap();
+    sql.execute("UPDATE partition SET version = 99 WHERE name = 'tenant'", []).unwrap();
+    let exported = keyring.export().unwrap();
+    assert!(keyring.alarms() > 0);
+    let options = Options { path: place.path("imported.db"), ..place.options.clone() };
+    let imported = Keyring::import(&options, &exported, place.clock).unwrap();
+    assert_eq!(dek(&imported.opening(epoch.id).unwrap()), dek(&epoch));
+    assert!(imported.opening(gone.id).is_err());
+    assert_eq!(imported.list().unwrap().len(), 2);
+    imported.set_state(&name("tenant"), State::Paused).unwrap();
+}
