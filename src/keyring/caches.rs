@@ -8,7 +8,7 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use super::epoch::Epoch;
-use super::record::PartitionRecord;
+use super::record::{Issuer, PartitionRecord};
 use super::store::EpochRow;
 use super::{Kind, Partition, State};
 use crate::crypto::kdf::sha256;
@@ -131,6 +131,16 @@ impl Caches {
     pub fn put_partition(&self, loaded: &Arc<Loaded>) {
         let name = &loaded.partition.name;
         self.unknown_partitions.invalidate(name);
+        let seen = self.seen_version(name);
+        if seen != loaded.partition.version {
+            // An issuer may be listed now that was not.
+            self.refused.invalidate_all();
+            let stays = |issuer: &Issuer| loaded.record.issuers.contains(issuer);
+            if seen > 0 && self.partitions.get(name).is_none_or(|old| !old.record.issuers.iter().all(stays)) {
+                // What a removed issuer made was verified against the old list.
+                self.evict(name);
+            }
+        }
         self.versions.insert(name.clone(), loaded.partition.version);
         self.partitions.insert(name.clone(), loaded.clone());
         match loaded.partition.state {

@@ -279,3 +279,46 @@ fn partitions_that_requests_ask_for_are_made_at_a_bounded_rate() {
     assert_eq!(made(1), 30);
     keyring.create_partition(&name("by-hand")).unwrap();
 }
+
+#[test]
+fn a_record_refused_for_its_issuer_is_looked_at_again_once_that_is_listed() {
+    let place = Place::new();
+    let operator = place.init();
+    let sealer = place.try_open(&encrypt_only(&place, &operator)).unwrap();
+    let before = place.open().store.partition(&default()).unwrap().unwrap();
+    let mut record: record::PartitionRecord = cbor::Record::decode(&before).unwrap();
+    let issuer = record.issuers.pop().unwrap();
+    let owner = operator.lock().keys.owner.clone().unwrap();
+    let epoch = sealer.sealing(&default(), Kind::Random).unwrap();
+    let put = |record: &mut record::PartitionRecord| {
+        record.version += 1;
+        record.sign(&owner).unwrap();
+        let put = operator.store.put_partition(&default(), record.version - 1, &cbor::Record::encode(record));
+        assert_eq!(put.unwrap(), store::Put::Done);
+        operator.tick();
+    };
+    put(&mut record);
+    assert!(!operator.store.epoch(epoch.id).unwrap().unwrap().confirmed);
+    record.issuers.push(issuer);
+    put(&mut record);
+    assert!(operator.store.epoch(epoch.id).unwrap().unwrap().confirmed);
+}
+
+#[test]
+fn what_a_removed_issuer_made_neither_seals_nor_opens_any_more() {
+    let place = Place::new();
+    let (operator, proxy) = (place.init(), place.open());
+    let epochs = [Kind::Random, Kind::Deterministic].map(|kind| proxy.sealing(&default(), kind).unwrap());
+    let mut record: record::PartitionRecord =
+        cbor::Record::decode(&operator.store.partition(&default()).unwrap().unwrap()).unwrap();
+    record.issuers.clear();
+    record.version += 1;
+    record.sign(&operator.lock().keys.owner.clone().unwrap()).unwrap();
+    operator.store.put_partition(&default(), record.version - 1, &cbor::Record::encode(&record)).unwrap();
+    proxy.tick();
+    for epoch in epochs {
+        assert!(!matches!(proxy.opening_cached(epoch.id), Cached::Hit(_)));
+        assert!(matches!(proxy.opening(epoch.id), Err(KeyringError::Unknown(_))));
+        assert!(!matches!(proxy.sealing_cached(&default(), epoch.kind), Cached::Hit(_)));
+    }
+}
