@@ -5,7 +5,8 @@ use super::epoch;
 use super::master::{Master, Masters, PrivateKeys};
 use super::record::{Core, EpochRecord, Issuer, PartitionRecord, Recipient, Tombstone, Wrap};
 use super::store::{EpochRow, Put};
-use super::{Io, KeySource, Keyring, KeyringError, Kind, Permissions, State};
+use super::{Io, KeySource, Keyring, KeyringError, Kind, Options, Permissions, State};
+use crate::clock::SharedClock;
 use crate::crypto::base64url;
 use crate::crypto::kdf::key_id;
 use crate::crypto::kem::KemSuite;
@@ -162,6 +163,15 @@ impl Keyring {
         let mut line = SecretBytes::new(Vec::with_capacity(64));
         base64url::encode_into(issuer.seed().expose(), line.expose_mut());
         Ok(line)
+    }
+
+    /// Opens the keyring and does [`Self::rotate_master`]; where an earlier rotation to `new` broke off, it goes on.
+    pub fn rotate(options: &Options, new: &KeySource, clock: SharedClock) -> Result<(), KeyringError> {
+        let mut options = options.clone();
+        if matches!(new, KeySource::File(path) if path.exists()) {
+            options.master_keys.push(new.clone());
+        }
+        Self::open(&options, clock)?.rotate_master(new)
     }
 
     /// Re-wraps every private key under the key of `new`, whose file is made if missing, row by row while all processes

@@ -104,7 +104,7 @@ pub(super) fn rotate_master(options: &Options, new: &Path, out: &mut Out) -> Res
         let failure = Failure::new(Exit::Usage, format!("{new} is a master key of this keyring already"));
         return Err(failure.help("name another file; it is made if it is missing"));
     }
-    open(options)?.rotate_master(&new)?;
+    Keyring::rotate(options, &new, SystemClock::shared())?;
     let old: Vec<String> = options.master_keys.iter().map(ToString::to_string).collect();
     if out.json() {
         return out.value(&json!({ "master_key": new.to_string(), "old": old }));

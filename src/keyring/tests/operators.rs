@@ -322,3 +322,20 @@ fn what_a_removed_issuer_made_neither_seals_nor_opens_any_more() {
         assert!(!matches!(proxy.sealing_cached(&default(), epoch.kind), Cached::Hit(_)));
     }
 }
+
+#[test]
+fn a_rotation_that_broke_off_goes_on_where_it_was() {
+    let place = Place::new();
+    let epoch = place.init().sealing(&default(), Kind::Random).unwrap();
+    let (old, new) = (place.options.master_keys[0].clone(), KeySource::File(place.path("new.key")));
+    let (from, to) = (Master::load(&old).unwrap(), Master::load_or_make(&new).unwrap());
+    let keyring = place.open();
+    let rows = keyring.store.keys().unwrap();
+    let seed = Masters(vec![from]).unwrap(&rows[1]).unwrap();
+    let blob = to.wrap(rows[1].usage, &rows[1].public, &rows[1].partition, seed.expose()).unwrap();
+    keyring.store.rewrap_key(rows[1].usage, &rows[1].public, &rows[1].blob, &blob).unwrap();
+
+    Keyring::rotate(&place.options, &new, place.clock.clone()).unwrap();
+    let after = place.try_open(&Options { master_keys: vec![new], ..place.options.clone() }).unwrap();
+    assert_eq!(dek(&after.opening(epoch.id).unwrap()), dek(&epoch));
+}
