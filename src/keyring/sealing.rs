@@ -265,7 +265,8 @@ impl Keyring {
             )));
         }
         let encoded = record.encode();
-        let row = NewEpoch { id, partition: name, kind, record: &encoded, confirmed, replaces };
+        let under = Some(loaded.encoded.as_slice());
+        let row = NewEpoch { id, partition: name, kind, record: &encoded, confirmed, replaces, under };
         let inserted = self.store.insert_epoch(&row)?;
         Ok((Sealing { epoch: Arc::new(Epoch::new(&record.core, dek)), record: encoded, confirmed }, inserted))
     }

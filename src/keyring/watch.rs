@@ -187,6 +187,7 @@ impl Keyring {
         Ok(())
     }
 
+            under: None,
     /// An opener unwraps every new record at once: a mistake or a forgery shows before much is sealed under it.
     fn confirm_new(&self, io: &Io) -> Result<(), KeyringError> {
         if self.is_encrypt_only() {

@@ -204,6 +204,12 @@ impl Store for SqliteStore {
                 let key = params![row.partition.as_str(), row.kind as u8];
                 let current: Option<[u8; 10]> = tx.query_row(sql, key, first).optional()?;
                 if current != previous.map(|id| id.0) {
+            let unchanged = "SELECT EXISTS (SELECT 1 FROM partition WHERE name = ?1 AND record = ?2)";
+            if let Some(record) = row.under
+                && !tx.query_row(unchanged, params![row.partition.as_str(), record], first)?
+            {
+                return Ok(Inserted::Raced);
+            }
                     return Ok(Inserted::Raced);
                 }
                 tx.execute("UPDATE epoch SET current = 0 WHERE partition = ?1 AND kind = ?2 AND current = 1", key)?;

@@ -239,6 +239,7 @@ fn a_destroyed_epoch_stays_destroyed() {
         record: &row.record,
         confirmed: true,
         replaces: None,
+        under: None,
     };
     place.sql().execute("DELETE FROM epoch", []).unwrap();
     assert_eq!(keyring.store.insert_epoch(&again).unwrap(), store::Inserted::Taken);

@@ -339,3 +339,26 @@ fn a_rotation_that_broke_off_goes_on_where_it_was() {
     let after = place.try_open(&Options { master_keys: vec![new], ..place.options.clone() }).unwrap();
     assert_eq!(dek(&after.opening(epoch.id).unwrap()), dek(&epoch));
 }
+
+#[test]
+fn an_epoch_made_while_its_partition_changes_is_made_anew() {
+    let place = Place::new();
+    let keyring = place.init();
+    let (core, dek) = epoch::make_core(&default(), Kind::Random, START, START + DAY).unwrap();
+    let older = keyring.store.partition(&default()).unwrap().unwrap();
+    let listed: record::PartitionRecord = cbor::Record::decode(&older).unwrap();
+    let issuer = keyring.lock().keys.issuers[0].clone();
+    let record = epoch::seal_record(core, &dek, &listed.recipients, &issuer).unwrap();
+    keyring.make_recovery(KemSuite::MlKem768).unwrap();
+    let row = store::NewEpoch {
+        id: record.core.id(),
+        partition: &default(),
+        kind: Kind::Random,
+        record: &cbor::Record::encode(&record),
+        confirmed: true,
+        replaces: Some(None),
+        under: Some(&older),
+    };
+    let inserted = keyring.store.insert_epoch(&row).unwrap();
+    assert_eq!(inserted, store::Inserted::Raced, "the recovery key would never open it");
+}
