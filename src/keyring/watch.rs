@@ -220,7 +220,7 @@ impl Keyring {
             let epoch = &sealing.epoch;
             let spread = u64::from(epoch.id.0.first().copied().unwrap_or_default());
             let life = epoch.not_after.saturating_sub(epoch.created);
-            let wait = (life / 10).saturating_mul(9).saturating_add((life / (20 * 256)).saturating_mul(spread));
+            let wait = (life - life / 10).saturating_add((life / (20 * 256)).saturating_mul(spread));
             epoch.kind != Kind::Deterministic && now >= epoch.created.saturating_add(wait)
         };
         for sealing in self.caches.all_sealing().into_iter().filter(due).take(RENEWALS) {
