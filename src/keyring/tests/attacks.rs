@@ -429,3 +429,19 @@ fn rows_that_do_not_verify_do_not_spoil_an_export() {
     assert_eq!(imported.list().unwrap().len(), 2);
     imported.set_state(&name("tenant"), State::Paused).unwrap();
 }
+
+#[test]
+fn a_huge_row_is_not_read_and_stops_nothing() {
+    let place = Place::new();
+    let keyring = place.init();
+    let epoch = keyring.sealing(&default(), Kind::Random).unwrap();
+    let sql = "INSERT INTO epoch VALUES (?1, 'default', 0, zeroblob(40000000), 0, 0)";
+    place.sql().execute(sql, [[7u8; 10]]).unwrap();
+    place.sql().execute("INSERT INTO partition VALUES ('huge', 1, zeroblob(40000000))", []).unwrap();
+    keyring.tick();
+    let row = keyring.store.epoch(EpochId([7; 10])).unwrap().unwrap();
+    assert!(row.record.is_empty());
+    assert!(matches!(keyring.opening(row.id), Err(KeyringError::Unknown(_))));
+    assert!(matches!(keyring.partition(&name("huge")), Err(KeyringError::Unknown(_))));
+    assert_eq!(place.open().opening(epoch.id).unwrap().id, epoch.id);
+}
