@@ -82,13 +82,20 @@ impl Keyring {
     }
 
     fn take_tombstones(&self, io: &mut Io) -> Result<(), KeyringError> {
+        if let Some((number, id)) = io.last_tombstone {
+            let there = self.store.tombstones_after(number.saturating_sub(1), 1)?;
+            if there.first().is_none_or(|(n, i, _)| (*n, *i) != (number, id)) {
+                // A restored copy counts from where it was.
+                io.last_tombstone = None;
+            }
+        }
         loop {
-            let page = self.store.tombstones_after(io.tombstones_seen, PAGE)?;
+            let page = self.store.tombstones_after(io.last_tombstone.map_or(0, |(number, _)| number), PAGE)?;
             for (number, id, encoded) in &page {
                 if !self.caches.is_destroyed(*id) {
                     self.take_tombstone(*id, encoded);
                 }
-                io.tombstones_seen = *number;
+                io.last_tombstone = Some((*number, *id));
             }
             if page.len() < PAGE {
                 return Ok(());
@@ -180,6 +187,7 @@ impl Keyring {
             record: &sealing.record,
             confirmed: sealing.confirmed,
             replaces,
+            under: None,
         };
         if self.store.insert_epoch(&row(current))? == Inserted::Raced {
             self.store.insert_epoch(&row(None))?;
@@ -187,7 +195,6 @@ impl Keyring {
         Ok(())
     }
 
-            under: None,
     /// An opener unwraps every new record at once: a mistake or a forgery shows before much is sealed under it.
     fn confirm_new(&self, io: &Io) -> Result<(), KeyringError> {
         if self.is_encrypt_only() {

@@ -445,3 +445,26 @@ fn a_huge_row_is_not_read_and_stops_nothing() {
     assert!(matches!(keyring.partition(&name("huge")), Err(KeyringError::Unknown(_))));
     assert_eq!(place.open().opening(epoch.id).unwrap().id, epoch.id);
 }
+
+#[test]
+fn a_tombstone_in_a_restored_file_is_seen_though_its_number_was_there_before() {
+    let place = Place::new();
+    let (keyring, proxy) = (place.init(), place.open());
+    let [kept, gone] = [(); 2].map(|()| {
+        keyring.rollover(&default(), &[Kind::Random]).unwrap();
+        keyring.sealing(&default(), Kind::Random).unwrap().id
+    });
+    keyring.sealing(&default(), Kind::Deterministic).unwrap();
+    let copy = place.path("copy.db");
+    place.sql().execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
+    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o600)).unwrap();
+    keyring.destroy_epoch(gone).unwrap();
+    proxy.opening(kept).unwrap();
+    proxy.tick();
+    drop(keyring);
+    std::fs::rename(&copy, &place.options.path).unwrap();
+    place.open().destroy_epoch(kept).unwrap();
+    proxy.tick();
+    assert!(!matches!(proxy.opening_cached(kept), Cached::Hit(_)));
+    assert!(proxy.opening(kept).is_err());
+}
