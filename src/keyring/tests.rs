@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::clock::ManualClock;
 use crate::crypto::kem::KemSuite;
+use crate::token::v1::{Plain, SealError};
 
 mod attacks;
 mod operators;
@@ -352,4 +353,23 @@ fn a_short_epoch_lives_most_of_its_time() {
     place.clock.advance(1);
     keyring.tick();
     assert_eq!(keyring.sealing(&default(), Kind::Random).unwrap().id, epoch.id);
+}
+
+#[test]
+fn a_key_of_suite_2_is_counted_on_after_a_pause() {
+    let place = Place::new();
+    let keyring = place.init();
+    let plain = Plain { text: b"x", is_string: true, record_id: None, pad: None, signer: None };
+    let seal = || {
+        let epoch = keyring.sealing(&default(), Kind::Random).unwrap();
+        keyring.field_key(&epoch, Suite::Gcm, &Class::new("pan")).seal(&plain, &mut Vec::new())
+    };
+    seal().unwrap();
+    let id = keyring.sealing(&default(), Kind::Random).unwrap().id;
+    keyring.caches.uses.get(&(id, Class::new("pan"))).unwrap().store(1 << 24, Ordering::Relaxed);
+    assert_eq!(seal(), Err(SealError::Exhausted));
+    keyring.set_state(&default(), State::Paused).unwrap();
+    keyring.set_state(&default(), State::Active).unwrap();
+    assert_eq!(keyring.sealing(&default(), Kind::Random).unwrap().id, id);
+    assert_eq!(seal(), Err(SealError::Exhausted));
 }
