@@ -272,9 +272,11 @@ impl Keyring {
             return Err(self.refuse(format!("epoch {} is damaged, so it opens nothing; it was left as it is", row.id)));
         };
         let stone = Tombstone::sign(core.partition, core.commit, self.clock.now(), self.owner_key(io)?)?.encode();
+        // First: who tries again, after this broke off, finds in the store what is still to be done.
+        self.mirror.as_ref().map_or(Ok(()), |mirror| mirror.bury(row.id, &stone))?;
         self.store.destroy(row.id, &stone)?;
         self.caches.put_destroyed(row.id);
-        self.mirror.as_ref().map_or(Ok(()), |mirror| mirror.bury(row.id, &stone))
+        Ok(())
     }
 
     /// Wraps an epoch to one more recipient. One that does not verify is left as it is, with an alarm.

@@ -362,3 +362,23 @@ fn an_epoch_made_while_its_partition_changes_is_made_anew() {
     let inserted = keyring.store.insert_epoch(&row).unwrap();
     assert_eq!(inserted, store::Inserted::Raced, "the recovery key would never open it");
 }
+
+#[test]
+fn a_destruction_that_broke_off_at_the_mirror_is_finished_by_the_next() {
+    let place = Place::new();
+    place.init();
+    let mirror = place.path("epochs");
+    let keyring = place.try_open(&Options { mirror: Some(mirror.clone()), ..place.options.clone() }).unwrap();
+    let tenant = name("tenant");
+    keyring.create_partition(&tenant).unwrap();
+    let ids = [Kind::Random, Kind::Deterministic].map(|kind| keyring.sealing(&tenant, kind).unwrap().id);
+    std::fs::rename(&mirror, place.path("away")).unwrap();
+    assert!(keyring.set_state(&tenant, State::Destroyed).is_err());
+    std::fs::rename(place.path("away"), &mirror).unwrap();
+    keyring.set_state(&tenant, State::Destroyed).unwrap();
+    for id in ids {
+        assert!(!mirror.join(format!("{id}.cbor")).exists());
+        assert!(mirror.join(format!("{id}.destroyed")).exists());
+        assert!(keyring.store.epoch(id).unwrap().is_none());
+    }
+}
