@@ -233,7 +233,13 @@ impl Keyring {
             change(&mut record)?;
             record.version += 1;
             record.sign(owner)?;
-            if self.store.put_partition(name, before.record.version, &record.encode())? == Put::Done {
+            let encoded = record.encode();
+            if PartitionRecord::decode(&encoded).is_err() {
+                return Err(KeyringError::Mismatch(format!(
+                    "partition {name} would list more than a record holds (4096 of a kind); nothing was changed"
+                )));
+            }
+            if self.store.put_partition(name, before.record.version, &encoded)? == Put::Done {
                 return self.load_partition(io, name).map(drop);
             }
         }

@@ -382,3 +382,19 @@ fn a_destruction_that_broke_off_at_the_mirror_is_finished_by_the_next() {
         assert!(keyring.store.epoch(id).unwrap().is_none());
     }
 }
+
+#[test]
+fn a_partition_never_gets_a_record_that_nobody_reads() {
+    let place = Place::new();
+    let keyring = place.init();
+    let roles = || (0..5000).map(|n| (format!("role-{n}"), Permissions(4))).collect();
+    let io = keyring.lock();
+    let full = keyring.edit(&io, &default(), |record| {
+        record.roles = roles();
+        Ok(())
+    });
+    assert!(matches!(full, Err(KeyringError::Mismatch(_))), "{full:?}");
+    drop(io);
+    keyring.sealing(&default(), Kind::Random).unwrap();
+    place.open();
+}
