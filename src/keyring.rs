@@ -99,7 +99,8 @@ struct Io {
     /// Its epochs that no opener has confirmed yet.
     pending: Vec<Arc<caches::Sealing>>,
     change: Option<u64>,
-    tombstones_seen: u64,
+    /// Number and epoch of the last tombstone read.
+    last_tombstone: Option<(u64, EpochId)>,
     complained: bool,
     /// For partitions that requests ask for.
     provisions: Provisions,

@@ -202,8 +202,14 @@ fn rule(entry: &At<RuleEntry>, context: &Context, reader: &mut Reader<'_>) -> Ru
         ),
         _ => {}
     }
-    if let (true, Some(span)) = (e.action.is_there(), &e.mode.span) {
-        reader.error(span, "option-without-effect", "`mode` is about sealing and opening", "remove it");
+    if e.action.is_there() {
+        // An operator who wrote `on_media_type: reject` beside `action: pass` would believe in it.
+        for (name, span) in about_bodies(e) {
+            if let Some(span) = span {
+                let message = format!("`{name}` is about sealing and opening");
+                reader.error(span, "option-without-effect", message, "remove it");
+            }
+        }
     }
     if let (false, Some(span)) = (e.provision.get() == Some(&true), &e.max_partitions.span) {
         reader.error(
@@ -228,6 +234,21 @@ fn rule(entry: &At<RuleEntry>, context: &Context, reader: &mut Reader<'_>) -> Ru
         limits,
         tests: e.tests.get().cloned().unwrap_or_default(),
     }
+}
+
+fn about_bodies(e: &RuleEntry) -> [(&'static str, &Option<Range<usize>>); 10] {
+    [
+        ("mode", &e.mode.span),
+        ("json_types", &e.json_types.span),
+        ("signature_headers", &e.signature_headers.span),
+        ("on_media_type", &e.on_media_type.span),
+        ("on_invalid_json", &e.on_invalid_json.span),
+        ("on_encoding", &e.on_encoding.span),
+        ("on_too_large", &e.on_too_large.span),
+        ("on_upgrade", &e.on_upgrade.span),
+        ("on_signature", &e.on_signature.span),
+        ("provision", &e.provision.span),
+    ]
 }
 
 impl RuleDraft {

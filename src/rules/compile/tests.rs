@@ -300,6 +300,10 @@ fn a_trusted_header_is_not_warned_about() {
 #[case("rules: [{ name: a, match: { path: /x, status: 9xx }, action: pass }]", "status")]
 #[case("rules: [{ name: a, match: { path: /x, listener: frnt }, action: pass }]", "listener")]
 #[case("rules: [{ name: a, match: { path: /x }, action: pass, max_partitions: 5 }]", "option-without-effect")]
+#[case("rules: [{ name: a, match: { path: /x }, action: pass, provision: true }]", "option-without-effect")]
+#[case("rules: [{ name: a, match: { path: /x }, action: pass, on_media_type: reject }]", "option-without-effect")]
+#[case("rules: [{ name: a, match: { path: /x }, action: pass, on_signature: reject }]", "option-without-effect")]
+#[case("rules: [{ name: a, match: { path: /x }, action: reject, json_types: text/plain }]", "option-without-effect")]
 #[case(
     "rules: [{ name: a, match: { path: /x }, json_types: application/json-patch+json, protect: [{ fields: $.a }] }]",
     "not-yet"
