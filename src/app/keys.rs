@@ -80,8 +80,11 @@ pub fn canary(keyring: &Keyring) -> bool {
 /// A secret of one line from a file or variable, without the line's end.
 pub fn read_secret(source: &KeySource) -> Result<SecretBytes, KeyringError> {
     let bytes = match source {
-        KeySource::File(path) => bounded::read_file(path, 64 * 1024)
-            .map_err(|e| KeyringError::NoKey(format!("cannot read the secret file {}: {e}", path.display())))?,
+        KeySource::File(path) => {
+            keyring::check_private(path, "the secret file")?;
+            bounded::read_file(path, 64 * 1024)
+                .map_err(|e| KeyringError::NoKey(format!("cannot read the secret file {}: {e}", path.display())))?
+        }
         KeySource::Env(name) => std::env::var(name)
             .map_err(|_| KeyringError::NoKey(format!("the variable {name} is not set, or is not text")))?
             .into_bytes(),
