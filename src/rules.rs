@@ -212,6 +212,8 @@ pub struct Field {
     pub class: Class,
     /// The selector as written.
     pub selector: Arc<str>,
+    /// What counts its events.
+    pub counters: crate::metrics::FieldCounters,
 }
 
 /// `key:`

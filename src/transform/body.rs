@@ -135,11 +135,11 @@ impl BodyEdit {
     /// Counts what happened.
     pub fn account(&self, metrics: &Metrics) {
         for (field, counts) in self.fields.plan.fields.iter().zip(&self.fields.tally.0) {
-            let Some(class) = field.class() else { continue };
+            let Some(of) = field.action.fields.get(field.index) else { continue };
             let any: u64 = counts.iter().sum();
             let found = if any == 0 { (FieldEvent::Absent, 1) } else { (FieldEvent::Matched, any) };
             let events = EVENTS.into_iter().zip(counts.iter().copied()).chain([found]);
-            metrics.field_events(&field.action.rule, class.as_str(), events);
+            of.counters.count(metrics, &field.action.rule, of.class.as_str(), events);
         }
     }
 
