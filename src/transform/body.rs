@@ -76,7 +76,7 @@ impl BodyEdit {
     pub fn new(plan: Arc<HalfPlan>, sealer: Arc<dyn Sealer>, caller: CallerRole, max_value: usize) -> Self {
         let tally = Tally(vec![[0; EVENTS.len()]; plan.fields.len()]);
         let signs = plan.fields.iter().any(|f| f.action.sign && f.action.verb == Verb::Seal && changes(&f.action));
-        let editor = Editor::new(&plan.paths, MAX_DEPTH);
+        let editor = Editor::over(plan.selectors(), MAX_DEPTH);
         Self {
             editor,
             fields: Fields {
