@@ -9,6 +9,7 @@ mod select;
 
 pub use compile::{Compiled, SelectorError, compile};
 pub use edit::Editor;
+pub use matcher::Selectors;
 pub use overlap::{may_contain, may_overlap};
 pub use select::{Selected, select};
 

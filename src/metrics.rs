@@ -1,5 +1,6 @@
 //! What is counted. Labels are names from configuration only: never a path, a partition of a template, or a value.
 
+mod fields;
 mod labels;
 mod traffic;
 
@@ -17,6 +18,7 @@ use prometheus_client::registry::Registry;
 
 use crate::refusal::Reason;
 
+pub use fields::FieldCounters;
 use labels::{FieldLabels, ReasonLabels, ReloadLabels};
 pub use traffic::{ListenerMetrics, WorkerMetrics};
 
@@ -90,16 +92,6 @@ impl Metrics {
     pub fn field(&self, rule: &str, class: &str, event: FieldEvent, count: u64) {
         if count > 0 {
             self.0.fields.get_or_create(&FieldLabels::new(rule, class, event)).inc_by(count);
-        }
-    }
-
-    /// The same for several events of one rule and class.
-    pub fn field_events(&self, rule: &str, class: &str, events: impl Iterator<Item = (FieldEvent, u64)>) {
-        let mut labels: Option<FieldLabels> = None;
-        for (event, count) in events.filter(|(_, count)| *count > 0) {
-            let labels = labels.get_or_insert_with(|| FieldLabels::new(rule, class, event));
-            labels.set(event);
-            self.0.fields.get_or_create(labels).inc_by(count);
         }
     }
 

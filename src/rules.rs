@@ -1,8 +1,8 @@
 //! The rule language: files, checks, and what they compile to.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use crate::jsonpath::Path;
+use crate::jsonpath::{Path, Selectors};
 use crate::name::Class;
 
 mod action;
@@ -42,6 +42,8 @@ pub struct Rule {
     pub kind: RuleKind,
     /// What the engine cannot read, per rule.
     pub limits: Unreadable,
+    /// The paths of its actions on requests and on responses, compiled when they are first needed: most bodies meet one rule.
+    pub selectors: [OnceLock<Selectors>; 2],
 }
 
 /// See [`Rule::kind`].
@@ -212,6 +214,8 @@ pub struct Field {
     pub class: Class,
     /// The selector as written.
     pub selector: Arc<str>,
+    /// What counts its events.
+    pub counters: crate::metrics::FieldCounters,
 }
 
 /// `key:`

@@ -11,7 +11,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
-use crate::keyring::{Cached, KeyringError, Kind, Permissions};
+use crate::keyring::{Cached, KeyringError, Kind, Memo, Permissions};
 use crate::name::{Class, PartitionName};
 use crate::token::v1::{OpenError, Opened, Token};
 use crate::token::{EpochId, Suite};
@@ -21,14 +21,15 @@ pub trait Sealer: Send + Sync + 'static {
     /// What a role may do in a partition, whose state is checked on the way.
     fn permissions(&self, partition: &PartitionName, role: &str) -> Cached<Permissions>;
 
-    /// Seals one value; `Hit` when its token has been appended to `out`.
-    fn seal(&self, job: &SealJob<'_>, out: &mut Vec<u8>) -> Result<Ready<()>, SealFailure>;
+    /// Seals one value; `Now` when its token has been appended to `out`. `memo` spares look-ups; whoever drives a body begins
+    /// each piece of it with a new one, so that a change reaches the next piece at the latest.
+    fn seal(&self, job: &SealJob<'_>, memo: &mut Memo, out: &mut Vec<u8>) -> Result<Ready<()>, SealFailure>;
 
     /// The partition that a token belongs to.
-    fn partition_of(&self, epoch: EpochId) -> Cached<PartitionName>;
+    fn partition_of(&self, epoch: EpochId, memo: &mut Memo) -> Cached<PartitionName>;
 
     /// Opens one token, whose partition the caller has compared with its rule's.
-    fn open(&self, job: &OpenJob<'_>) -> Result<Ready<Opened>, OpenFailure>;
+    fn open(&self, job: &OpenJob<'_>, memo: &mut Memo) -> Result<Ready<Opened>, OpenFailure>;
 
     /// Whether [`Sealer::fetch`] would find this at hand.
     fn at_hand(&self, need: &Need) -> Cached<()>;

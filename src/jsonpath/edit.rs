@@ -9,7 +9,7 @@ use crate::json::JsonError;
 use crate::json::scan::{Event, Kind, Scanner};
 use crate::json::splice::{EditError, Fed, Replace, Step};
 use crate::jsonpath::Path;
-use crate::jsonpath::matcher::Matcher;
+use crate::jsonpath::matcher::{Matcher, Selectors};
 use hold::Hold;
 
 /// Edits one document, fed in chunks of any size. After an error it refuses every further call, and what `out` got before
@@ -36,7 +36,12 @@ enum Mode {
 impl Editor {
     /// For these paths; the first that selects a value names it. `max_depth` bounds nesting.
     pub fn new(paths: &[Arc<Path>], max_depth: usize) -> Self {
-        let matcher = Matcher::new(paths);
+        Self::over(Selectors::new(paths), max_depth)
+    }
+
+    /// The same for paths that many documents are edited with.
+    pub fn over(selectors: Selectors, max_depth: usize) -> Self {
+        let matcher = Matcher::new(selectors);
         let scanner = Scanner::new(max_depth, matcher.longest_name());
         Self { scanner, matcher, mode: Mode::Passing }
     }

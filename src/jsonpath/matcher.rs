@@ -2,6 +2,7 @@
 
 mod table;
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::json::scan::Kind;
@@ -9,9 +10,26 @@ use crate::json::text::unescape;
 use crate::jsonpath::Path;
 use table::{Next, Table};
 
+/// Paths in the form that is matched; cheap to clone.
+#[derive(Clone)]
+pub struct Selectors(Arc<Table>);
+
+impl Selectors {
+    /// The order of `paths` decides which one names a value that several select.
+    pub fn new(paths: &[Arc<Path>]) -> Self {
+        Self(Arc::new(Table::new(paths)))
+    }
+}
+
+impl fmt::Debug for Selectors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Selectors").field("paths", &self.0.len()).finish()
+    }
+}
+
 /// Told of every name, begin and end outside of selected values, it says which values are selected.
 pub struct Matcher {
-    table: Table,
+    table: Arc<Table>,
     /// The open containers.
     frames: Vec<Frame>,
     /// The live paths of every open container, then those of the value to come.
@@ -38,13 +56,13 @@ struct Frame {
 }
 
 impl Matcher {
-    /// The order of `paths` decides which one names a value that several select.
-    pub fn new(paths: &[Arc<Path>]) -> Self {
+    /// For one document.
+    pub fn new(Selectors(table): Selectors) -> Self {
         // Room for a few levels, so that most documents never make it grow.
-        let mut live = Vec::with_capacity(paths.len() * 4);
-        live.extend((0..).zip(paths).map(|(path, _)| Live { path, places: 1 }));
-        let whole = (0..).zip(paths).find(|(_, path)| path.segments.is_empty()).map(|(path, _)| path);
-        Self { table: Table::new(paths), frames: Vec::with_capacity(8), live, next: 0, selected: whole }
+        let mut live = Vec::with_capacity(table.len() * 4);
+        live.extend((0..).zip(0..table.len()).map(|(path, _)| Live { path, places: 1 }));
+        let whole = table.whole();
+        Self { table, frames: Vec::with_capacity(8), live, next: 0, selected: whole }
     }
 
     /// No raw name longer than this can match.

@@ -7,7 +7,7 @@ use crate::json::scan::{Event, Kind, Scanner};
 use crate::json::text::unescape;
 use crate::jsonpath::Path;
 use crate::jsonpath::canonical::push_name;
-use crate::jsonpath::matcher::Matcher;
+use crate::jsonpath::matcher::{Matcher, Selectors};
 
 /// Nothing here recurses, so this only bounds memory.
 const MAX_DEPTH: usize = 100_000;
@@ -27,7 +27,7 @@ pub struct Selected {
 /// the document and at which byte.
 pub fn select(document: &[u8], paths: &[Arc<Path>]) -> Result<Vec<Selected>, String> {
     let mut scanner = Scanner::new(MAX_DEPTH, usize::MAX);
-    let mut matcher = Matcher::new(paths);
+    let mut matcher = Matcher::new(Selectors::new(paths));
     let mut trail = Trail::default();
     let mut found: Vec<Selected> = Vec::new();
     // The depth at which a selected value that is still open stands.

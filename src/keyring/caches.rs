@@ -8,6 +8,7 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use super::epoch::Epoch;
+use super::kept::Places;
 use super::record::{Issuer, PartitionRecord};
 use super::store::EpochRow;
 use super::{Kind, Partition, State};
@@ -68,6 +69,16 @@ impl Count {
         found
     }
 
+    fn hit<T>(&self, found: T) -> T {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        found
+    }
+
+    fn miss<T>(&self, made: T) -> T {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        made
+    }
+
     fn stats(&self, name: &'static str, entries: u64) -> CacheStats {
         let [hits, misses] = [&self.0, &self.1].map(|c| c.load(Ordering::Relaxed));
         CacheStats { name, hits, misses, entries }
@@ -96,8 +107,12 @@ pub struct Caches {
     field_keys: Cache<(PartitionName, EpochId, Suite, Class), Arc<FieldKey>>,
     /// How often each key of suite 2 sealed: a key that was let go of, as in a pause, and comes back must not begin at 0.
     pub uses: Cache<(EpochId, Class), Arc<AtomicU64>>,
+    /// For field keys that live in their epochs.
+    places: Places,
     /// XAES keys by prefix.
     pub prefixes: PrefixCache,
+    /// How often something was let go of or replaced.
+    generation: AtomicU64,
     counts: [Count; 4],
     freshness: Freshness,
 }
@@ -119,7 +134,9 @@ impl Caches {
             destroyed: Cache::builder().max_capacity(SMALL).eviction_policy(lru()).build(),
             field_keys: Cache::builder().max_capacity(FIELD_KEYS).time_to_idle(IDLE).build(),
             uses: Cache::builder().max_capacity(SMALL).eviction_policy(lru()).build(),
+            places: Places::default(),
             prefixes: PrefixCache::new(PREFIXES),
+            generation: AtomicU64::new(0),
             counts: Default::default(),
             freshness: Freshness::new(now),
         }
@@ -151,11 +168,13 @@ impl Caches {
             State::DecryptOnly => self.drop_sealing(name),
             State::Paused | State::Destroyed => self.evict(name),
         }
+        self.changed();
     }
 
     pub fn drop_partition(&self, name: &PartitionName) {
         self.partitions.invalidate(name);
         self.evict(name);
+        self.changed();
     }
 
     pub fn partitions(&self) -> Vec<Arc<Loaded>> {
@@ -186,6 +205,7 @@ impl Caches {
         self.newest.insert(key.clone(), epoch.created);
         self.put_opened(epoch);
         self.sealing.insert(key, sealing);
+        self.changed();
     }
 
     pub fn newest(&self, name: &PartitionName, kind: Kind) -> u64 {
@@ -215,6 +235,7 @@ impl Caches {
 
     pub fn drop_sealing_kind(&self, name: &PartitionName, kind: Kind) {
         self.sealing.invalidate(&(name.clone(), kind));
+        self.changed();
     }
 
     pub fn opened(&self, id: EpochId) -> Option<Arc<Epoch>> {
@@ -251,10 +272,12 @@ impl Caches {
     /// Remembers a verified tombstone and lets go of the epoch's keys.
     pub fn put_destroyed(&self, id: EpochId) {
         self.destroyed.insert(id, ());
+        self.forget_keys(|epoch| epoch.id == id);
         self.opened.invalidate(&id);
         remove(&self.sealing, |_, sealing| sealing.epoch.id == id);
         remove(&self.field_keys, |(_, epoch, ..), _| *epoch == id);
         self.prefixes.clear();
+        self.changed();
     }
 
     pub fn field_key(&self, epoch: &Epoch, suite: Suite, class: &Class) -> Arc<FieldKey> {
@@ -265,13 +288,19 @@ impl Caches {
             return key;
         }
         let [.., count] = &self.counts;
+        if let Some(key) = epoch.kept().get(suite, class) {
+            return count.hit(key);
+        }
+        let make = || epoch.derive(suite, class, if suite == Suite::Gcm { uses() } else { Arc::default() });
+        if let Some(key) = epoch.kept().get_or_keep(suite, class, &self.places, FIELD_KEYS, make) {
+            return count.miss(key);
+        }
         let name = (epoch.partition.clone(), epoch.id, suite, class.clone());
         if let Some(key) = count.of(self.field_keys.get(&name)) {
             return key;
         }
         // `get_with`: two threads must not count uses, or draw prefixes, with two objects of one key.
-        self.field_keys
-            .get_with(name, || epoch.derive(suite, class, if suite == Suite::Gcm { uses() } else { Arc::default() }))
+        self.field_keys.get_with(name, make)
     }
 
     /// What other processes wrote may have made the unknown known.
@@ -298,8 +327,18 @@ impl Caches {
             partitions.stats("partitions", self.partitions.entry_count()),
             sealing.stats("sealing_epochs", self.sealing.entry_count()),
             opened.stats("opened_epochs", self.opened.entry_count()),
-            field_keys.stats("field_keys", self.field_keys.entry_count()),
+            field_keys.stats("field_keys", self.field_keys.entry_count() + self.places.taken()),
         ]
+    }
+
+    /// Another number than before whenever an answer of these caches may have become another.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// To be called after a change: who sees the number of before may have read what was before.
+    fn changed(&self) {
+        self.generation.fetch_add(1, Ordering::Release);
     }
 
     fn drop_sealing(&self, name: &PartitionName) {
@@ -308,12 +347,24 @@ impl Caches {
         }
     }
 
+    /// At once: the entries of epochs are dropped only when no thread looks at the cache.
+    fn forget_keys(&self, of: impl Fn(&Epoch) -> bool) {
+        for (_, sealing) in self.sealing.iter().filter(|(_, sealing)| of(&sealing.epoch)) {
+            sealing.epoch.kept().clear();
+        }
+        for (_, epoch) in self.opened.iter().filter(|(_, epoch)| of(epoch)) {
+            epoch.kept().clear();
+        }
+    }
+
     fn evict(&self, name: &PartitionName) {
+        self.forget_keys(|epoch| epoch.partition == *name);
         self.drop_sealing(name);
         remove(&self.opened, |_, epoch| epoch.partition == *name);
         remove(&self.field_keys, |(partition, ..), _| partition == name);
         // All partitions' prefixes: they do not tell whose they are, and derive again at once.
         self.prefixes.clear();
+        self.sealing.run_pending_tasks();
         self.opened.run_pending_tasks();
         self.field_keys.run_pending_tasks();
     }

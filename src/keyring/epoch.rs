@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::kept::Kept;
 use super::record::{Core, EpochRecord, PartitionRecord, Recipient, Wrap};
 use super::{KeyringError, Kind};
 use crate::crypto::aead::Gcm;
@@ -38,6 +39,8 @@ pub struct Epoch {
     dek: Secret<32>,
     /// Keys of suite 2 count their uses, so they must live as long as the epoch: evicted ones would begin at 0.
     counted: Mutex<HashMap<Class, Arc<FieldKey>>>,
+    /// Keys of the other suites.
+    kept: Kept,
 }
 
 impl Epoch {
@@ -51,6 +54,7 @@ impl Epoch {
             not_after: core.not_after,
             dek,
             counted: Mutex::default(),
+            kept: Kept::default(),
         }
     }
 
@@ -76,6 +80,11 @@ impl Epoch {
         let key = self.derive(Suite::Gcm, class, uses());
         counted.insert(class.clone(), key.clone());
         Some(key)
+    }
+
+    /// Where its field keys are.
+    pub(super) fn kept(&self) -> &Kept {
+        &self.kept
     }
 
     pub(super) fn dek(&self) -> &Secret<32> {

@@ -309,6 +309,62 @@ fn field_keys_are_one_object_for_the_life_of_an_epoch() {
     assert!(!format!("{keyring:?} {epoch:?}").contains(&hex::encode(dek(&epoch))));
 }
 
+#[test]
+fn a_memo_says_what_the_caches_would_say() {
+    let place = Place::new();
+    let (operator, proxy) = (place.init(), place.open());
+    let mut memo = Memo::default();
+    assert!(matches!(proxy.sealing_recalled(&mut memo, &default(), Kind::Random), Cached::Miss));
+    let epoch = proxy.sealing(&default(), Kind::Random).unwrap();
+    let recalled = |memo: &mut Memo| {
+        let sealing = proxy.sealing_recalled(memo, &default(), Kind::Random);
+        let opening = proxy.opening_recalled(memo, epoch.id);
+        (sealing, opening)
+    };
+    for _ in 0..2 {
+        let (Cached::Hit(sealing), Cached::Hit(opening)) = recalled(&mut memo) else { panic!() };
+        assert!(Arc::ptr_eq(&sealing, &epoch) && Arc::ptr_eq(&opening, &epoch));
+    }
+    let deterministic = proxy.sealing_recalled(&mut memo, &default(), Kind::Deterministic);
+    assert!(matches!(deterministic, Cached::Miss), "of another kind");
+    assert!(matches!(proxy.sealing_recalled(&mut memo, &name("other"), Kind::Random), Cached::Miss));
+    assert!(matches!(proxy.opening_recalled(&mut memo, EpochId([9; 10])), Cached::Miss));
+    recalled(&mut memo);
+
+    operator.rollover(&default(), &[Kind::Random]).unwrap();
+    proxy.tick();
+    let (Cached::Hit(new), Cached::Hit(old)) = recalled(&mut memo) else { panic!() };
+    assert!(new.id != epoch.id && old.id == epoch.id, "a roll-over is followed");
+
+    operator.set_state(&default(), State::Paused).unwrap();
+    proxy.tick();
+    let (sealing, opening) = recalled(&mut memo);
+    assert!(matches!(sealing, Cached::Denied(State::Paused)));
+    assert!(matches!(opening, Cached::Denied(State::Paused)));
+    assert!(!format!("{memo:?}").contains("Epoch("), "nor is its key held");
+    operator.set_state(&default(), State::Active).unwrap();
+    proxy.tick();
+    assert!(matches!(recalled(&mut memo).1, Cached::Miss));
+
+    proxy.opening(epoch.id).unwrap();
+    recalled(&mut memo);
+    operator.destroy_epoch(epoch.id).unwrap();
+    proxy.tick();
+    assert!(matches!(recalled(&mut memo).1, Cached::Unknown));
+}
+
+#[test]
+fn a_field_key_goes_when_its_partition_is_paused() {
+    let place = Place::new();
+    let keyring = place.init();
+    let epoch = keyring.sealing(&default(), Kind::Random).unwrap();
+    let key = Arc::downgrade(&keyring.field_key(&epoch, Suite::Xaes, &Class::new("ssn")));
+    drop(epoch);
+    assert!(key.upgrade().is_some(), "kept");
+    keyring.set_state(&default(), State::Paused).unwrap();
+    assert!(key.upgrade().is_none(), "and gone");
+}
+
 fn bounded(path: &std::path::Path) -> Vec<u8> {
     crate::bounded::read_file(path, 1 << 20).unwrap()
 }

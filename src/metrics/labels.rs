@@ -17,10 +17,6 @@ impl FieldLabels {
     pub(super) fn new(rule: &str, class: &str, event: FieldEvent) -> Self {
         Self { rule: rule.into(), class: class.into(), event: event.word() }
     }
-
-    pub(super) fn set(&mut self, event: FieldEvent) {
-        self.event = event.word();
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -311,7 +311,7 @@ mod tests {
     use http::HeaderMap;
 
     use super::*;
-    use crate::keyring::{Cached, Permissions};
+    use crate::keyring::{Cached, Memo, Permissions};
     use crate::name::PartitionName;
     use crate::proxy::tap::Tap;
     use crate::rules::compile::{Context as Known, load_text};
@@ -329,14 +329,14 @@ mod tests {
         fn permissions(&self, _: &PartitionName, _: &str) -> Cached<Permissions> {
             Cached::Hit(Permissions::DEFAULT)
         }
-        fn seal(&self, _: &SealJob<'_>, out: &mut Vec<u8>) -> Result<Ready<()>, SealFailure> {
+        fn seal(&self, _: &SealJob<'_>, _: &mut Memo, out: &mut Vec<u8>) -> Result<Ready<()>, SealFailure> {
             out.extend_from_slice(&[b'x'; 4_000]);
             Ok(Ready::Now(()))
         }
-        fn partition_of(&self, _: EpochId) -> Cached<PartitionName> {
+        fn partition_of(&self, _: EpochId, _: &mut Memo) -> Cached<PartitionName> {
             Cached::Unknown
         }
-        fn open(&self, _: &OpenJob<'_>) -> Result<Ready<Opened>, OpenFailure> {
+        fn open(&self, _: &OpenJob<'_>, _: &mut Memo) -> Result<Ready<Opened>, OpenFailure> {
             Err(OpenFailure::UnknownEpoch)
         }
         fn at_hand(&self, _: &Need) -> Cached<()> {

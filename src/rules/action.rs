@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::jsonpath::{self, SelectorError};
+use crate::metrics::FieldCounters;
 use crate::name::{Class, PartitionName};
 use crate::report::Source;
 use crate::token::Suite;
@@ -205,7 +206,12 @@ struct Compiled {
 
 impl Compiled {
     fn field(&self) -> Field {
-        Field { path: Arc::clone(&self.path), class: self.class.clone(), selector: Arc::clone(&self.selector) }
+        Field {
+            path: Arc::clone(&self.path),
+            class: self.class.clone(),
+            selector: Arc::clone(&self.selector),
+            counters: FieldCounters::default(),
+        }
     }
 }
 

@@ -264,7 +264,14 @@ impl RuleDraft {
                 RuleKind::Fields { request: arcs(request), response: arcs(response) }
             }
         };
-        Rule { name: self.name, pattern, matches: self.matches, kind, limits: self.limits }
+        Rule {
+            name: self.name,
+            pattern,
+            matches: self.matches,
+            kind,
+            limits: self.limits,
+            selectors: Default::default(),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::keyring::{Cached, Epoch, Keyring, KeyringError, Kind, Permissions};
+use crate::keyring::{Cached, Epoch, Keyring, KeyringError, Kind, Memo, Permissions};
 use crate::name::PartitionName;
 use crate::token::v1::{Opened, Plain, SealError};
 use crate::token::{EpochId, Suite};
@@ -30,8 +30,8 @@ impl Local {
     }
 
     /// The token's epoch, if its suite fits it.
-    fn epoch(&self, id: EpochId, suite: Suite) -> Result<Ready<Arc<Epoch>>, OpenFailure> {
-        let epoch = match self.0.opening_cached(id) {
+    fn epoch(&self, id: EpochId, suite: Suite, memo: &mut Memo) -> Result<Ready<Arc<Epoch>>, OpenFailure> {
+        let epoch = match self.0.opening_recalled(memo, id) {
             Cached::Hit(epoch) => epoch,
             Cached::Miss => return Ok(Ready::After(Need::Opening(id))),
             Cached::Unknown => return Err(OpenFailure::UnknownEpoch),
@@ -52,9 +52,9 @@ impl Sealer for Local {
         }
     }
 
-    fn seal(&self, job: &SealJob<'_>, out: &mut Vec<u8>) -> Result<Ready<()>, SealFailure> {
+    fn seal(&self, job: &SealJob<'_>, memo: &mut Memo, out: &mut Vec<u8>) -> Result<Ready<()>, SealFailure> {
         let kind = if job.suite == Suite::Siv { Kind::Deterministic } else { Kind::Random };
-        let epoch = match self.0.sealing_cached(job.partition, kind) {
+        let epoch = match self.0.sealing_recalled(memo, job.partition, kind) {
             Cached::Hit(epoch) => epoch,
             Cached::Miss => return Ok(Ready::After(Need::Sealing(job.partition.clone(), kind))),
             Cached::Unknown => return Err(SealFailure::NoKey("no such partition")),
@@ -85,12 +85,12 @@ impl Sealer for Local {
         }
     }
 
-    fn partition_of(&self, epoch: EpochId) -> Cached<PartitionName> {
-        self.0.opening_cached(epoch).map(|epoch| epoch.partition.clone())
+    fn partition_of(&self, epoch: EpochId, memo: &mut Memo) -> Cached<PartitionName> {
+        self.0.opening_recalled(memo, epoch).map(|epoch| epoch.partition.clone())
     }
 
-    fn open(&self, job: &OpenJob<'_>) -> Result<Ready<Opened>, OpenFailure> {
-        let epoch = match self.epoch(job.token.epoch, job.token.suite)? {
+    fn open(&self, job: &OpenJob<'_>, memo: &mut Memo) -> Result<Ready<Opened>, OpenFailure> {
+        let epoch = match self.epoch(job.token.epoch, job.token.suite, memo)? {
             Ready::Now(epoch) => epoch,
             Ready::After(need) => return Ok(Ready::After(need)),
         };

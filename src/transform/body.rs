@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::json::splice::{EditError, Fed, Replace, Step};
 use crate::jsonpath::Editor;
-use crate::keyring::{Cached, KeyringError, Permissions};
+use crate::keyring::{Cached, KeyringError, Memo, Permissions};
 use crate::metrics::{FieldEvent, Metrics};
 use crate::name::PartitionName;
 use crate::refusal::{Reason, Refusal};
@@ -45,14 +45,14 @@ pub(super) struct Fields {
     /// What was asked for last.
     asked: Option<Need>,
     failed: Option<KeyringError>,
-    told: Told,
+    pub(super) told: Told,
 }
 
 /// What the sealer said last. Forgotten whenever a piece of the body has been worked through, so that a change reaches the
-/// rest of a long body; each value's own key is asked for anew.
+/// rest of a long body and no key is held while the body is waited for.
 #[derive(Default)]
-struct Told {
-    home: Option<(EpochId, PartitionName)>,
+pub(super) struct Told {
+    pub(super) memo: Memo,
     permissions: Option<(PartitionName, Permissions)>,
 }
 
@@ -76,7 +76,7 @@ impl BodyEdit {
     pub fn new(plan: Arc<HalfPlan>, sealer: Arc<dyn Sealer>, caller: CallerRole, max_value: usize) -> Self {
         let tally = Tally(vec![[0; EVENTS.len()]; plan.fields.len()]);
         let signs = plan.fields.iter().any(|f| f.action.sign && f.action.verb == Verb::Seal && changes(&f.action));
-        let editor = Editor::new(&plan.paths, MAX_DEPTH);
+        let editor = Editor::over(plan.selectors(), MAX_DEPTH);
         Self {
             editor,
             fields: Fields {
@@ -96,16 +96,16 @@ impl BodyEdit {
 
     /// Takes a piece of the body in and appends what may leave.
     pub fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Progress, Refusal> {
+        let fed = self.editor.feed(input, out, &mut self.fields);
         self.fields.told = Told::default();
-        let fed = self.editor.feed(input, out, &mut self.fields).map_err(refusal)?;
-        self.progress(fed)
+        self.progress(fed.map_err(refusal)?)
     }
 
     /// The body has ended.
     pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<Progress, Refusal> {
+        let fed = self.editor.finish(out, &mut self.fields);
         self.fields.told = Told::default();
-        let fed = self.editor.finish(out, &mut self.fields).map_err(refusal)?;
-        let progress = self.progress(fed)?;
+        let progress = self.progress(fed.map_err(refusal)?)?;
         if matches!(progress, Progress::All) {
             self.fields.check_required()?;
         }
@@ -135,11 +135,11 @@ impl BodyEdit {
     /// Counts what happened.
     pub fn account(&self, metrics: &Metrics) {
         for (field, counts) in self.fields.plan.fields.iter().zip(&self.fields.tally.0) {
-            let Some(class) = field.class() else { continue };
+            let Some(of) = field.action.fields.get(field.index) else { continue };
             let any: u64 = counts.iter().sum();
             let found = if any == 0 { (FieldEvent::Absent, 1) } else { (FieldEvent::Matched, any) };
             let events = EVENTS.into_iter().zip(counts.iter().copied()).chain([found]);
-            metrics.field_events(&field.action.rule, class.as_str(), events);
+            of.counters.count(metrics, &field.action.rule, of.class.as_str(), events);
         }
     }
 
@@ -251,16 +251,7 @@ impl Fields {
 
     /// The partition that a token belongs to.
     pub(super) fn partition_of(&mut self, epoch: EpochId) -> Cached<PartitionName> {
-        if let Some((of, partition)) = &self.told.home
-            && *of == epoch
-        {
-            return Cached::Hit(partition.clone());
-        }
-        let answer = self.sealer.partition_of(epoch);
-        if let Cached::Hit(partition) = &answer {
-            self.told.home = Some((epoch, partition.clone()));
-        }
-        answer
+        self.sealer.partition_of(epoch, &mut self.told.memo)
     }
 
     /// `required`: every selector of such an action must have matched, in a mode that acts.

@@ -143,7 +143,7 @@ pub(super) fn authenticate(
         return Err(Failure::Lesser);
     }
     let Some(class) = field.class() else { return Err(Failure::Foreign) };
-    let opened = match fields.sealer.open(&job(&token, action, class)) {
+    let opened = match fields.sealer.open(&job(&token, action, class), &mut fields.told.memo) {
         Ok(Ready::Now(opened)) => opened,
         Ok(Ready::After(need)) => return Ok(Ready::After(need)),
         Err(OpenFailure::Denied(state)) => return Err(Failure::Denied(state)),

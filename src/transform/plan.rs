@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use crate::jsonpath::Path;
+use crate::jsonpath::{Path, Selectors};
 use crate::name::{Class, PartitionName};
 use crate::refusal::{Reason, Refusal};
 use crate::rules::route::Captures;
@@ -34,6 +34,8 @@ pub struct HalfPlan {
     pub unreadable: UnreadableHalf,
     /// Each rule's own, for [`HalfPlan::only`].
     each: Vec<(Arc<str>, UnreadableHalf)>,
+    /// The rule that all of `fields` are of, if it is one.
+    sole: Option<Arc<Rule>>,
     /// All rules' `json_types`.
     pub json_types: Vec<String>,
     /// All rules' `signature_headers`.
@@ -91,7 +93,9 @@ impl HalfPlan {
             if actions.is_empty() {
                 continue;
             }
+            let first = plan.is_none();
             let plan = plan.get_or_insert_with(|| Self::empty(direction, &rule.name, unreadable));
+            plan.sole = first.then(|| Arc::clone(rule));
             plan.unreadable = strictest(plan.unreadable, unreadable);
             plan.each.push((Arc::clone(&rule.name), unreadable));
             plan.json_types.extend(rule.limits.json_types.iter().cloned());
@@ -108,6 +112,15 @@ impl HalfPlan {
             }
         }
         Ok(plan)
+    }
+
+    /// The paths in the form that is matched.
+    pub fn selectors(&self) -> Selectors {
+        let make = || Selectors::new(&self.paths);
+        match self.sole.as_ref().and_then(|rule| rule.selectors.get(self.direction as usize)) {
+            Some(kept) => kept.get_or_init(make).clone(),
+            None => make(),
+        }
     }
 
     /// Whether the body may leave changed; otherwise it is only looked at.
@@ -164,6 +177,7 @@ impl HalfPlan {
             paths,
             unreadable,
             each,
+            sole: None,
             json_types: self.json_types.clone(),
             signature_headers: self.signature_headers.clone(),
             rule,
@@ -177,6 +191,7 @@ impl HalfPlan {
             paths: Vec::new(),
             unreadable,
             each: Vec::new(),
+            sole: None,
             json_types: Vec::new(),
             signature_headers: Vec::new(),
             rule: Arc::clone(rule),
@@ -214,5 +229,51 @@ fn strictest(a: UnreadableHalf, b: UnreadableHalf) -> UnreadableHalf {
         too_large: either(a.too_large, b.too_large),
         upgrade: either(a.upgrade, b.upgrade),
         signature: either(a.signature, b.signature),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::compile::{Context, load_text};
+    use crate::rules::route::{NormalPath, RequestFacts};
+
+    #[test]
+    fn kept_selectors_are_of_exactly_the_fields_of_the_plan() {
+        let rule = |name: &str, path: &str, action: &str| {
+            format!("  - name: {name}\n    match: {{ path: {path} }}\n    {action}\n")
+        };
+        let text = format!(
+            "rules:\n{}{}{}",
+            rule("one", "/**", "protect: [{ fields: [$.a, $.b] }]"),
+            rule("two", "/two", "protect: [{ fields: [$.c] }]"),
+            rule("opens", "/opens", "response: [{ open: $.d }]")
+        );
+        let rules = load_text("t.yaml", &text, &Context::default()).rules.unwrap();
+        let headers = HeaderMap::new();
+        let plan = |path: &str, direction| {
+            let path = NormalPath(path.into());
+            let facts = RequestFacts {
+                method: "POST",
+                path: &path,
+                ignore_case: false,
+                listener: "",
+                host: None,
+                headers: &headers,
+            };
+            Arc::new(HalfPlan::new(direction, &rules.route(&facts).rules, &headers).unwrap().unwrap())
+        };
+        let count = |plan: &HalfPlan| format!("{:?}", plan.selectors());
+        for _ in 0..2 {
+            assert_eq!(count(&plan("/one", Direction::Request)), "Selectors { paths: 2 }");
+            assert_eq!(count(&plan("/one", Direction::Response)), "Selectors { paths: 2 }");
+            assert_eq!(count(&plan("/opens", Direction::Request)), "Selectors { paths: 2 }");
+            assert_eq!(count(&plan("/opens", Direction::Response)), "Selectors { paths: 3 }");
+            let both = plan("/two", Direction::Request);
+            assert_eq!(count(&both), "Selectors { paths: 3 }");
+            let two = both.only(|action| &*action.rule == "two").unwrap();
+            assert_eq!(count(&two), "Selectors { paths: 1 }");
+        }
+        assert!(rules.rules.iter().any(|rule| rule.selectors.iter().all(|kept| kept.get().is_some())), "kept");
     }
 }

@@ -86,7 +86,7 @@ pub(super) fn value(
     };
     let start = out.len();
     out.push(b'"');
-    match fields.sealer.seal(&job, out) {
+    match fields.sealer.seal(&job, &mut fields.told.memo, out) {
         Ok(Ready::Now(())) => {}
         Ok(Ready::After(need)) => {
             out.truncate(start);

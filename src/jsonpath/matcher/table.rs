@@ -56,6 +56,16 @@ impl Table {
         Self { paths, names, longest, open }
     }
 
+    /// How many paths.
+    pub fn len(&self) -> usize {
+        self.paths.len()
+    }
+
+    /// The first path that selects the whole document.
+    pub fn whole(&self) -> Option<u32> {
+        (0..).zip(&self.paths).find(|(_, bits)| bits.accept == 1).map(|(path, _)| path)
+    }
+
     /// Whether a path can go on below a member whose name no selector mentions.
     pub fn any_name_may_match(&self) -> bool {
         self.open

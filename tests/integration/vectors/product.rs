@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use sidecloak::clock::SystemClock;
 use sidecloak::keyring::store::sqlite::SqliteStore;
 use sidecloak::keyring::store::{Dump, EpochRow, KeyRow, Put, Store};
-use sidecloak::keyring::{KeySource, Keyring, Options};
+use sidecloak::keyring::{KeySource, Keyring, Memo, Options};
 use sidecloak::name::{Class, PartitionName};
 use sidecloak::sealer::local::Local;
 use sidecloak::token::{EpochId, v1};
@@ -165,12 +165,12 @@ async fn open(keyring: &Arc<Keyring>, vector: &Value) -> Option<String> {
     let record_id = vector["record_id"].as_str().map(str::as_bytes);
     let job = OpenJob { token: &token, class: &class, signers: &[], record_id };
     let opened = loop {
-        match sealer.open(&job).ok()? {
+        match sealer.open(&job, &mut Memo::default()).ok()? {
             Ready::Now(opened) => break opened,
             Ready::After(need) => sealer.fetch(need).await.ok()?,
         }
     };
-    match sealer.partition_of(token.epoch) {
+    match sealer.partition_of(token.epoch, &mut Memo::default()) {
         sidecloak::keyring::Cached::Hit(home) if home == partition => {}
         _ => return None,
     }
