@@ -74,11 +74,6 @@ impl Count {
         found
     }
 
-    fn miss<T>(&self, made: T) -> T {
-        self.1.fetch_add(1, Ordering::Relaxed);
-        made
-    }
-
     fn stats(&self, name: &'static str, entries: u64) -> CacheStats {
         let [hits, misses] = [&self.0, &self.1].map(|c| c.load(Ordering::Relaxed));
         CacheStats { name, hits, misses, entries }
@@ -291,12 +286,12 @@ impl Caches {
         if let Some(key) = epoch.kept().get(suite, class) {
             return count.hit(key);
         }
-        let make = || epoch.derive(suite, class, if suite == Suite::Gcm { uses() } else { Arc::default() });
-        if let Some(key) = epoch.kept().get_or_keep(suite, class, &self.places, FIELD_KEYS, make) {
-            return count.miss(key);
-        }
         let name = (epoch.partition.clone(), epoch.id, suite, class.clone());
         if let Some(key) = count.of(self.field_keys.get(&name)) {
+            return key;
+        }
+        let make = || epoch.derive(suite, class, if suite == Suite::Gcm { uses() } else { Arc::default() });
+        if let Some(key) = epoch.kept().get_or_keep(suite, class, &self.places, FIELD_KEYS, make) {
             return key;
         }
         // `get_with`: two threads must not count uses, or draw prefixes, with two objects of one key.
