@@ -72,7 +72,9 @@ pub enum AdminError {
     #[error("admin: {0} is no place for it; use a unix socket, or a loopback address with a token")]
     Exposed(Address),
     /// Any other reason.
-    #[error("{port}: cannot listen on {address}: {error}")]
+    #[error(
+        "{port}: cannot listen on {address}: {error}; choose an address of this host, or a socket in a folder this process may write to"
+    )]
     Bind {
         /// `probe` or `admin`.
         port: &'static str,

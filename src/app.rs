@@ -4,7 +4,7 @@ pub mod keys;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ impl App {
         let running = loaded.as_ref().map(|l| l.digest).unwrap_or_default();
         let rules = match loaded {
             Some(Loaded { rules: Some(rules), findings, .. }) => {
-                warn(&findings);
+                warn(&findings.0);
                 rules
             }
             Some(Loaded { findings, .. }) => return Err(AppError::Rules(findings)),
@@ -94,19 +94,21 @@ impl App {
             keyring: keyring.clone(),
             context,
             dev: config.dev,
+            waiting: Mutex::default(),
         });
         let operations: Arc<dyn Operations> = Arc::clone(&reload) as _;
         let ports = Ports::open(&ports(config)?, Arc::clone(&shared), operations)?;
         let watcher = match &config.rules {
             Some(path) => {
                 let context = reload.context.clone();
-                let take = Box::new(move |loaded| drop(reload.take(loaded)));
+                let taker = Arc::clone(&reload);
+                let take = Box::new(move |loaded| drop(taker.take(loaded)));
                 Some(watch::start(path, context, running, take)?)
             }
             None => None,
         };
         let ticker = match &keyring {
-            Some(keyring) => Some(Ticker::start(Arc::clone(keyring), Arc::clone(&shared))?),
+            Some(keyring) => Some(Ticker::start(Arc::clone(keyring), Arc::clone(&shared), Arc::clone(&reload))?),
             None => None,
         };
         Ok(Self { server, shared, keyring, ticker, _watcher: watcher, ports })
@@ -171,39 +173,70 @@ struct Reload {
     context: Context,
     dev: bool,
     status: Mutex<RulesStatus>,
+    /// The last rules, if only the keyring refused them. Locked by whoever loads or puts rules in force, so that an older load
+    /// never comes after a newer one.
+    waiting: Mutex<Option<(RuleSet, [u8; 32])>>,
 }
 
 impl Reload {
     fn take(&self, loaded: Loaded) -> Result<(), Findings> {
+        self.put(loaded, &mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn put(&self, loaded: Loaded, waiting: &mut Option<(RuleSet, [u8; 32])>) -> Result<(), Findings> {
         let Loaded { rules, mut findings, digest, .. } = loaded;
-        let now = self.shared.clock.now();
-        let status = || self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        *waiting = None;
         if let Some(rules) = rules {
             match keys::check_partitions(&rules, self.keyring.as_deref(), self.dev) {
                 Ok(()) => {
-                    let count = rules.rules.len();
-                    warn(&findings);
-                    self.shared.rules.store(Arc::new(rules));
-                    self.shared.metrics.reloaded(Some(count), now);
-                    *status() = RulesStatus { digest: Some(digest), loaded: now, last_error: None };
-                    tracing::info!(rules = count, "rules reloaded");
+                    warn(&findings.0);
+                    self.in_force(rules, digest);
                     return Ok(());
                 }
-                Err(more) => findings.0.extend(more.0),
+                Err(more) => {
+                    findings.0.extend(more.0);
+                    *waiting = Some((rules, digest));
+                }
             }
         }
-        self.shared.metrics.reloaded(None, now);
+        self.shared.metrics.reloaded(None, self.shared.clock.now());
         let text = findings.to_string();
         tracing::error!("the rules are refused, the running ones stay:\n{text}");
-        status().last_error = Some(text);
+        self.status().last_error = Some(text);
         Err(findings)
+    }
+
+    /// Tries once more what only the keyring refused: its partition may have been made since, or it may be back, and nobody
+    /// would write the same file again for that.
+    fn retry(&self) {
+        let Ok(mut waiting) = self.waiting.try_lock() else { return };
+        if let Some((rules, digest)) =
+            waiting.take_if(|(rules, _)| keys::check_partitions(rules, self.keyring.as_deref(), self.dev).is_ok())
+        {
+            self.in_force(rules, digest);
+        }
+    }
+
+    fn in_force(&self, rules: RuleSet, digest: [u8; 32]) {
+        let (count, now) = (rules.rules.len(), self.shared.clock.now());
+        self.shared.rules.store(Arc::new(rules));
+        self.shared.metrics.reloaded(Some(count), now);
+        *self.status() = RulesStatus { digest: Some(digest), loaded: now, last_error: None };
+        tracing::info!(rules = count, "rules reloaded");
+    }
+
+    fn status(&self) -> MutexGuard<'_, RulesStatus> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Operations for Reload {
     fn reload(&self) -> Result<(), Findings> {
         match &self.path {
-            Some(path) => self.take(load(path, &self.context)),
+            Some(path) => {
+                let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                self.put(load(path, &self.context), &mut waiting)
+            }
             None => Err(Findings(vec![
                 Finding::error("no-rules", "there are no rules to reload").help("start the process with --rules"),
             ])),
@@ -211,13 +244,21 @@ impl Operations for Reload {
     }
 
     fn rules_status(&self) -> RulesStatus {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.status().clone()
     }
 }
 
-fn warn(findings: &Findings) {
-    for finding in &findings.0 {
-        tracing::warn!(code = finding.code, "{}", finding.message);
+/// Puts warnings into the log, each with its place and its way out.
+pub(crate) fn warn(warnings: &[Finding]) {
+    for warning in warnings {
+        tracing::warn!(
+            code = warning.code,
+            file = warning.place.as_ref().map(|(source, _)| &*source.name),
+            line = warning.line_column().map(|(line, _)| line),
+            help = warning.help.as_deref(),
+            "{}",
+            warning.message
+        );
     }
 }
 
@@ -248,7 +289,7 @@ struct Ticker {
 }
 
 impl Ticker {
-    fn start(keyring: Arc<Keyring>, shared: Arc<Shared>) -> std::io::Result<Self> {
+    fn start(keyring: Arc<Keyring>, shared: Arc<Shared>, reload: Arc<Reload>) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new().name("keyring".into()).spawn(move || {
@@ -256,6 +297,9 @@ impl Ticker {
             while !stopped.load(Ordering::Acquire) {
                 keyring.tick();
                 round = round.wrapping_add(1);
+                if round.is_multiple_of(4) {
+                    reload.retry();
+                }
                 if round.is_multiple_of(20) {
                     shared.health.keyring_works(keys::canary(&keyring));
                 }

@@ -103,7 +103,7 @@ pub(crate) fn main_with(args: impl IntoIterator<Item = OsString>, out: &mut Out)
 
 fn dispatch(command: &Command, out: &mut Out) -> Result<(), Failure> {
     match command {
-        Command::Run(args) => run::run(args, out),
+        Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::run(args, out),
         Command::Check(args) => check::run(args, out),
         Command::Explain(args) => explain::run(args, out),

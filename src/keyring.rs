@@ -45,6 +45,7 @@ use store::{KeyRow, Store};
 
 pub use caches::CacheStats;
 pub use epoch::Epoch;
+pub(crate) use files::check_private;
 pub use lifecycle::{EpochInfo, PartitionInfo, RecipientInfo};
 pub use memo::Memo;
 pub use options::{KeySource, KeyringError, Options};
@@ -102,7 +103,8 @@ struct Io {
     /// Its epochs that no opener has confirmed yet.
     pending: Vec<Arc<caches::Sealing>>,
     change: Option<u64>,
-    tombstones_seen: u64,
+    /// Number and epoch of the last tombstone read.
+    last_tombstone: Option<(u64, EpochId)>,
     complained: bool,
     /// For partitions that requests ask for.
     provisions: Provisions,

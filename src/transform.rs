@@ -106,7 +106,7 @@ pub struct OpenJob<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum SealFailure {
     /// The partition's state forbids it.
-    #[error("the partition is {0:?}")]
+    #[error("the partition is {}", .0.name())]
     Denied(crate::keyring::State),
     /// Nothing to sign with, or no such partition.
     #[error("{0}")]
@@ -120,7 +120,7 @@ pub enum SealFailure {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenFailure {
     /// The partition's state forbids it.
-    #[error("the partition is {0:?}")]
+    #[error("the partition is {}", .0.name())]
     Denied(crate::keyring::State),
     /// Its epoch is unknown.
     #[error("no such epoch in this keyring")]

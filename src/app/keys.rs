@@ -61,8 +61,8 @@ fn there(keyring: Option<&Keyring>, name: &PartitionName, make: bool, max: usize
 pub fn canary(keyring: &Keyring) -> bool {
     let seal_and_open = || -> Result<bool, KeyringError> {
         let epoch = match keyring.sealing(&PartitionName::default_name(), Kind::Random) {
-            // The breach switch is not a fault of this process.
-            Err(KeyringError::Denied(..)) => return Ok(true),
+            // The breach switch is not a fault of this process, nor is it one to encrypt for other partitions only.
+            Err(KeyringError::Denied(..) | KeyringError::NoKey(_)) => return Ok(true),
             other => other?,
         };
         let key = keyring.field_key(&epoch, Suite::Xaes, &Class::new("sidecloak-canary"));
@@ -80,8 +80,11 @@ pub fn canary(keyring: &Keyring) -> bool {
 /// A secret of one line from a file or variable, without the line's end.
 pub fn read_secret(source: &KeySource) -> Result<SecretBytes, KeyringError> {
     let bytes = match source {
-        KeySource::File(path) => bounded::read_file(path, 64 * 1024)
-            .map_err(|e| KeyringError::NoKey(format!("cannot read the secret file {}: {e}", path.display())))?,
+        KeySource::File(path) => {
+            keyring::check_private(path, "the secret file")?;
+            bounded::read_file(path, 64 * 1024)
+                .map_err(|e| KeyringError::NoKey(format!("cannot read the secret file {}: {e}", path.display())))?
+        }
         KeySource::Env(name) => std::env::var(name)
             .map_err(|_| KeyringError::NoKey(format!("the variable {name} is not set, or is not text")))?
             .into_bytes(),
@@ -143,4 +146,38 @@ fn oldest(stats: &keyring::Stats) -> u64 {
 #[expect(clippy::cast_precision_loss, reason = "a gauge of seconds")]
 fn seconds(count: u64) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    #[test]
+    fn a_process_that_only_encrypts_for_another_partition_is_healthy() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = ManualClock::at(1_800_000_000);
+        let options = Options {
+            path: directory.path().join("sidecloak.db"),
+            master_keys: vec![KeySource::File(directory.path().join("master.key"))],
+            i_know: true,
+            ..Options::default()
+        };
+        let operator = Keyring::init(&options, KemSuite::MlKem768, clock.clone()).unwrap();
+        let tenant = PartitionName::new("tenant").unwrap();
+        operator.create_partition(&tenant).unwrap();
+        let line = operator.add_encrypt_only_issuer(&tenant).unwrap();
+        let issuer = directory.path().join("issuer.key");
+        std::fs::write(&issuer, line.expose()).unwrap();
+        std::fs::set_permissions(&issuer, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let options = Options {
+            master_keys: Vec::new(),
+            owner: Some(operator.owner_fingerprint()),
+            issuer: Some(KeySource::File(issuer)),
+            ..options
+        };
+        let sealer = Keyring::open(&options, clock).unwrap();
+        sealer.sealing(&tenant, Kind::Random).unwrap();
+        assert!(canary(&sealer));
+    }
 }

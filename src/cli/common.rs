@@ -10,6 +10,7 @@ use clap::builder::FalseyValueParser;
 use super::exit::Failure;
 use super::out::Out;
 use crate::config::{self, Config, LogLevel, Machine, Overrides, Purpose};
+use crate::report::Finding;
 
 /// Which keyring, and with which keys.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -46,12 +47,16 @@ impl KeyringArgs {
 
     /// Loads the configuration with `flags` over it. Warnings go to standard error.
     pub fn load(&self, flags: &Overrides, purpose: Purpose, out: &mut Out) -> Result<Config, Failure> {
-        let (config, warnings) =
-            Failure::config(config::load(self.config.as_deref(), flags, purpose, Machine::detect()))?;
+        let (config, warnings) = self.read(flags, purpose)?;
         for warning in warnings {
             if out.json() { out.note(&warning.to_json().to_string()) } else { out.note(&warning.to_string()) }
         }
         Ok(config)
+    }
+
+    /// The same with the warnings left to the caller.
+    pub fn read(&self, flags: &Overrides, purpose: Purpose) -> Result<(Config, Vec<Finding>), Failure> {
+        Failure::config(config::load(self.config.as_deref(), flags, purpose, Machine::detect()))
     }
 }
 

@@ -142,6 +142,12 @@ impl From<Refusal> for Failure {
             Reason::Token | Reason::Plaintext | Reason::Missing | Reason::MaxLength | Reason::Masked => Exit::No,
             _ => Exit::Data,
         };
-        Self::new(code, refusal.to_string())
+        let failure = Self::new(code, refusal.to_string());
+        match refusal.reason {
+            Reason::Token => failure
+                .help("a token opens in the partition and class it was sealed for, unaltered; see `sidecloak inspect`"),
+            Reason::KeyService => failure.help("see `sidecloak keys list`"),
+            _ => failure,
+        }
     }
 }

@@ -9,8 +9,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::common::{KeyringArgs, LogArg};
 use super::exit::Failure;
-use super::out::Out;
-use crate::app::App;
+use crate::app::{self, App};
 use crate::clock::SystemClock;
 use crate::config::{LogLevel, Overrides, Purpose};
 use crate::proxy::server::Stopper;
@@ -68,14 +67,15 @@ impl Args {
     }
 }
 
-pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     // Before the first key is read. Where the system forbids it, the process still serves, and says so.
     let hardened = telemetry::harden();
-    let config = args.keyring.load(&args.overrides(), Purpose::Proxy, out)?;
+    let (config, warnings) = args.keyring.read(&args.overrides(), Purpose::Proxy)?;
     telemetry::init(level(config.log), Format::of_stderr());
     if let Err(error) = hardened {
         tracing::warn!(%error, "core dumps and ptrace could not be turned off");
     }
+    app::warn(&warnings);
     let app = App::start(&config, SystemClock::shared())?;
     for (listener, address) in app.addresses() {
         tracing::info!(%listener, %address, "listening");

@@ -55,7 +55,7 @@ pub(super) fn compile(
             upstream_limits: checks.upstream_limits(value(file.upstream_limits).unwrap_or_default()),
             callers,
             limits: checks.limits(value(file.limits).unwrap_or_default(), machine),
-            drain: drain(value(file.drain).unwrap_or_default()),
+            drain: checks.drain(value(file.drain).unwrap_or_default()),
         },
         rules,
         keyring,
@@ -216,6 +216,19 @@ impl Checks<'_> {
             let message = "a process without a master key must pin the owner of its keyring".to_owned();
             self.error("no-owner", message, &span, "add `owner` (`sidecloak keys list` shows it), or a master key");
         }
+        if let Some(issuer) = &file.issuer {
+            let problem = match (&owner, master_keys.is_empty()) {
+                (None, _) => Some((
+                    "a process with an issuer's key must pin the owner of its keyring",
+                    "add `owner` (`sidecloak keys list` shows it)",
+                )),
+                (Some(_), false) => Some(("a process has a master key or an issuer's key, not both", "take one away")),
+                (Some(_), true) => None,
+            };
+            if let Some((message, help)) = problem {
+                self.error("issuer", message.to_owned(), &issuer.span, help);
+            }
+        }
         for (what, at) in [("max_stale", &file.max_stale), ("epoch_lifetime", &file.epoch_lifetime)] {
             if let Some(at) = at.as_ref().filter(|at| at.value.0.is_zero()) {
                 self.error(
@@ -238,6 +251,17 @@ impl Checks<'_> {
             issuer: file.issuer.map(|s| s.value.0),
             i_know: flags.i_know || flags.dev,
         }
+    }
+
+    fn drain(&mut self, file: file::Drain) -> Drain {
+        let written = file.delay.as_ref().or(file.deadline.as_ref()).map(|at| at.span.clone());
+        let delay = file.delay.map_or(Duration::from_secs(5), |d| d.value.0);
+        let deadline = file.deadline.map_or(Duration::from_secs(25), |d| d.value.0);
+        if let Some(span) = written.filter(|_| delay > deadline) {
+            let message = "`drain.delay` is longer than `drain.deadline`: what runs then is cut without time to end";
+            self.warning("drain-delay", message, &span, "the deadline includes the delay: raise it, or lower `delay`");
+        }
+        Drain { delay, deadline }
     }
 
     fn probe(&mut self, file: Option<At<file::Probe>>, flag: Option<&str>) -> Option<Address> {
@@ -394,13 +418,6 @@ impl Checks<'_> {
 
     fn warning(&mut self, code: &'static str, message: &str, span: &Range<usize>, help: &str) {
         self.findings.push(Finding::warning(code, message).help(help).at(self.source, span.clone()));
-    }
-}
-
-fn drain(file: file::Drain) -> Drain {
-    Drain {
-        delay: file.delay.map_or(Duration::from_secs(5), |d| d.value.0),
-        deadline: file.deadline.map_or(Duration::from_secs(25), |d| d.value.0),
     }
 }
 

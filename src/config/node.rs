@@ -45,7 +45,8 @@ impl Value {
         match self {
             Self::Null => "nothing",
             Self::Bool(_) => "a boolean",
-            Self::Number(_) | Self::OtherNumber => "a number",
+            Self::Number(_) => "a number",
+            Self::OtherNumber => "a number that is negative, too large, or not whole",
             Self::Text(_) => "text",
             Self::List(_) => "a list",
             Self::Map(_) => "a mapping",
@@ -62,8 +63,14 @@ pub(super) fn parse(source: &Source, findings: &mut Findings) -> Option<Node> {
         Ok(tree) => Some(node(tree, &source.text)),
         Err(error) => {
             let message = error.without_snippet().to_string();
-            let message = message.lines().next().unwrap_or("not YAML").to_owned();
-            let finding = Finding::error("yaml", message).help("the file must be one YAML document");
+            let message = message.lines().next().unwrap_or("not YAML");
+            let finding =
+                match message.strip_prefix("duplicate mapping key: ").and_then(|rest| rest.split_once(", set ")) {
+                    Some((key, _)) => {
+                        Finding::error("duplicate-key", format!("`{key}` is written twice")).help("keep one of them")
+                    }
+                    None => Finding::error("yaml", message.to_owned()).help("the file must be one YAML document"),
+                };
             findings.push(match error.location().and_then(|l| span(&l, &source.text)) {
                 Some(span) => finding.at(source, span),
                 None => finding,

@@ -244,7 +244,12 @@ fn duration(text: &str) -> Result<Duration, Problem> {
 
 fn size(text: &str) -> Result<Size, Problem> {
     quantity::size(text).ok_or_else(|| {
-        let help = "write bytes, or a whole number and a unit: `32KiB`, `1MiB`, `2GiB`".to_owned();
+        let help = if text.ends_with('%') {
+            "write a share from `1%` to `100%`, as a whole number"
+        } else {
+            "write bytes, or a whole number and a unit: `32KiB`, `1MiB`, `2GiB`"
+        };
+        let help = help.to_owned();
         ("bad-size", format!("`{}` is no size", text.escape_debug()), help)
     })
 }

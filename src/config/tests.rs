@@ -187,7 +187,7 @@ fn what_is_not_there_yet_is_refused_by_name(#[case] text: &str, #[case] names: &
 #[case("listeners: [{ upstream: 'http://a', trusted_headers: ['x y'] }]", &[("bad-header-name", 1, 55), ("nobody-trusted", 1, 54)])]
 #[case("listeners: front", &[("wrong-type", 1, 12), ("no-upstream", 0, 0)])]
 #[case("front", &[("wrong-type", 1, 1)])]
-#[case("listeners: [{ upstream: 'http://a' }]\nlisteners: []", &[("yaml", 2, 1)])]
+#[case("listeners: [{ upstream: 'http://a' }]\nlisteners: []", &[("duplicate-key", 2, 1)])]
 #[case("listeners: [", &[("yaml", 1, 12)])]
 fn refused_listeners(#[case] text: &str, #[case] expected: &[(&str, usize, usize)]) {
     assert_eq!(problems(text), expected);
@@ -205,6 +205,8 @@ fn refused_listeners(#[case] text: &str, #[case] expected: &[(&str, usize, usize
 #[case("keyring: { owner: '+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f' }", "bad-owner")]
 #[case("keyring: { master_key: [] }", "no-owner")]
 #[case("keyring: { max_stale: 0 }", "bad-duration")]
+#[case("keyring: { issuer: 'file:k' }", "issuer")]
+#[case("workers: 2\nworkers: 2", "duplicate-key")]
 #[case("keyring: { store: sidecloak.db }", "bad-store")]
 #[case("keyring: { recovery: 'file:' }", "inline-secret")]
 #[case("admin: { bind: '0.0.0.0:9901', token: 'file:t' }", "admin-exposed")]
@@ -218,7 +220,40 @@ fn refused_listeners(#[case] text: &str, #[case] expected: &[(&str, usize, usize
 #[case("telemetry: { log: loud }", "wrong-type")]
 fn refused_values(#[case] text: &str, #[case] code: &str) {
     let problems = problems(&format!("{MINIMAL}{text}\n"));
-    assert!(problems.iter().any(|(c, line, column)| *c == code && *line == 2 && *column >= 1), "{problems:?}");
+    let line = 1 + text.lines().count();
+    assert!(problems.iter().any(|(c, l, column)| *c == code && *l == line && *column >= 1), "{problems:?}");
+}
+
+#[test]
+fn an_issuer_and_a_master_key_exclude_each_other() {
+    let owner = "ab".repeat(32);
+    let both = format!("{MINIMAL}keyring: {{ owner: '{owner}', issuer: 'file:i', master_key: 'file:m' }}\n");
+    assert!(problems(&both).iter().any(|(code, ..)| *code == "issuer"));
+    let one = format!("{MINIMAL}keyring: {{ owner: '{owner}', issuer: 'file:i' }}\n");
+    good(&one);
+}
+
+#[test]
+fn a_drain_without_time_to_end_is_warned_of() {
+    let warned = |drain: &str| {
+        let loaded = load(&format!("{MINIMAL}drain: {drain}\n"));
+        assert!(loaded.config.is_some());
+        loaded.findings.0.iter().any(|f| f.code == "drain-delay" && f.line_column().is_some_and(|(line, _)| line == 2))
+    };
+    assert!(warned("{ delay: 30s }") && warned("{ deadline: 1s }"));
+    assert!(!warned("{ delay: 0s, deadline: 1s }"));
+}
+
+#[test]
+fn a_share_that_is_none_is_answered_with_what_a_share_is() {
+    let loaded = load_text(
+        "c",
+        &format!("{MINIMAL}limits: {{ memory: 160% }}\n"),
+        &Overrides::default(),
+        Purpose::Proxy,
+        MACHINE,
+    );
+    assert!(format!("{:?}", loaded.findings).contains("from `1%` to `100%`"), "{:?}", loaded.findings);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use moka::sync::Cache;
 
 use super::epoch::Epoch;
 use super::kept::Places;
-use super::record::PartitionRecord;
+use super::record::{Issuer, PartitionRecord};
 use super::store::EpochRow;
 use super::{Kind, Partition, State};
 use crate::crypto::kdf::sha256;
@@ -100,6 +100,8 @@ pub struct Caches {
     /// Verified tombstones; one deleted from the store is remembered here.
     destroyed: Cache<EpochId, ()>,
     field_keys: Cache<(PartitionName, EpochId, Suite, Class), Arc<FieldKey>>,
+    /// How often each key of suite 2 sealed: a key that was let go of, as in a pause, and comes back must not begin at 0.
+    pub uses: Cache<(EpochId, Class), Arc<AtomicU64>>,
     /// For field keys that live in their epochs.
     places: Places,
     /// XAES keys by prefix.
@@ -126,6 +128,7 @@ impl Caches {
             alarms: Cache::builder().max_capacity(1024).time_to_live(Duration::from_secs(60)).build(),
             destroyed: Cache::builder().max_capacity(SMALL).eviction_policy(lru()).build(),
             field_keys: Cache::builder().max_capacity(FIELD_KEYS).time_to_idle(IDLE).build(),
+            uses: Cache::builder().max_capacity(SMALL).eviction_policy(lru()).build(),
             places: Places::default(),
             prefixes: PrefixCache::new(PREFIXES),
             generation: AtomicU64::new(0),
@@ -143,6 +146,16 @@ impl Caches {
     pub fn put_partition(&self, loaded: &Arc<Loaded>) {
         let name = &loaded.partition.name;
         self.unknown_partitions.invalidate(name);
+        let seen = self.seen_version(name);
+        if seen != loaded.partition.version {
+            // An issuer may be listed now that was not.
+            self.refused.invalidate_all();
+            let stays = |issuer: &Issuer| loaded.record.issuers.contains(issuer);
+            if seen > 0 && self.partitions.get(name).is_none_or(|old| !old.record.issuers.iter().all(stays)) {
+                // What a removed issuer made was verified against the old list.
+                self.evict(name);
+            }
+        }
         self.versions.insert(name.clone(), loaded.partition.version);
         self.partitions.insert(name.clone(), loaded.clone());
         match loaded.partition.state {
@@ -183,7 +196,8 @@ impl Caches {
     pub fn put_sealing(&self, sealing: Arc<Sealing>) {
         let epoch = &sealing.epoch;
         let key = (epoch.partition.clone(), epoch.kind);
-        self.newest.insert(key.clone(), epoch.created.max(self.newest(&key.0, key.1)));
+        // Whoever puts it here has compared the two: an older one only follows a newest that was made by a wrong clock.
+        self.newest.insert(key.clone(), epoch.created);
         self.put_opened(epoch);
         self.sealing.insert(key, sealing);
         self.changed();
@@ -262,8 +276,9 @@ impl Caches {
     }
 
     pub fn field_key(&self, epoch: &Epoch, suite: Suite, class: &Class) -> Arc<FieldKey> {
+        let uses = || self.uses.get_with((epoch.id, class.clone()), Arc::default);
         if suite == Suite::Gcm
-            && let Some(key) = epoch.counted(class)
+            && let Some(key) = epoch.counted(class, uses)
         {
             return key;
         }
@@ -275,7 +290,7 @@ impl Caches {
         if let Some(key) = count.of(self.field_keys.get(&name)) {
             return key;
         }
-        let make = || epoch.derive(suite, class);
+        let make = || epoch.derive(suite, class, if suite == Suite::Gcm { uses() } else { Arc::default() });
         if let Some(key) = epoch.kept().get_or_keep(suite, class, &self.places, FIELD_KEYS, make) {
             return key;
         }

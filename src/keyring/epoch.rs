@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::kept::Kept;
@@ -63,12 +64,12 @@ impl Epoch {
     }
 
     /// Derives the key of a class.
-    pub(super) fn derive(&self, suite: Suite, class: &Class) -> Arc<FieldKey> {
-        Arc::new(FieldKey::derive(&self.dek, self.id, suite, &self.partition, class))
+    pub(super) fn derive(&self, suite: Suite, class: &Class, uses: Arc<AtomicU64>) -> Arc<FieldKey> {
+        Arc::new(FieldKey::derive_counting(&self.dek, self.id, suite, &self.partition, class, uses))
     }
 
     /// The key of a class in suite 2, one object for the life of this epoch; `None` if it has too many classes.
-    pub(super) fn counted(&self, class: &Class) -> Option<Arc<FieldKey>> {
+    pub(super) fn counted(&self, class: &Class, uses: impl FnOnce() -> Arc<AtomicU64>) -> Option<Arc<FieldKey>> {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(key) = counted.get(class) {
             return Some(key.clone());
@@ -76,7 +77,7 @@ impl Epoch {
         if counted.len() >= MAX_COUNTED {
             return None;
         }
-        let key = self.derive(Suite::Gcm, class);
+        let key = self.derive(Suite::Gcm, class, uses());
         counted.insert(class.clone(), key.clone());
         Some(key)
     }

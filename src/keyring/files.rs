@@ -1,9 +1,11 @@
 //! What the file system must grant: file systems that keep data, files that others cannot read, writes that are on disk.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+
+use tempfile::NamedTempFile;
 
 use super::KeyringError;
 
@@ -54,15 +56,14 @@ pub fn check_private(path: &Path, what: &str) -> Result<(), KeyringError> {
     )))
 }
 
-/// Writes a new file (0600) that is on disk, name and content, when this returns. `AlreadyExists` leaves the old one.
+/// Writes a new file (0600) that is on disk, name and content, when this returns. `AlreadyExists` leaves the old one. It gets
+/// its name when it is whole: half a key would stand in the way of the next try, or be read by another process.
 pub fn write_new(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    let written = file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| sync_directory(path));
-    if written.is_err() {
-        // Half a key under its name would stand in the way of the next try; that this fails as well changes nothing.
-        drop(std::fs::remove_file(path));
-    }
-    written
+    let mut file = NamedTempFile::new_in(parent(path))?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path).map_err(|e| e.error)?;
+    sync_directory(path)
 }
 
 /// The same, replacing what was there in one step.

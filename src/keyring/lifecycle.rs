@@ -5,7 +5,8 @@ use super::epoch;
 use super::master::{Master, Masters, PrivateKeys};
 use super::record::{Core, EpochRecord, Issuer, PartitionRecord, Recipient, Tombstone, Wrap};
 use super::store::{EpochRow, Put};
-use super::{Io, KeySource, Keyring, KeyringError, Kind, Permissions, State};
+use super::{Io, KeySource, Keyring, KeyringError, Kind, Options, Permissions, State};
+use crate::clock::SharedClock;
 use crate::crypto::base64url;
 use crate::crypto::kdf::key_id;
 use crate::crypto::kem::KemSuite;
@@ -164,6 +165,15 @@ impl Keyring {
         Ok(line)
     }
 
+    /// Opens the keyring and does [`Self::rotate_master`]; where an earlier rotation to `new` broke off, it goes on.
+    pub fn rotate(options: &Options, new: &KeySource, clock: SharedClock) -> Result<(), KeyringError> {
+        let mut options = options.clone();
+        if matches!(new, KeySource::File(path) if path.exists()) {
+            options.master_keys.push(new.clone());
+        }
+        Self::open(&options, clock)?.rotate_master(new)
+    }
+
     /// Re-wraps every private key under the key of `new`, whose file is made if missing, row by row while all processes
     /// run. Afterwards `new` goes first in every configuration, and the old key may go once all have restarted.
     pub fn rotate_master(&self, new: &KeySource) -> Result<(), KeyringError> {
@@ -223,7 +233,13 @@ impl Keyring {
             change(&mut record)?;
             record.version += 1;
             record.sign(owner)?;
-            if self.store.put_partition(name, before.record.version, &record.encode())? == Put::Done {
+            let encoded = record.encode();
+            if PartitionRecord::decode(&encoded).is_err() {
+                return Err(KeyringError::Mismatch(format!(
+                    "partition {name} would list more than a record holds (4096 of a kind); nothing was changed"
+                )));
+            }
+            if self.store.put_partition(name, before.record.version, &encoded)? == Put::Done {
                 return self.load_partition(io, name).map(drop);
             }
         }
@@ -262,9 +278,11 @@ impl Keyring {
             return Err(self.refuse(format!("epoch {} is damaged, so it opens nothing; it was left as it is", row.id)));
         };
         let stone = Tombstone::sign(core.partition, core.commit, self.clock.now(), self.owner_key(io)?)?.encode();
+        // First: who tries again, after this broke off, finds in the store what is still to be done.
+        self.mirror.as_ref().map_or(Ok(()), |mirror| mirror.bury(row.id, &stone))?;
         self.store.destroy(row.id, &stone)?;
         self.caches.put_destroyed(row.id);
-        self.mirror.as_ref().map_or(Ok(()), |mirror| mirror.bury(row.id, &stone))
+        Ok(())
     }
 
     /// Wraps an epoch to one more recipient. One that does not verify is left as it is, with an alarm.

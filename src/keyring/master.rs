@@ -73,8 +73,16 @@ impl Master {
             let mut line = SecretBytes::new(Vec::with_capacity(64));
             base64url::encode_into(random::secret::<32>()?.expose(), line.expose_mut());
             line.expose_mut().push(b'\n');
-            files::write_new(path, line.expose())
-                .map_err(|e| KeyringError::NoKey(format!("cannot write the master key {}: {e}", path.display())))?;
+            match files::write_new(path, line.expose()) {
+                // Another process was first: its key counts.
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                    return Err(KeyringError::NoKey(format!(
+                        "cannot write the master key {}: {error}",
+                        path.display()
+                    )));
+                }
+                _ => {}
+            }
         }
         Self::load(source)
     }
@@ -227,7 +235,7 @@ pub fn read_line(source: &KeySource, what: &str) -> Result<SecretBytes, KeyringE
 pub fn read_public_line(source: &KeySource) -> Result<Vec<u8>, KeyringError> {
     match source {
         KeySource::File(path) => bounded::read_file(path, MAX_FILE)
-            .map_err(|e| KeyringError::NoKey(format!("cannot read {}: {e}", path.display()))),
+            .map_err(|e| KeyringError::NoKey(format!("cannot read the recovery recipient {}: {e}; leave `recovery` out of the configuration for now, `sidecloak keys recovery` makes one once there is a keyring", path.display()))),
         KeySource::Env(_) => Ok(read_line(source, "the recovery key")?.expose().to_vec()),
     }
 }
@@ -283,6 +291,19 @@ mod tests {
         let public = key.verifying_key().as_bytes().to_vec();
         let blob = master.wrap(0, &public, "", key.seed().expose()).unwrap();
         KeyRow { usage: 0, public, partition: String::new(), blob }
+    }
+
+    #[test]
+    fn of_many_who_make_a_key_one_does_and_all_read_it_whole() {
+        for _ in 0..50 {
+            let directory = tempfile::tempdir().unwrap();
+            let source = KeySource::File(directory.path().join("master.key"));
+            let ids: Vec<_> = std::thread::scope(|scope| {
+                let threads = [(); 8].map(|()| scope.spawn(|| Master::load_or_make(&source).unwrap().id()));
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert!(ids.iter().all(|id| *id == ids[0]));
+        }
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Keyring {
             own_issuer,
             pending: Vec::new(),
             change: None,
-            tombstones_seen: 0,
+            last_tombstone: None,
             complained: false,
             provisions: Provisions { left: Provisions::BURST, since: now },
         };

@@ -36,7 +36,7 @@ impl KeyringError {
     pub fn without_name(&self) -> String {
         match self {
             Self::Denied(_, state) => format!("the partition is {}", state.name()),
-            Self::Unknown(_) => "no such partition or epoch, and none is to be made now".into(),
+            Self::Unknown(_) => "no such partition or epoch, and none is to be made now: `sidecloak keys init --partition` makes one, `provision` as many as `max_partitions` lets it".into(),
             Self::Unavailable(_) | Self::NoKey(_) | Self::Mismatch(_) | Self::Random(_) => self.to_string(),
         }
     }

@@ -20,6 +20,7 @@ use super::store::sqlite::SqliteStore;
 use super::store::{Dump, EpochRow, KeyRow, Put, Store};
 use super::{Keyring, KeyringError, Options};
 use crate::clock::SharedClock;
+use crate::crypto::sign::VerifyingKey;
 use crate::token::EpochId;
 
 const MAGIC: &[u8] = b"sidecloak keyring 1\n";
@@ -31,8 +32,29 @@ impl Keyring {
     /// The whole keyring as one sealed file.
     pub fn export(&self) -> Result<Vec<u8>, KeyringError> {
         let io = self.lock_fresh()?;
-        let sealed = io.masters.first()?.seal(LABEL, MAGIC, &self.store.dump()?.encode())?;
+        let mut rows = self.store.dump()?;
+        self.sift(&mut rows);
+        let sealed = io.masters.first()?.seal(LABEL, MAGIC, &rows.encode())?;
         Ok([MAGIC, &sealed].concat())
+    }
+
+    /// Leaves out, with an alarm, what does not verify: an import would refuse the whole export for one such row, on the day
+    /// it is needed, and who writes the store could see to that.
+    fn sift(&self, rows: &mut Dump) {
+        let owner = &self.owner;
+        for (name, version, encoded) in &mut rows.partitions {
+            // The column is only for looking up; the record says it.
+            *version = partition(name, encoded, owner).map_or(*version, |record| record.version);
+        }
+        let before = rows.partitions.len() + rows.epochs.len() + rows.tombstones.len();
+        rows.partitions.retain(|(name, _, encoded)| partition(name, encoded, owner).is_some());
+        rows.tombstones.retain(|(id, encoded)| is_tombstone(*id, encoded, owner));
+        let destroyed = buried(rows);
+        rows.epochs.retain(|row| is_epoch(row, &destroyed));
+        let left_out = before - rows.partitions.len() - rows.epochs.len() - rows.tombstones.len();
+        if left_out > 0 {
+            self.alarm(&format!("the keyring holds rows that do not verify; {left_out} are left out of the export"));
+        }
     }
 
     /// Makes a keyring of an exported one, where there is none yet, and opens it. The master key must be there.
@@ -46,7 +68,12 @@ impl Keyring {
         }
         let masters = Masters::load(&options.master_keys)?;
         masters.first()?;
-        let no_export = || KeyringError::Mismatch("this is no exported Sidecloak keyring, or it is damaged".into());
+        let no_export = || {
+            KeyringError::Mismatch(
+                "the file is no exported Sidecloak keyring, or it is damaged; `sidecloak keys export` writes one"
+                    .into(),
+            )
+        };
         let sealed = exported.strip_prefix(MAGIC).ok_or_else(no_export)?;
         let master = masters.by_id(sealed).ok_or_else(|| {
             KeyringError::Mismatch(
@@ -69,28 +96,43 @@ fn check(rows: &Dump, masters: &Masters) -> Result<(), KeyringError> {
     let keys = PrivateKeys::unwrap(&rows.keys, masters)?;
     let owner = keys.owner.ok_or_else(|| bad("an owner key"))?;
     let owner = owner.verifying_key();
-    for (name, version, encoded) in &rows.partitions {
-        PartitionRecord::decode(encoded)
-            .ok()
-            .filter(|r| r.name.as_str() == name && r.version == *version && r.verify(owner).is_ok())
-            .ok_or_else(|| bad("a partition record"))?;
+    let same = |(name, version, encoded): &(String, u64, Vec<u8>)| {
+        partition(name, encoded, owner).is_some_and(|record| record.version == *version)
+    };
+    if !rows.partitions.iter().all(same) {
+        return Err(bad("a partition record"));
     }
-    for (id, encoded) in &rows.tombstones {
-        Tombstone::decode(encoded)
-            .ok()
-            .filter(|stone| stone.id() == *id && stone.verify(owner).is_ok())
-            .ok_or_else(|| bad("a tombstone"))?;
+    if !rows.tombstones.iter().all(|(id, encoded)| is_tombstone(*id, encoded, owner)) {
+        return Err(bad("a tombstone"));
     }
-    let destroyed: HashSet<_> = rows.tombstones.iter().map(|(id, _)| *id).collect();
-    for row in &rows.epochs {
-        // Issuers are checked whenever an epoch is loaded: one may have been removed since.
-        EpochRecord::decode(&row.record)
-            .ok()
-            .filter(|r| r.core.id() == row.id && r.core.partition.as_str() == row.partition)
-            .filter(|r| r.core.kind as u8 == row.kind && !destroyed.contains(&row.id))
-            .ok_or_else(|| bad("an epoch record"))?;
+    let destroyed = buried(rows);
+    if !rows.epochs.iter().all(|row| is_epoch(row, &destroyed)) {
+        return Err(bad("an epoch record"));
     }
     Ok(())
+}
+
+fn partition(name: &str, encoded: &[u8], owner: &VerifyingKey) -> Option<PartitionRecord> {
+    PartitionRecord::decode(encoded).ok().filter(|r| r.name.as_str() == name && r.verify(owner).is_ok())
+}
+
+fn is_tombstone(id: EpochId, encoded: &[u8], owner: &VerifyingKey) -> bool {
+    Tombstone::decode(encoded).is_ok_and(|stone| stone.id() == id && stone.verify(owner).is_ok())
+}
+
+fn buried(rows: &Dump) -> HashSet<EpochId> {
+    rows.tombstones.iter().map(|(id, _)| *id).collect()
+}
+
+/// Issuers are checked whenever an epoch is loaded: one may have been removed since.
+fn is_epoch(row: &EpochRow, destroyed: &HashSet<EpochId>) -> bool {
+    EpochRecord::decode(&row.record).is_ok_and(|r| {
+        let core = &r.core;
+        core.id() == row.id
+            && core.partition.as_str() == row.partition
+            && core.kind as u8 == row.kind
+            && !destroyed.contains(&row.id)
+    })
 }
 
 impl Record for Dump {

@@ -74,8 +74,15 @@ impl Keyring {
                         epoch::seal_record(record.core, &dek, &loaded.record.recipients, self.owner_key(&io)?)?;
                     let (id, kind) = (record.core.id(), record.core.kind);
                     let encoded = record.encode();
-                    let row =
-                        NewEpoch { id, partition: &name, kind, record: &encoded, confirmed: true, replaces: None };
+                    let row = NewEpoch {
+                        id,
+                        partition: &name,
+                        kind,
+                        record: &encoded,
+                        confirmed: true,
+                        replaces: None,
+                        under: None,
+                    };
                     if self.store.insert_epoch(&row)? == Inserted::Done {
                         taken += 1;
                         self.mirror.as_ref().map_or(Ok(()), |mirror| mirror.ensure(id, &encoded))?;

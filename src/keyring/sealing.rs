@@ -164,8 +164,10 @@ impl Keyring {
             if record.core.partition != *name || record.core.kind != kind {
                 return Err(self.refuse(format!("epoch {} is of another partition or kind", row.id)));
             }
-            // A deterministic epoch has no end: a store writer could bring back the one before a roll-over.
-            if record.core.created < self.caches.newest(name, kind) {
+            // A deterministic epoch has no end: a store writer could bring back the one before a roll-over. One made in the
+            // future is no measure: after a clock was set right, no roll-over would help.
+            let newest = self.caches.newest(name, kind);
+            if record.core.created < newest && newest <= self.clock.now().saturating_add(epoch::CLOCK_SKEW) {
                 return Err(self.refuse(format!("epoch {} is older than one sealed under before", row.id)));
             }
             self.unwrapped(io, &record)
@@ -265,7 +267,8 @@ impl Keyring {
             )));
         }
         let encoded = record.encode();
-        let row = NewEpoch { id, partition: name, kind, record: &encoded, confirmed, replaces };
+        let under = Some(loaded.encoded.as_slice());
+        let row = NewEpoch { id, partition: name, kind, record: &encoded, confirmed, replaces, under };
         let inserted = self.store.insert_epoch(&row)?;
         Ok((Sealing { epoch: Arc::new(Epoch::new(&record.core, dek)), record: encoded, confirmed }, inserted))
     }

@@ -34,7 +34,7 @@ pub enum Inserted {
     Done,
     /// Its id is taken or was destroyed: make another data key.
     Taken,
-    /// Another epoch became current meanwhile: use that.
+    /// Another epoch became current, or the partition changed, meanwhile: look again.
     Raced,
 }
 
@@ -83,6 +83,9 @@ pub struct NewEpoch<'a> {
     pub confirmed: bool,
     /// `Some(previous)`: becomes current, provided that the current one still is `previous`.
     pub replaces: Option<Option<EpochId>>,
+    /// The partition's record that it was made under, which must still be the stored one: a recipient added meanwhile would
+    /// miss it, and a partition paused meanwhile gets no epoch.
+    pub under: Option<&'a [u8]>,
 }
 
 /// Rows that make a whole keyring.
@@ -148,7 +151,7 @@ pub trait Store: Send + Sync {
     /// Up to `limit` epochs that no opener has confirmed, whose ids sort after `after`, in order.
     fn unconfirmed(&self, after: EpochId, limit: usize) -> Result<Vec<EpochRow>, StoreError>;
 
-    /// Adds an epoch. One transaction checks id, tombstone and current epoch, and writes.
+    /// Adds an epoch. One transaction checks id, tombstone, partition and current epoch, and writes.
     fn insert_epoch(&self, row: &NewEpoch<'_>) -> Result<Inserted, StoreError>;
 
     /// Replaces the record if it still is `old`.

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::clock::ManualClock;
 use crate::crypto::kem::KemSuite;
+use crate::token::v1::{Plain, SealError};
 
 mod attacks;
 mod operators;
@@ -366,4 +367,65 @@ fn a_field_key_goes_when_its_partition_is_paused() {
 
 fn bounded(path: &std::path::Path) -> Vec<u8> {
     crate::bounded::read_file(path, 1 << 20).unwrap()
+}
+
+#[test]
+fn a_rollover_helps_after_a_clock_was_wrong() {
+    for kind in [Kind::Random, Kind::Deterministic] {
+        let place = Place::new();
+        let operator = place.init();
+        let wrong = Arc::new(SetClock(AtomicU64::new(START + 10 * DAY)));
+        let running = Keyring::open(&place.options, wrong.clone()).unwrap();
+        running.sealing(&default(), kind).unwrap();
+        wrong.0.store(START, Ordering::SeqCst);
+        running.tick();
+        assert!(running.sealing(&default(), kind).is_err());
+        operator.rollover(&default(), &[kind]).unwrap();
+        running.tick();
+        let epoch = running.sealing(&default(), kind).unwrap();
+        assert_eq!(epoch.created, START);
+        wrong.0.store(START + 11 * DAY, Ordering::SeqCst);
+        running.tick();
+        running.sealing(&default(), kind).unwrap();
+    }
+}
+
+/// Unlike time, it goes back as well.
+struct SetClock(AtomicU64);
+
+impl crate::clock::Clock for SetClock {
+    fn now(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn a_short_epoch_lives_most_of_its_time() {
+    let place = Place::new();
+    place.init();
+    let options = Options { epoch_lifetime: Duration::from_secs(8), ..place.options.clone() };
+    let keyring = place.try_open(&options).unwrap();
+    let epoch = keyring.sealing(&default(), Kind::Random).unwrap();
+    place.clock.advance(1);
+    keyring.tick();
+    assert_eq!(keyring.sealing(&default(), Kind::Random).unwrap().id, epoch.id);
+}
+
+#[test]
+fn a_key_of_suite_2_is_counted_on_after_a_pause() {
+    let place = Place::new();
+    let keyring = place.init();
+    let plain = Plain { text: b"x", is_string: true, record_id: None, pad: None, signer: None };
+    let seal = || {
+        let epoch = keyring.sealing(&default(), Kind::Random).unwrap();
+        keyring.field_key(&epoch, Suite::Gcm, &Class::new("pan")).seal(&plain, &mut Vec::new())
+    };
+    seal().unwrap();
+    let id = keyring.sealing(&default(), Kind::Random).unwrap().id;
+    keyring.caches.uses.get(&(id, Class::new("pan"))).unwrap().store(1 << 24, Ordering::Relaxed);
+    assert_eq!(seal(), Err(SealError::Exhausted));
+    keyring.set_state(&default(), State::Paused).unwrap();
+    keyring.set_state(&default(), State::Active).unwrap();
+    assert_eq!(keyring.sealing(&default(), Kind::Random).unwrap().id, id);
+    assert_eq!(seal(), Err(SealError::Exhausted));
 }

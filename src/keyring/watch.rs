@@ -82,13 +82,20 @@ impl Keyring {
     }
 
     fn take_tombstones(&self, io: &mut Io) -> Result<(), KeyringError> {
+        if let Some((number, id)) = io.last_tombstone {
+            let there = self.store.tombstones_after(number.saturating_sub(1), 1)?;
+            if there.first().is_none_or(|(n, i, _)| (*n, *i) != (number, id)) {
+                // A restored copy counts from where it was.
+                io.last_tombstone = None;
+            }
+        }
         loop {
-            let page = self.store.tombstones_after(io.tombstones_seen, PAGE)?;
+            let page = self.store.tombstones_after(io.last_tombstone.map_or(0, |(number, _)| number), PAGE)?;
             for (number, id, encoded) in &page {
                 if !self.caches.is_destroyed(*id) {
                     self.take_tombstone(*id, encoded);
                 }
-                io.tombstones_seen = *number;
+                io.last_tombstone = Some((*number, *id));
             }
             if page.len() < PAGE {
                 return Ok(());
@@ -180,6 +187,7 @@ impl Keyring {
             record: &sealing.record,
             confirmed: sealing.confirmed,
             replaces,
+            under: None,
         };
         if self.store.insert_epoch(&row(current))? == Inserted::Raced {
             self.store.insert_epoch(&row(None))?;
@@ -219,7 +227,7 @@ impl Keyring {
             let epoch = &sealing.epoch;
             let spread = u64::from(epoch.id.0.first().copied().unwrap_or_default());
             let life = epoch.not_after.saturating_sub(epoch.created);
-            let wait = (life / 10).saturating_mul(9).saturating_add((life / (20 * 256)).saturating_mul(spread));
+            let wait = (life - life / 10).saturating_add((life / (20 * 256)).saturating_mul(spread));
             epoch.kind != Kind::Deterministic && now >= epoch.created.saturating_add(wait)
         };
         for sealing in self.caches.all_sealing().into_iter().filter(due).take(RENEWALS) {

@@ -105,13 +105,14 @@ impl Drop for Account {
         }
         if tracing::enabled!(target: "sidecloak::access", tracing::Level::INFO) {
             let rules = self.exchange.as_deref().map_or(&[][..], |exchange| &exchange.route.rules);
+            let named = self.exchange.as_deref().and_then(|exchange| exchange.route.named());
             let names: Vec<&str> = rules.iter().map(|(rule, _)| &*rule.name).collect();
             tracing::info!(
                 target: "sidecloak::access",
                 request_id = &*self.id,
                 listener = %front.listener.name,
                 method = method_word(&self.method),
-                route = rules.first().map_or("unmatched", |(rule, _)| &*rule.pattern),
+                route = named.map_or("unmatched", |rule| &*rule.pattern),
                 rules = names.join(","),
                 status = self.status,
                 duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),

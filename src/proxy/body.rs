@@ -242,7 +242,7 @@ fn denied(field: &PlannedField, state: State) -> Result<(), Refusal> {
     if state == State::DecryptOnly {
         return Ok(());
     }
-    let text = format!("the partition is {state:?}");
+    let text = format!("the partition is {}", state.name());
     Err(Refusal::new(Reason::PartitionState, text).rule(&field.action.rule))
 }
 

@@ -201,7 +201,7 @@ fn open(connection: &Connection, account: &Account, parts: &request::Parts) -> R
         End::Unmatched if listener.reject_unmatched => {
             return Err(Refusal::new(Reason::Unmatched, "no rule matches, and the listener has `unmatched: reject`"));
         }
-        End::Unmatched | End::Matched => {}
+        End::Unmatched | End::Matched | End::Passed(_) => {}
     }
     Ok(Exchange {
         shared: Arc::clone(&front.shared),

@@ -43,7 +43,9 @@ pub enum StartError {
         address: Address,
     },
     /// Any other reason.
-    #[error("listener `{listener}`: cannot listen on {address}: {error}")]
+    #[error(
+        "listener `{listener}`: cannot listen on {address}: {error}; choose an address of this host, or a socket in a folder this process may write to"
+    )]
     Bind {
         /// Its name.
         listener: String,

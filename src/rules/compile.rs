@@ -16,8 +16,6 @@ use super::{Rule, RuleKind, RuleSet, Unreadable, Verb, conditions, file_tests, l
 
 /// Of one file.
 const MAX_FILE: u64 = 1 << 20;
-/// What `sidecloak schema` prints stands beside the rules, for editors.
-const SCHEMA_FILE: &str = "schema.json";
 /// Of one directory.
 const MAX_FILES: usize = 1_000;
 /// Of one load.
@@ -50,14 +48,17 @@ pub struct Context {
 }
 
 /// Loads a file, or all `*.yaml`, `*.yml` and `*.json` files of a directory (not below it) in the order of their names; runs their tests.
+/// A JSON Schema among them, which editors want beside the rules, is none of them.
 pub fn load(path: &Path, context: &Context) -> Loaded {
     let mut findings = Findings::default();
     let mut sources = Vec::new();
     match files(path) {
         Ok(paths) => {
+            let of_directory = paths.first().is_some_and(|first| first != path);
             for path in paths {
                 let name = path.display().to_string();
                 match bounded::read_text_file(&path, MAX_FILE) {
+                    Ok(text) if of_directory && is_schema(&path, &text) => {}
                     Ok(text) => sources.push(Source { name: name.into(), text: text.into() }),
                     Err(error) => findings.push(
                         Finding::error("unreadable", format!("cannot read {name}: {error}"))
@@ -67,6 +68,9 @@ pub fn load(path: &Path, context: &Context) -> Loaded {
             }
         }
         Err(finding) => findings.push(finding),
+    }
+    if sources.is_empty() && !findings.has_errors() {
+        findings.push(no_files(path));
     }
     load_sources(&sources, context, findings)
 }
@@ -198,8 +202,14 @@ fn rule(entry: &At<RuleEntry>, context: &Context, reader: &mut Reader<'_>) -> Ru
         ),
         _ => {}
     }
-    if let (true, Some(span)) = (e.action.is_there(), &e.mode.span) {
-        reader.error(span, "option-without-effect", "`mode` is about sealing and opening", "remove it");
+    if e.action.is_there() {
+        // An operator who wrote `on_media_type: reject` beside `action: pass` would believe in it.
+        for (name, span) in about_bodies(e) {
+            if let Some(span) = span {
+                let message = format!("`{name}` is about sealing and opening");
+                reader.error(span, "option-without-effect", message, "remove it");
+            }
+        }
     }
     if let (false, Some(span)) = (e.provision.get() == Some(&true), &e.max_partitions.span) {
         reader.error(
@@ -224,6 +234,21 @@ fn rule(entry: &At<RuleEntry>, context: &Context, reader: &mut Reader<'_>) -> Ru
         limits,
         tests: e.tests.get().cloned().unwrap_or_default(),
     }
+}
+
+fn about_bodies(e: &RuleEntry) -> [(&'static str, &Option<Range<usize>>); 10] {
+    [
+        ("mode", &e.mode.span),
+        ("json_types", &e.json_types.span),
+        ("signature_headers", &e.signature_headers.span),
+        ("on_media_type", &e.on_media_type.span),
+        ("on_invalid_json", &e.on_invalid_json.span),
+        ("on_encoding", &e.on_encoding.span),
+        ("on_too_large", &e.on_too_large.span),
+        ("on_upgrade", &e.on_upgrade.span),
+        ("on_signature", &e.on_signature.span),
+        ("provision", &e.provision.span),
+    ]
 }
 
 impl RuleDraft {
@@ -298,7 +323,7 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Finding> {
     for entry in std::fs::read_dir(path).map_err(unreadable)? {
         let file = entry.map_err(unreadable)?.path();
         // Kubernetes keeps the real files under `..data`, editors their copies under dot names.
-        let hidden = file.file_name().is_none_or(|n| n.to_string_lossy().starts_with('.') || n == SCHEMA_FILE);
+        let hidden = file.file_name().is_none_or(|n| n.to_string_lossy().starts_with('.'));
         let ours = file.extension().is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e == *known));
         if !hidden && ours && file.is_file() {
             files.push(file);
@@ -309,11 +334,21 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Finding> {
         return Err(Finding::error("too-many-files", message).help("join them"));
     }
     files.sort();
-    if files.is_empty() {
-        let message = format!("{} has no *.yaml, *.yml or *.json file", path.display());
-        return Err(Finding::error("no-files", message).help("put a rules file there; `rules: []` is the empty one"));
-    }
     Ok(files)
+}
+
+fn no_files(path: &Path) -> Finding {
+    let message = format!("{} has no *.yaml, *.yml or *.json file with rules", path.display());
+    Finding::error("no-files", message).help("put a rules file there; `rules: []` is the empty one")
+}
+
+/// Only what declares itself one and has no `rules`: nothing that could hold a rule is ever skipped.
+fn is_schema(path: &Path, text: &str) -> bool {
+    path.extension().is_some_and(|e| e == "json")
+        && serde_json::from_str::<serde_json::Value>(text).is_ok_and(|file| {
+            let declared = file.get("$schema").and_then(serde_json::Value::as_str);
+            declared.is_some_and(|s| s.starts_with("https://json-schema.org/")) && file.get("rules").is_none()
+        })
 }
 
 fn digest(sources: &[Source]) -> [u8; 32] {

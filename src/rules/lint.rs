@@ -10,6 +10,7 @@ use super::action::{Direction, Draft};
 use super::compile::{Context, RuleDraft};
 use super::glob::{PathPattern, wild};
 use super::route::Match;
+use super::value::EndAction;
 use super::{Key, KeyPart, Mode, OnBad, OnToken, OnUnreadable, Verb};
 
 /// A value this short gives itself away when equal values give equal tokens.
@@ -19,8 +20,8 @@ const FEW: [&str; 9] = ["boolean", "bool", "gender", "sex", "digit", "country", 
 
 /// Adds every warning that rules.md names, and the like.
 pub(super) fn check(rules: &[RuleDraft], context: &Context, findings: &mut Findings) {
-    for rule in rules {
-        conditions_of_the_sender(rule, findings);
+    for (index, rule) in rules.iter().enumerate() {
+        conditions_of_the_sender(rule, rules.get(index + 1..).unwrap_or_default(), findings);
         messages_that_pass(rule, findings);
         for draft in &rule.drafts {
             key(rule, draft, rules, context, findings);
@@ -35,6 +36,19 @@ fn warn(findings: &mut Findings, draft: &Draft, code: &'static str, message: Str
     push(findings, Finding::warning(code, message).at(&draft.source, draft.span.clone()).help(help));
 }
 
+/// What this rule's conditions leave out of its paths meets a rule that rejects it, and none that passes it before that.
+fn the_rest_is_rejected(rule: &RuleDraft, later: &[RuleDraft]) -> bool {
+    let ends = later.iter().take_while(|r| r.end != Some(EndAction::Pass));
+    let rejects: Vec<_> = ends.filter(|r| r.end.is_some() && by_path_alone(&r.matches)).collect();
+    rule.matches.paths.iter().all(|path| {
+        rejects.iter().flat_map(|r| &r.matches.paths).any(|all| all.text == path.text || &*all.text == "/**")
+    })
+}
+
+fn by_path_alone(matches: &Match) -> bool {
+    *matches == Match { paths: matches.paths.clone(), ..Match::default() }
+}
+
 /// Both halves of a shorthand say the same.
 fn push(findings: &mut Findings, finding: Finding) {
     if !findings.0.contains(&finding) {
@@ -42,8 +56,8 @@ fn push(findings: &mut Findings, finding: Finding) {
     }
 }
 
-fn conditions_of_the_sender(rule: &RuleDraft, findings: &mut Findings) {
-    if !rule.drafts.iter().any(|d| d.action.verb == Verb::Seal) {
+fn conditions_of_the_sender(rule: &RuleDraft, later: &[RuleDraft], findings: &mut Findings) {
+    if !rule.drafts.iter().any(|d| d.action.verb == Verb::Seal) || the_rest_is_rejected(rule, later) {
         return;
     }
     let spans = [
@@ -54,7 +68,9 @@ fn conditions_of_the_sender(rule: &RuleDraft, findings: &mut Findings) {
     for (code, what, span) in spans.into_iter().filter_map(|(code, what, span)| Some((code, what, span.clone()?))) {
         let message =
             format!("rule `{}` seals only in some exchanges, by their {what}, which the sender chooses", rule.name);
-        let help = format!("remove `{what}`, or add a rule after it that covers or rejects the rest");
+        let help = format!(
+            "remove `{what}`, or add a rule for the rest after it; one with `action: reject` ends this warning"
+        );
         push(findings, Finding::warning(code, message).at(&rule.source, span).help(help));
     }
 }
@@ -133,7 +149,12 @@ fn sealing(draft: &Draft, findings: &mut Findings) {
     if action.verb != Verb::Seal {
         return;
     }
-    let names = || action.fields.iter().map(|f| format!("`{}`", f.selector)).collect::<Vec<_>>().join(", ");
+    let names = || {
+        let mut names: Vec<_> = action.fields.iter().map(|f| format!("`{}`", f.selector)).collect();
+        // A union is one selector for each of its names.
+        names.dedup();
+        names.join(", ")
+    };
     if action.on_token == OnToken::Keep {
         let message =
             "`on_token: keep` without `bind`: a token stolen from one record opens in any other it is sent to";
@@ -248,8 +269,7 @@ fn never_reached(rules: &[RuleDraft], findings: &mut Findings) {
             let finding = Finding::warning("never-reached", message).at(&rule.source, rule.span.clone());
             push(findings, finding.help("put the rule with `action` last"));
         }
-        let by_path_alone = Match { paths: rule.matches.paths.clone(), ..Match::default() };
-        if rule.end.is_some() && rule.matches == by_path_alone {
+        if rule.end.is_some() && by_path_alone(&rule.matches) {
             for pattern in &rule.matches.paths {
                 ends.entry(&pattern.text).or_insert(rule);
             }

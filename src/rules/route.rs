@@ -59,8 +59,10 @@ pub enum End {
     /// No rule at all matched.
     #[default]
     Unmatched,
-    /// Some did, none of them `action: reject`.
+    /// Some did, all of them with fields.
     Matched,
+    /// `action: pass`, of this rule; rules with fields before it still apply.
+    Passed(Arc<Rule>),
     /// `action: reject`, of this rule.
     Rejected(Arc<Rule>),
 }
@@ -86,6 +88,17 @@ pub struct Match {
     pub content_types: Vec<String>,
 }
 
+impl Route {
+    /// The rule whose pattern stands for the path in the log.
+    pub fn named(&self) -> Option<&Arc<Rule>> {
+        let passed = match &self.end {
+            End::Passed(rule) | End::Rejected(rule) => Some(rule),
+            End::Unmatched | End::Matched => None,
+        };
+        self.rules.first().map(|(rule, _)| rule).or(passed)
+    }
+}
+
 impl RuleSet {
     /// The rules of a request.
     pub fn route(&self, facts: &RequestFacts<'_>) -> Route {
@@ -96,7 +109,10 @@ impl RuleSet {
             route.end = End::Matched;
             match rule.kind {
                 RuleKind::Fields { .. } => route.rules.push((Arc::clone(rule), captures)),
-                RuleKind::Pass => break,
+                RuleKind::Pass => {
+                    route.end = End::Passed(Arc::clone(rule));
+                    break;
+                }
                 RuleKind::Reject => {
                     route.end = End::Rejected(Arc::clone(rule));
                     break;
@@ -239,10 +255,12 @@ mod tests {
         let headers = HeaderMap::new();
         let end = |path: &str| set.route(&facts("GET", &NormalPath(path.into()), &headers)).end;
         assert!(matches!(end("/x/secret"), End::Rejected(r) if &*r.name == "a"));
-        assert!(matches!(end("/x/y"), End::Matched));
+        assert!(matches!(end("/x/y"), End::Passed(r) if &*r.name == "b"));
         assert!(matches!(end("/x/open"), End::Rejected(r) if &*r.name == "c"));
         assert!(matches!(end("*"), End::Unmatched));
         let path = NormalPath("/x/y".into());
+        let named = set.route(&facts("GET", &path, &headers)).named().map(|rule| rule.pattern.to_string());
+        assert_eq!(named.as_deref(), Some("/x/**"), "the log names the rule that lets it pass");
         let why = explain(&set, &facts("GET", &path, &headers));
         assert_eq!(why[0].1, Err("the path matches none of its patterns".into()));
         assert_eq!(why[1].1, Ok(()));

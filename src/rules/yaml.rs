@@ -112,7 +112,12 @@ pub fn parse(source: &Source) -> Result<Node, Finding> {
             let message = error.to_string();
             // The place is shown by the finding; the library's own " at line …" would say it twice.
             let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(m, _)| m).to_owned();
-            let finding = Finding::error("yaml", message).help("fix the YAML here; nothing after it was read");
+            // The library's way out is for who writes programs.
+            let twice = message.strip_prefix("duplicate mapping key: ").and_then(|rest| rest.split_once(", set "));
+            let finding = match twice {
+                Some((key, _)) => Finding::error("duplicate-key", format!("`{key}` is written twice")).help("keep one"),
+                None => Finding::error("yaml", message).help("fix the YAML here; nothing after it was read"),
+            };
             Err(match error.location().map(|l| range(&l, text)) {
                 Some(span) => finding.at(source, span),
                 None => finding.at(source, 0..0),

@@ -194,10 +194,15 @@ mod tests {
                 let name = PartitionName::new(&format!("tenant-{n}")).unwrap();
                 all.spawn(async move { local.fetch(Need::Partition(name, Some(1_000))).await });
             }
-            for _ in 0..1_000 {
-                tokio::task::yield_now().await;
+            let mut most = 0;
+            // A thread has its name only once it runs.
+            for _ in 0..500 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                most = most.max(busy_threads());
+                if most >= FETCHES {
+                    break;
+                }
             }
-            let most = busy_threads();
             other.execute_batch("ROLLBACK").unwrap();
             let mut done = 0;
             while let Some(result) = all.join_next().await {

@@ -100,7 +100,7 @@ impl Failure {
     pub(super) fn into_refusal(self, action: &Action) -> Refusal {
         let (reason, detail) = match self {
             Self::Denied(state) | Self::Open(OpenFailure::Denied(state)) => {
-                (Reason::PartitionState, format!("the partition is {state:?}"))
+                (Reason::PartitionState, format!("the partition is {}", state.name()))
             }
             Self::Foreign => (Reason::Token, "the token belongs to a partition that is not this rule's".into()),
             Self::Lesser => (Reason::Token, "the token is not signed, as the rule asks".into()),

@@ -45,7 +45,7 @@ pub(super) fn value(
         Cached::Miss => return Ok(Outcome::Wait(Need::Partition(partition.clone(), None))),
         Cached::Unknown => return give_up(action, lexeme, out, Reason::KeyService, "no such partition"),
         Cached::Denied(state) => {
-            return Err(refuse(action, Reason::PartitionState, &format!("the partition is {state:?}")));
+            return Err(refuse(action, Reason::PartitionState, &format!("the partition is {}", state.name())));
         }
     };
     if !permissions.has(Permissions::ENCRYPT) {

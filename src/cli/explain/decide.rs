@@ -98,7 +98,7 @@ pub(super) fn decide(
             return told;
         }
         End::Rejected(rule) => return told.refused(403, format!("rule `{}` says `action: reject`", rule.name)),
-        End::Matched => {}
+        End::Matched | End::Passed(_) => {}
     }
     if message.direction == Direction::Response {
         only_this_response(&mut told, &mut route, message);

@@ -104,7 +104,7 @@ pub(super) fn rotate_master(options: &Options, new: &Path, out: &mut Out) -> Res
         let failure = Failure::new(Exit::Usage, format!("{new} is a master key of this keyring already"));
         return Err(failure.help("name another file; it is made if it is missing"));
     }
-    open(options)?.rotate_master(&new)?;
+    Keyring::rotate(options, &new, SystemClock::shared())?;
     let old: Vec<String> = options.master_keys.iter().map(ToString::to_string).collect();
     if out.json() {
         return out.value(&json!({ "master_key": new.to_string(), "old": old }));
@@ -123,7 +123,14 @@ pub(super) fn rotate_master(options: &Options, new: &Path, out: &mut Out) -> Res
 
 pub(super) fn export(options: &Options, file: &Path, out: &mut Out) -> Result<(), Failure> {
     let what = file.display();
-    let sealed = open(options)?.export()?;
+    let keyring = open(options)?;
+    let sealed = keyring.export()?;
+    if keyring.alarms() > 0 {
+        advise(
+            out,
+            "warning: the keyring holds rows that do not verify; they are not in the export: find out who wrote them",
+        );
+    }
     // Readable by the owner alone, and there is never half an export under this name.
     let failed = |e: &std::io::Error| Failure::io(&what, e);
     let mut temporary = tempfile::NamedTempFile::new_in(folder(file)).map_err(|e| failed(&e))?;
@@ -145,7 +152,11 @@ pub(super) fn import(options: &Options, file: &Path, out: &mut Out) -> Result<()
     }
     let keyring = Keyring::import(options, &exported, SystemClock::shared())?;
     let partitions = keyring.list()?.len();
-    let text = format!("imported {} with {partitions} partitions", options.path.display());
+    let text = format!(
+        "imported {} with {partitions} partition{}",
+        options.path.display(),
+        if partitions == 1 { "" } else { "s" }
+    );
     let owner = hex(&keyring.owner_fingerprint());
     done(
         out,

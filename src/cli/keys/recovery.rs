@@ -88,7 +88,11 @@ pub(super) fn recover(
         advise(out, "note: without --from-owner, whoever could write to the lost keyring is believed");
     }
     let taken = keyring.recover_from(&lost)?;
-    let text = format!("took over {taken} epochs of {}; what they sealed opens here now", from.display());
+    let text = format!(
+        "took over {taken} epoch{} of {}; what was sealed under them opens here now",
+        if taken == 1 { "" } else { "s" },
+        from.display()
+    );
     done(out, &text, &json!({ "epochs": taken }))
 }
 

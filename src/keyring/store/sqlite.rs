@@ -14,7 +14,14 @@ mod connection;
 
 use connection::{Connections, explain};
 
-const EPOCH_COLUMNS: &str = "id, partition, kind, record, confirmed, current";
+/// A record longer than any of ours (4096 wraps of ML-KEM-1024) is not read into memory but shown as an empty one, which is
+/// damaged: a store writer must not bring down who reads.
+const EPOCH_COLUMNS: &str = "id, partition, kind, iif(length(record) > 8388608, x'', record), confirmed, current";
+
+const TOMBSTONE_COLUMNS: &str = "id, iif(length(record) > 8192, x'', record)";
+
+const KEYS: &str = "SELECT usage, iif(length(public) > 8192, x'', public), partition, iif(length(blob) > 8192, x'', blob) \
+     FROM private_key ORDER BY usage, public";
 
 /// See the module.
 #[derive(Debug)]
@@ -107,16 +114,14 @@ impl Store for SqliteStore {
     fn dump(&self) -> Result<Dump, StoreError> {
         self.snapshot(|tx| {
             Ok(Dump {
-                keys: all(
+                keys: all(tx, KEYS, key_row)?,
+                partitions: all(
                     tx,
-                    "SELECT usage, public, partition, blob FROM private_key ORDER BY usage, public",
-                    key_row,
+                    "SELECT name, version, iif(length(record) > 33554432, x'', record) FROM partition ORDER BY name",
+                    |row| Ok((row.get(0)?, uint(row, 1)?, row.get(2)?)),
                 )?,
-                partitions: all(tx, "SELECT name, version, record FROM partition ORDER BY name", |row| {
-                    Ok((row.get(0)?, uint(row, 1)?, row.get(2)?))
-                })?,
                 epochs: all(tx, &format!("SELECT {EPOCH_COLUMNS} FROM epoch ORDER BY id"), epoch_row)?,
-                tombstones: all(tx, "SELECT id, record FROM tombstone ORDER BY seq", |row| {
+                tombstones: all(tx, &format!("SELECT {TOMBSTONE_COLUMNS} FROM tombstone ORDER BY seq"), |row| {
                     Ok((EpochId(row.get(0)?), row.get(1)?))
                 })?,
             })
@@ -124,7 +129,7 @@ impl Store for SqliteStore {
     }
 
     fn keys(&self) -> Result<Vec<KeyRow>, StoreError> {
-        self.read(|c| all(c, "SELECT usage, public, partition, blob FROM private_key ORDER BY usage, public", key_row))
+        self.read(|c| all(c, KEYS, key_row))
     }
 
     fn add_key(&self, row: &KeyRow) -> Result<Put, StoreError> {
@@ -149,7 +154,7 @@ impl Store for SqliteStore {
     }
 
     fn partition(&self, name: &PartitionName) -> Result<Option<Vec<u8>>, StoreError> {
-        let sql = "SELECT record FROM partition WHERE name = ?1";
+        let sql = "SELECT iif(length(record) > 33554432, x'', record) FROM partition WHERE name = ?1";
         self.read(|c| c.prepare_cached(sql)?.query_row([name.as_str()], first).optional())
     }
 
@@ -199,6 +204,12 @@ impl Store for SqliteStore {
             if tx.query_row(taken, [row.id.0], first)? {
                 return Ok(Inserted::Taken);
             }
+            let unchanged = "SELECT EXISTS (SELECT 1 FROM partition WHERE name = ?1 AND record = ?2)";
+            if let Some(record) = row.under
+                && !tx.query_row(unchanged, params![row.partition.as_str(), record], first)?
+            {
+                return Ok(Inserted::Raced);
+            }
             if let Some(previous) = row.replaces {
                 let sql = "SELECT id FROM epoch WHERE partition = ?1 AND kind = ?2 AND current = 1";
                 let key = params![row.partition.as_str(), row.kind as u8];
@@ -235,14 +246,15 @@ impl Store for SqliteStore {
     }
 
     fn tombstone(&self, id: EpochId) -> Result<Option<Vec<u8>>, StoreError> {
-        let sql = "SELECT record FROM tombstone WHERE id = ?1";
+        let sql = "SELECT iif(length(record) > 8192, x'', record) FROM tombstone WHERE id = ?1";
         self.read(|c| c.prepare_cached(sql)?.query_row([id.0], first).optional())
     }
 
     fn tombstones_after(&self, after: u64, limit: usize) -> Result<Vec<(u64, EpochId, Vec<u8>)>, StoreError> {
         self.read(|c| {
-            let mut statement =
-                c.prepare_cached("SELECT seq, id, record FROM tombstone WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
+            let mut statement = c.prepare_cached(&format!(
+                "SELECT seq, {TOMBSTONE_COLUMNS} FROM tombstone WHERE seq > ?1 ORDER BY seq LIMIT ?2"
+            ))?;
             let found = statement
                 .query_map(params![int(after), rows(limit)], |r| Ok((uint(r, 0)?, EpochId(r.get(1)?), r.get(2)?)))?;
             found.collect()

@@ -239,6 +239,7 @@ fn a_destroyed_epoch_stays_destroyed() {
         record: &row.record,
         confirmed: true,
         replaces: None,
+        under: None,
     };
     place.sql().execute("DELETE FROM epoch", []).unwrap();
     assert_eq!(keyring.store.insert_epoch(&again).unwrap(), store::Inserted::Taken);
@@ -400,4 +401,70 @@ fn on_a_full_disk_nothing_is_sealed_under_an_epoch_that_is_not_stored() {
         let current = keyring.sealing(&default(), Kind::Deterministic).unwrap();
         assert_eq!(dek(&other.opening(current.id).unwrap()), dek(&current));
     }
+}
+
+#[test]
+fn rows_that_do_not_verify_do_not_spoil_an_export() {
+    let place = Place::new();
+    let keyring = place.init();
+    keyring.provision(&name("tenant"), 10).unwrap();
+    let epoch = keyring.sealing(&name("tenant"), Kind::Random).unwrap();
+    let gone = keyring.sealing(&default(), Kind::Random).unwrap();
+    let row = row_of(&keyring, gone.id);
+    keyring.destroy_epoch(gone.id).unwrap();
+    let sql = place.sql();
+    let junk = [7u8; 10];
+    sql.execute("INSERT INTO epoch VALUES (?1, 'tenant', 0, x'00', 1, 0)", [junk]).unwrap();
+    sql.execute("INSERT INTO epoch VALUES (?1, 'default', 0, ?2, 1, 0)", rusqlite::params![row.id.0, row.record])
+        .unwrap();
+    sql.execute("INSERT INTO tombstone (id, record) VALUES (?1, x'00')", [epoch.id.0]).unwrap();
+    sql.execute("INSERT INTO partition VALUES ('thief', 1, x'00')", []).unwrap();
+    sql.execute("UPDATE partition SET version = 99 WHERE name = 'tenant'", []).unwrap();
+    let exported = keyring.export().unwrap();
+    assert!(keyring.alarms() > 0);
+    let options = Options { path: place.path("imported.db"), ..place.options.clone() };
+    let imported = Keyring::import(&options, &exported, place.clock).unwrap();
+    assert_eq!(dek(&imported.opening(epoch.id).unwrap()), dek(&epoch));
+    assert!(imported.opening(gone.id).is_err());
+    assert_eq!(imported.list().unwrap().len(), 2);
+    imported.set_state(&name("tenant"), State::Paused).unwrap();
+}
+
+#[test]
+fn a_huge_row_is_not_read_and_stops_nothing() {
+    let place = Place::new();
+    let keyring = place.init();
+    let epoch = keyring.sealing(&default(), Kind::Random).unwrap();
+    let sql = "INSERT INTO epoch VALUES (?1, 'default', 0, zeroblob(40000000), 0, 0)";
+    place.sql().execute(sql, [[7u8; 10]]).unwrap();
+    place.sql().execute("INSERT INTO partition VALUES ('huge', 1, zeroblob(40000000))", []).unwrap();
+    keyring.tick();
+    let row = keyring.store.epoch(EpochId([7; 10])).unwrap().unwrap();
+    assert!(row.record.is_empty());
+    assert!(matches!(keyring.opening(row.id), Err(KeyringError::Unknown(_))));
+    assert!(matches!(keyring.partition(&name("huge")), Err(KeyringError::Unknown(_))));
+    assert_eq!(place.open().opening(epoch.id).unwrap().id, epoch.id);
+}
+
+#[test]
+fn a_tombstone_in_a_restored_file_is_seen_though_its_number_was_there_before() {
+    let place = Place::new();
+    let (keyring, proxy) = (place.init(), place.open());
+    let [kept, gone] = [(); 2].map(|()| {
+        keyring.rollover(&default(), &[Kind::Random]).unwrap();
+        keyring.sealing(&default(), Kind::Random).unwrap().id
+    });
+    keyring.sealing(&default(), Kind::Deterministic).unwrap();
+    let copy = place.path("copy.db");
+    place.sql().execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
+    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o600)).unwrap();
+    keyring.destroy_epoch(gone).unwrap();
+    proxy.opening(kept).unwrap();
+    proxy.tick();
+    drop(keyring);
+    std::fs::rename(&copy, &place.options.path).unwrap();
+    place.open().destroy_epoch(kept).unwrap();
+    proxy.tick();
+    assert!(!matches!(proxy.opening_cached(kept), Cached::Hit(_)));
+    assert!(proxy.opening(kept).is_err());
 }

@@ -279,3 +279,122 @@ fn partitions_that_requests_ask_for_are_made_at_a_bounded_rate() {
     assert_eq!(made(1), 30);
     keyring.create_partition(&name("by-hand")).unwrap();
 }
+
+#[test]
+fn a_record_refused_for_its_issuer_is_looked_at_again_once_that_is_listed() {
+    let place = Place::new();
+    let operator = place.init();
+    let sealer = place.try_open(&encrypt_only(&place, &operator)).unwrap();
+    let before = place.open().store.partition(&default()).unwrap().unwrap();
+    let mut record: record::PartitionRecord = cbor::Record::decode(&before).unwrap();
+    let issuer = record.issuers.pop().unwrap();
+    let owner = operator.lock().keys.owner.clone().unwrap();
+    let epoch = sealer.sealing(&default(), Kind::Random).unwrap();
+    let put = |record: &mut record::PartitionRecord| {
+        record.version += 1;
+        record.sign(&owner).unwrap();
+        let put = operator.store.put_partition(&default(), record.version - 1, &cbor::Record::encode(record));
+        assert_eq!(put.unwrap(), store::Put::Done);
+        operator.tick();
+    };
+    put(&mut record);
+    assert!(!operator.store.epoch(epoch.id).unwrap().unwrap().confirmed);
+    record.issuers.push(issuer);
+    put(&mut record);
+    assert!(operator.store.epoch(epoch.id).unwrap().unwrap().confirmed);
+}
+
+#[test]
+fn what_a_removed_issuer_made_neither_seals_nor_opens_any_more() {
+    let place = Place::new();
+    let (operator, proxy) = (place.init(), place.open());
+    let epochs = [Kind::Random, Kind::Deterministic].map(|kind| proxy.sealing(&default(), kind).unwrap());
+    let mut record: record::PartitionRecord =
+        cbor::Record::decode(&operator.store.partition(&default()).unwrap().unwrap()).unwrap();
+    record.issuers.clear();
+    record.version += 1;
+    record.sign(&operator.lock().keys.owner.clone().unwrap()).unwrap();
+    operator.store.put_partition(&default(), record.version - 1, &cbor::Record::encode(&record)).unwrap();
+    proxy.tick();
+    for epoch in epochs {
+        assert!(!matches!(proxy.opening_cached(epoch.id), Cached::Hit(_)));
+        assert!(matches!(proxy.opening(epoch.id), Err(KeyringError::Unknown(_))));
+        assert!(!matches!(proxy.sealing_cached(&default(), epoch.kind), Cached::Hit(_)));
+    }
+}
+
+#[test]
+fn a_rotation_that_broke_off_goes_on_where_it_was() {
+    let place = Place::new();
+    let epoch = place.init().sealing(&default(), Kind::Random).unwrap();
+    let (old, new) = (place.options.master_keys[0].clone(), KeySource::File(place.path("new.key")));
+    let (from, to) = (Master::load(&old).unwrap(), Master::load_or_make(&new).unwrap());
+    let keyring = place.open();
+    let rows = keyring.store.keys().unwrap();
+    let seed = Masters(vec![from]).unwrap(&rows[1]).unwrap();
+    let blob = to.wrap(rows[1].usage, &rows[1].public, &rows[1].partition, seed.expose()).unwrap();
+    keyring.store.rewrap_key(rows[1].usage, &rows[1].public, &rows[1].blob, &blob).unwrap();
+
+    Keyring::rotate(&place.options, &new, place.clock.clone()).unwrap();
+    let after = place.try_open(&Options { master_keys: vec![new], ..place.options.clone() }).unwrap();
+    assert_eq!(dek(&after.opening(epoch.id).unwrap()), dek(&epoch));
+}
+
+#[test]
+fn an_epoch_made_while_its_partition_changes_is_made_anew() {
+    let place = Place::new();
+    let keyring = place.init();
+    let (core, dek) = epoch::make_core(&default(), Kind::Random, START, START + DAY).unwrap();
+    let older = keyring.store.partition(&default()).unwrap().unwrap();
+    let listed: record::PartitionRecord = cbor::Record::decode(&older).unwrap();
+    let issuer = keyring.lock().keys.issuers[0].clone();
+    let record = epoch::seal_record(core, &dek, &listed.recipients, &issuer).unwrap();
+    keyring.make_recovery(KemSuite::MlKem768).unwrap();
+    let row = store::NewEpoch {
+        id: record.core.id(),
+        partition: &default(),
+        kind: Kind::Random,
+        record: &cbor::Record::encode(&record),
+        confirmed: true,
+        replaces: Some(None),
+        under: Some(&older),
+    };
+    let inserted = keyring.store.insert_epoch(&row).unwrap();
+    assert_eq!(inserted, store::Inserted::Raced, "the recovery key would never open it");
+}
+
+#[test]
+fn a_destruction_that_broke_off_at_the_mirror_is_finished_by_the_next() {
+    let place = Place::new();
+    place.init();
+    let mirror = place.path("epochs");
+    let keyring = place.try_open(&Options { mirror: Some(mirror.clone()), ..place.options.clone() }).unwrap();
+    let tenant = name("tenant");
+    keyring.create_partition(&tenant).unwrap();
+    let ids = [Kind::Random, Kind::Deterministic].map(|kind| keyring.sealing(&tenant, kind).unwrap().id);
+    std::fs::rename(&mirror, place.path("away")).unwrap();
+    assert!(keyring.set_state(&tenant, State::Destroyed).is_err());
+    std::fs::rename(place.path("away"), &mirror).unwrap();
+    keyring.set_state(&tenant, State::Destroyed).unwrap();
+    for id in ids {
+        assert!(!mirror.join(format!("{id}.cbor")).exists());
+        assert!(mirror.join(format!("{id}.destroyed")).exists());
+        assert!(keyring.store.epoch(id).unwrap().is_none());
+    }
+}
+
+#[test]
+fn a_partition_never_gets_a_record_that_nobody_reads() {
+    let place = Place::new();
+    let keyring = place.init();
+    let roles = || (0..5000).map(|n| (format!("role-{n}"), Permissions(4))).collect();
+    let io = keyring.lock();
+    let full = keyring.edit(&io, &default(), |record| {
+        record.roles = roles();
+        Ok(())
+    });
+    assert!(matches!(full, Err(KeyringError::Mismatch(_))), "{full:?}");
+    drop(io);
+    keyring.sealing(&default(), Kind::Random).unwrap();
+    place.open();
+}

@@ -249,6 +249,23 @@ fn warnings(#[case] rule: &str, #[case] code: &str) {
 }
 
 #[rstest]
+#[case("- { name: b, match: { path: /x/** }, action: reject }", false)]
+#[case("- { name: b, match: { path: /** }, action: reject }", false)]
+#[case("- { name: b, match: { path: /x }, action: reject }", true)]
+#[case("- { name: b, match: { path: /x/**, except: /x/y }, action: reject }", true)]
+#[case("- { name: b, match: { path: /x/**, method: PUT }, action: reject }", true)]
+#[case("- { name: b, match: { path: /x/** }, action: pass }", true)]
+#[case(
+    "- { name: c, match: { path: /x/y }, action: pass }\n  - { name: b, match: { path: /x/** }, action: reject }",
+    true
+)]
+fn a_rule_by_method_is_safe_where_the_rest_is_rejected(#[case] after: &str, #[case] warns: bool) {
+    let rule = "- { name: a, match: { path: /x/**, method: POST }, protect: [{ fields: $.a }] }";
+    let found = codes(&format!("rules:\n  {rule}\n  {after}\n"));
+    assert_eq!(found.iter().any(|(code, _)| *code == "sealing-by-method"), warns, "{found:?}");
+}
+
+#[rstest]
 #[case("max_length: 20", 1)]
 #[case("max_length: 96, max_value: 16", 0)]
 #[case("max_length: 95, max_value: 16", 1)]
@@ -283,6 +300,10 @@ fn a_trusted_header_is_not_warned_about() {
 #[case("rules: [{ name: a, match: { path: /x, status: 9xx }, action: pass }]", "status")]
 #[case("rules: [{ name: a, match: { path: /x, listener: frnt }, action: pass }]", "listener")]
 #[case("rules: [{ name: a, match: { path: /x }, action: pass, max_partitions: 5 }]", "option-without-effect")]
+#[case("rules: [{ name: a, match: { path: /x }, action: pass, provision: true }]", "option-without-effect")]
+#[case("rules: [{ name: a, match: { path: /x }, action: pass, on_media_type: reject }]", "option-without-effect")]
+#[case("rules: [{ name: a, match: { path: /x }, action: pass, on_signature: reject }]", "option-without-effect")]
+#[case("rules: [{ name: a, match: { path: /x }, action: reject, json_types: text/plain }]", "option-without-effect")]
 #[case(
     "rules: [{ name: a, match: { path: /x }, json_types: application/json-patch+json, protect: [{ fields: $.a }] }]",
     "not-yet"
@@ -302,11 +323,13 @@ fn a_directory_is_read_in_the_order_of_names() {
     let put = |file: &str, text: &str| std::fs::write(dir.path().join(file), text).unwrap();
     let context = Context::default();
     assert!(super::load(dir.path(), &context).rules.is_none());
+    put("schema.json", include_str!("../../../rules/schema.json"));
+    assert!(super::load(dir.path(), &context).rules.is_none(), "a schema alone is no set of rules");
     put("20.yml", &rule("b"));
     put("10.yaml", &rule("a"));
     put("30.json", "{\"rules\": [{\"name\": \"c\", \"match\": {\"path\": \"/y\"}, \"action\": \"pass\"}]}");
     put("notes.txt", "not a rule");
-    put("schema.json", "{}");
+    put("schema.json", include_str!("../../../rules/schema.json"));
     put(".hidden.yaml", "not a rule");
     std::fs::create_dir(dir.path().join("..data")).unwrap();
     std::fs::create_dir(dir.path().join("dir.yaml")).unwrap();
@@ -315,6 +338,8 @@ fn a_directory_is_read_in_the_order_of_names() {
     assert_eq!(names, ["a", "b", "c"]);
     put("20.yml", &rule("d"));
     assert_ne!(super::load(dir.path(), &context).digest, first.digest);
+    put("schema.json", &rule("s"));
+    assert_eq!(super::load(dir.path(), &context).rules.unwrap().rules.len(), 4, "rules are rules under any name");
     put("40.yaml", &rule("a"));
     let loaded = super::load(dir.path(), &context);
     assert!(loaded.findings.to_string().contains("10.yaml"), "{}", loaded.findings);

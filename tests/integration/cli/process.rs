@@ -135,6 +135,31 @@ fn a_process_from_start_to_end() {
     assert_eq!(app.connections.lock().map(|c| *c > 0).ok(), Some(true));
 }
 
+/// An epoch is on disk before its first token leaves: whatever the application stored opens after the next start.
+#[test]
+fn killed_at_any_moment_no_token_is_left_without_its_epoch() {
+    let (place, app) = (Place::with_keyring(), store());
+    example_rules(&place);
+    place.write("sidecloak.yaml", QUICK);
+    let body = "{\"ssn\":\"123-45-6789\",\"a\":1}";
+    for round in 0..8 {
+        let proxy = Running::start(&place, &app, &[]);
+        let front = proxy.front;
+        assert_eq!(post(front, body).text(), body);
+        // Ends with a panic of its own when the proxy is gone.
+        let traffic = std::thread::spawn(move || while post(front, body).status() == 200 {});
+        place.run(&["keys", "rollover", "customers", "--kind", "all"]).ends(0);
+        std::thread::sleep(std::time::Duration::from_millis(5 * round));
+        proxy.signal(Signal::KILL);
+        assert_eq!(proxy.end().0, None, "killed");
+        assert!(traffic.join().is_err());
+
+        let stored = app.last().text();
+        let again = Running::start(&place, &app, &[]);
+        assert_eq!(Client::tcp(again.front).get("/customers/1").text(), body, "round {round}: {stored}");
+    }
+}
+
 #[test]
 fn a_drain_waits_for_what_runs_and_a_second_signal_does_not() {
     let place = Place::empty();
@@ -165,6 +190,21 @@ fn a_drain_waits_for_what_runs_and_a_second_signal_does_not() {
             assert_eq!(proxy.end().0, Some(0));
         }
     }
+}
+
+#[test]
+fn every_line_of_the_log_is_json_also_a_warning_of_the_configuration() {
+    let place = Place::empty();
+    let app = store();
+    let mut proxy = Running::start(&place, &app, &[]);
+    proxy.eventually("ready", Running::is_ready);
+    proxy.signal(Signal::TERM);
+    proxy.signal(Signal::TERM);
+    let (_, log) = proxy.end();
+    for line in log.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|error| panic!("{error} in {line}"));
+    }
+    assert!(log.contains(r#""code":"no-rules""#) && log.contains(r#""help":"name a file or directory"#), "{log}");
 }
 
 #[test]
