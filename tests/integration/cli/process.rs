@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Child;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -79,8 +80,12 @@ impl Drop for Running {
     }
 }
 
+/// An address of loopback that nobody else uses: a port of 127.0.0.1 that is free now may be a client's a moment later.
 fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static TAKEN: AtomicU8 = AtomicU8::new(1);
+    let process = std::process::id();
+    let [.., high, low] = process.to_be_bytes();
+    SocketAddr::from(([127, high | 1, low, TAKEN.fetch_add(1, Ordering::Relaxed)], 18_080))
 }
 
 /// Stores the last body of a request, and answers every GET with it.
