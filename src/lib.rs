@@ -25,11 +25,10 @@ pub mod transform;
 pub mod proxy;
 pub mod sealer;
 // Floor 5: operations
+pub mod admin;
 pub mod reload;
+pub mod telemetry;
 // Floor 6: program
 pub mod app;
 pub mod cli;
 pub mod config;
-// Floor 5: operations
-pub mod admin;
-pub mod telemetry;
