@@ -30,8 +30,6 @@ pub enum Reason {
     MaxLength,
     /// A masked value comes back to be sealed.
     Masked,
-    /// An object with duplicate names under a filter.
-    DuplicateNames,
     /// The caller's role may not do this.
     Role,
     /// The partition is paused, destroyed, or decrypt-only.
@@ -46,16 +44,12 @@ pub enum Reason {
     KeyService,
     /// A bound of this process is reached.
     Overload,
-    /// This process is draining.
-    Draining,
     /// The upstream did not answer in time.
     Timeout,
     /// The request came through this process before.
     Loop,
     /// The upstream cannot be reached, or broke off.
     Upstream,
-    /// The upstream's answer cannot be read or opened.
-    UpstreamAnswer,
     /// What the configuration asks is not available yet.
     NotYet,
 }
@@ -76,7 +70,6 @@ impl Reason {
             Self::Missing => "missing",
             Self::MaxLength => "max-length",
             Self::Masked => "masked",
-            Self::DuplicateNames => "duplicate-names",
             Self::Role => "role",
             Self::PartitionState => "partition-state",
             Self::Rejected => "rejected",
@@ -84,11 +77,9 @@ impl Reason {
             Self::TooManyPartitions => "too-many-partitions",
             Self::KeyService => "key-service",
             Self::Overload => "overload",
-            Self::Draining => "draining",
             Self::Timeout => "timeout",
             Self::Loop => "loop",
             Self::Upstream => "upstream",
-            Self::UpstreamAnswer => "upstream-answer",
             Self::NotYet => "not-yet",
         }
     }

@@ -20,19 +20,16 @@ pub(super) fn status(reason: Reason) -> StatusCode {
         Reason::InvalidJson | Reason::AmbiguousPath | Reason::BadRequest => StatusCode::BAD_REQUEST,
         Reason::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Reason::MediaType | Reason::Coding | Reason::Signature => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        Reason::Token
-        | Reason::Plaintext
-        | Reason::Missing
-        | Reason::MaxLength
-        | Reason::Masked
-        | Reason::DuplicateNames => StatusCode::UNPROCESSABLE_ENTITY,
+        Reason::Token | Reason::Plaintext | Reason::Missing | Reason::MaxLength | Reason::Masked => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
         Reason::Role | Reason::PartitionState | Reason::Rejected | Reason::Unmatched | Reason::TooManyPartitions => {
             StatusCode::FORBIDDEN
         }
-        Reason::KeyService | Reason::Overload | Reason::Draining => StatusCode::SERVICE_UNAVAILABLE,
+        Reason::KeyService | Reason::Overload => StatusCode::SERVICE_UNAVAILABLE,
         Reason::Timeout => StatusCode::GATEWAY_TIMEOUT,
         Reason::Loop => StatusCode::LOOP_DETECTED,
-        Reason::Upstream | Reason::UpstreamAnswer => StatusCode::BAD_GATEWAY,
+        Reason::Upstream => StatusCode::BAD_GATEWAY,
         Reason::NotYet => StatusCode::NOT_IMPLEMENTED,
     }
 }
@@ -100,18 +97,15 @@ fn title(reason: Reason) -> &'static str {
         Reason::Missing => "A required value is missing",
         Reason::MaxLength => "A sealed value would be too long",
         Reason::Masked => "A masked value cannot be stored",
-        Reason::DuplicateNames => "An object has duplicate names",
         Reason::Role => "The caller may not do this",
         Reason::PartitionState => "The partition does not allow this",
         Reason::Rejected | Reason::Unmatched => "This route is not allowed",
         Reason::TooManyPartitions => "No more partitions may be created",
         Reason::KeyService => "The key service does not answer",
         Reason::Overload => "Too much work at once",
-        Reason::Draining => "This process is stopping",
         Reason::Timeout => "The upstream did not answer in time",
         Reason::Loop => "The request came through here before",
         Reason::Upstream => "The upstream cannot be reached",
-        Reason::UpstreamAnswer => "The upstream's answer cannot be passed on",
         Reason::NotYet => "Not available yet",
     }
 }

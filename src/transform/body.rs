@@ -127,11 +127,6 @@ impl BodyEdit {
         self.editor.held()
     }
 
-    /// What happened so far, by field of the plan.
-    pub fn tally(&self) -> &Tally {
-        &self.fields.tally
-    }
-
     /// Counts what happened.
     pub fn account(&self, metrics: &Metrics) {
         for (field, counts) in self.fields.plan.fields.iter().zip(&self.fields.tally.0) {
@@ -159,15 +154,9 @@ impl BodyEdit {
 
 /// Events per field of the plan.
 #[derive(Debug, Clone)]
-pub struct Tally(Vec<[u64; EVENTS.len()]>);
+struct Tally(Vec<[u64; EVENTS.len()]>);
 
 impl Tally {
-    /// How often this happened at the plan's field of that index.
-    pub fn count(&self, field: usize, event: FieldEvent) -> u64 {
-        let slot = EVENTS.iter().position(|e| *e == event);
-        self.0.get(field).zip(slot).and_then(|(counts, slot)| counts.get(slot)).copied().unwrap_or(0)
-    }
-
     fn add(&mut self, field: usize, event: FieldEvent) {
         let slot = EVENTS.iter().position(|e| *e == event);
         if let Some(count) = self.0.get_mut(field).zip(slot).and_then(|(counts, slot)| counts.get_mut(slot)) {
