@@ -31,6 +31,7 @@ mod partition;
 mod portable;
 mod record;
 mod recovery;
+mod root;
 mod sealing;
 pub mod store;
 mod watch;
@@ -85,6 +86,8 @@ pub struct Keyring {
     store: Box<dyn Store>,
     mirror: Option<Mirror>,
     owner: VerifyingKey,
+    /// As they were when the keyring was opened.
+    masters: Masters,
     caches: Caches,
     alarms: AtomicU64,
     /// Held during I/O, so that misses on one key fetch it once; never taken by a method that must not block.

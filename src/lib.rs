@@ -19,13 +19,18 @@ pub mod jsonpath;
 pub mod keyring;
 pub mod token;
 // Floor 3: engine
+pub mod audit;
+pub mod directory;
 pub mod rules;
 pub mod transform;
 // Floor 4: wire
 pub mod proxy;
+pub mod remote_keyring;
 pub mod sealer;
+pub mod tls;
 // Floor 5: operations
 pub mod admin;
+pub mod authority;
 pub mod reload;
 pub mod telemetry;
 // Floor 6: program

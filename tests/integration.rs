@@ -17,6 +17,8 @@ mod admin;
 mod architecture;
 #[path = "integration/attacks.rs"]
 mod attacks;
+#[path = "integration/authority.rs"]
+mod authority;
 #[path = "integration/bad_input.rs"]
 mod bad_input;
 #[path = "integration/canaries.rs"]

@@ -87,6 +87,11 @@ impl Epoch {
         &self.kept
     }
 
+    /// A key of this epoch for another use than tokens: HKDF(dek, PAE(label, partition), 32).
+    pub fn key_for(&self, label: &str) -> Secret<32> {
+        hkdf(self.dek.expose(), &pae(&[label.as_bytes(), self.partition.as_str().as_bytes()]))
+    }
+
     pub(super) fn dek(&self) -> &Secret<32> {
         &self.dek
     }

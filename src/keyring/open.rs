@@ -43,7 +43,7 @@ impl Keyring {
         let mirror = options.mirror.as_deref().map(Mirror::open).transpose()?;
         let now = clock.now();
         let io = Io {
-            masters,
+            masters: masters.clone(),
             rows,
             keys,
             own_issuer,
@@ -59,6 +59,7 @@ impl Keyring {
             store: Box::new(store),
             mirror,
             owner,
+            masters,
             caches: Caches::new(now),
             alarms: AtomicU64::new(0),
             io: Mutex::new(io),

@@ -5,7 +5,10 @@ use crate::token::EpochId;
 
 use super::Kind;
 
+pub mod records;
 pub mod sqlite;
+
+pub use records::{EntryRow, Records};
 
 /// Why a store did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -168,4 +171,9 @@ pub trait Store: Send + Sync {
 
     /// Up to `limit` tombstones written after the one numbered `after`, with their numbers, in order.
     fn tombstones_after(&self, after: u64, limit: usize) -> Result<Vec<(u64, EpochId, Vec<u8>)>, StoreError>;
+
+    /// Directory and audit log, if this store has them (an authority's API does not hand them out).
+    fn records(&self) -> Option<&dyn Records> {
+        None
+    }
 }

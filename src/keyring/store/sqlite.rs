@@ -5,12 +5,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
-use super::{Dump, EpochRow, Inserted, KeyRow, NewEpoch, Put, Store, StoreError};
+use super::{Dump, EpochRow, Inserted, KeyRow, NewEpoch, Put, Records, Store, StoreError};
 use crate::keyring::Kind;
 use crate::name::PartitionName;
 use crate::token::EpochId;
 
 mod connection;
+mod records;
 
 use connection::{Connections, explain};
 
@@ -260,6 +261,10 @@ impl Store for SqliteStore {
             found.collect()
         })
     }
+
+    fn records(&self) -> Option<&dyn Records> {
+        Some(self)
+    }
 }
 
 fn first<T: rusqlite::types::FromSql>(row: &Row<'_>) -> rusqlite::Result<T> {
@@ -285,6 +290,10 @@ fn uint(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
 
 fn all<T>(c: &Connection, sql: &str, f: impl FnMut(&Row<'_>) -> rusqlite::Result<T>) -> rusqlite::Result<Vec<T>> {
     c.prepare(sql)?.query_map([], f)?.collect()
+}
+
+fn all_of<T>(rows: impl Iterator<Item = rusqlite::Result<T>>) -> rusqlite::Result<Vec<T>> {
+    rows.collect()
 }
 
 fn put(changed: usize) -> Put {

@@ -12,7 +12,7 @@ use crate::keyring::store::StoreError;
 /// `SCK1`, which `file` and the `sqlite3` shell show.
 const APPLICATION_ID: i64 = 0x5343_4b31;
 /// Step n brings a file from `user_version` n to n + 1. Only ever appended to.
-const MIGRATIONS: [&str; 1] = [include_str!("1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("1.sql"), include_str!("2.sql")];
 /// How long another process may hold the write lock before we give up.
 const BUSY: Duration = Duration::from_secs(5);
 /// Files up to this size are checked whole when they are opened.

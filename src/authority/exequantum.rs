@@ -1,0 +1,17 @@
+//! (interface; owner: exequantum) The ExeQuantum face: both generations.
+
+use std::sync::Arc;
+
+use axum::Router;
+
+use super::Authority;
+
+/// Its routes.
+pub fn router(_authority: Arc<Authority>) -> Router {
+    Router::new()
+}
+
+/// Its OpenAPI 3.1 document.
+pub fn openapi() -> serde_json::Value {
+    serde_json::Value::Null
+}

@@ -1,0 +1,252 @@
+//! What an authority knows beside keys: users, API keys, applications, temporary tokens. Every entry is sealed under the master
+//! key and bound to its place and version, so that whoever holds or writes the store can neither read nor make one; what is
+//! left to a store writer is to put back an older entry, or to take one away.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::sync::Cache;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::clock::SharedClock;
+use crate::crypto::kdf::pae;
+use crate::keyring::store::{EntryRow, Put};
+use crate::keyring::{Keyring, KeyringError};
+use crate::secret::SecretBytes;
+
+const LABEL: &str = "sidecloak/1 directory";
+const CACHED: u64 = 65_536;
+/// How old an entry may be that [`Directory::recall`] gives without asking the store.
+const FRESH: u64 = 1;
+/// Lost races before we give up.
+const ATTEMPTS: usize = 16;
+
+/// See the module.
+#[derive(Clone)]
+pub struct Directory {
+    keyring: Arc<Keyring>,
+    clock: SharedClock,
+    max_stale: Duration,
+    cache: Cache<(&'static str, String), Arc<Recalled>>,
+}
+
+/// An entry with what is true of its row.
+#[derive(Debug, Clone)]
+pub struct Entry<T> {
+    /// Unique in its kind.
+    pub id: String,
+    /// Grows with every change.
+    pub version: u64,
+    /// When it ends (Unix seconds); 0: never.
+    pub expires: u64,
+    /// How often it may still be used.
+    pub left: Option<u64>,
+    /// The content.
+    pub value: T,
+}
+
+struct Recalled {
+    row: Option<(EntryRow, SecretBytes)>,
+    at: u64,
+}
+
+impl Directory {
+    /// On the store of this keyring, which must hold the master key.
+    pub fn new(keyring: Arc<Keyring>, clock: SharedClock, max_stale: Duration) -> Result<Self, KeyringError> {
+        keyring.records()?;
+        let cache = Cache::builder().max_capacity(CACHED).time_to_idle(Duration::from_secs(600)).build();
+        Ok(Self { keyring, clock, max_stale, cache })
+    }
+
+    /// The entry as the store has it now, unless it has ended. May block.
+    pub fn get<T: DeserializeOwned>(&self, kind: &'static str, id: &str) -> Result<Option<Entry<T>>, KeyringError> {
+        self.fetch(kind, id)?.map_or(Ok(None), |recalled| self.entry(&recalled))
+    }
+
+    /// The entry as it was at most a second ago, or, while the store cannot be reached, at most `max_stale` ago. May block.
+    pub fn recall<T: DeserializeOwned>(&self, kind: &'static str, id: &str) -> Result<Option<Entry<T>>, KeyringError> {
+        match self.recall_cached(kind, id) {
+            Some(found) => found,
+            None => self.fetch(kind, id)?.map_or(Ok(None), |recalled| self.entry(&recalled)),
+        }
+    }
+
+    /// The same from memory alone; the outer `None`: ask [`Self::recall`]. Never blocks.
+    pub fn recall_cached<T: DeserializeOwned>(
+        &self,
+        kind: &'static str,
+        id: &str,
+    ) -> Option<Result<Option<Entry<T>>, KeyringError>> {
+        let recalled = self.cache.get(&(kind, id.to_owned()))?;
+        (self.clock.now().saturating_sub(recalled.at) <= FRESH).then(|| self.entry(&recalled))
+    }
+
+    /// Up to `limit` entries of a kind after `after`, in the order of their ids. May block.
+    pub fn list<T: DeserializeOwned>(
+        &self,
+        kind: &'static str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<Entry<T>>, KeyringError> {
+        let rows = self.keyring.records()?.entries(kind, after, limit)?;
+        let mut found = Vec::with_capacity(rows.len());
+        for row in rows {
+            let content = self.open(&row)?;
+            found.extend(self.entry(&Recalled { row: Some((row, content)), at: 0 })?);
+        }
+        Ok(found)
+    }
+
+    /// Writes an entry over version `expected` (0: a new one). `Conflict`: somebody else was first. May block.
+    pub fn put<T: Serialize>(
+        &self,
+        kind: &'static str,
+        id: &str,
+        expected: u64,
+        value: &T,
+        ends: Ends,
+    ) -> Result<Put, KeyringError> {
+        let content = SecretBytes::new(serde_json::to_vec(value).map_err(|_| damaged(kind))?);
+        let mut row = EntryRow {
+            kind: kind.to_owned(),
+            id: id.to_owned(),
+            version: expected + 1,
+            expires: ends.at,
+            left: ends.after,
+            sealed: Vec::new(),
+        };
+        row.sealed = self.keyring.seal_under_master(LABEL, &aad(&row), content.expose())?;
+        self.cache.invalidate(&(kind, id.to_owned()));
+        Ok(self.keyring.records()?.put_entry(&row, expected)?)
+    }
+
+    /// Changes an entry, again if somebody else changed it meanwhile; `None`: there is none. The count of uses stays. May block.
+    pub fn edit<T: Serialize + DeserializeOwned, E: From<KeyringError>>(
+        &self,
+        kind: &'static str,
+        id: &str,
+        mut change: impl FnMut(&mut T) -> Result<(), E>,
+    ) -> Result<Option<T>, E> {
+        for _ in 0..ATTEMPTS {
+            let Some(mut entry) = self.get::<T>(kind, id)? else { return Ok(None) };
+            change(&mut entry.value)?;
+            let ends = Ends { at: entry.expires, after: entry.left };
+            if self.put(kind, id, entry.version, &entry.value, ends)? == Put::Done {
+                return Ok(Some(entry.value));
+            }
+        }
+        Err(KeyringError::Unavailable("an entry of the directory is being changed by others; try again".into()).into())
+    }
+
+    /// Deletes an entry; whether there was one. May block.
+    pub fn delete(&self, kind: &'static str, id: &str) -> Result<bool, KeyringError> {
+        for _ in 0..ATTEMPTS {
+            let Some(row) = self.keyring.records()?.entry(kind, id)? else { return Ok(false) };
+            self.cache.invalidate(&(kind, id.to_owned()));
+            if self.keyring.records()?.delete_entry(kind, id, row.version)? == Put::Done {
+                return Ok(true);
+            }
+        }
+        Err(KeyringError::Unavailable("an entry of the directory is being changed by others; try again".into()))
+    }
+
+    /// Uses an entry that may be used so many times once; what is left after it, `None` if nothing was. May block.
+    pub fn take(&self, kind: &'static str, id: &str) -> Result<Option<u64>, KeyringError> {
+        Ok(self.keyring.records()?.take(kind, id, self.clock.now())?)
+    }
+
+    /// The next number of a sequence, from 1; none is given twice. May block.
+    pub fn next_number(&self, sequence: &str) -> Result<u64, KeyringError> {
+        for _ in 0..ATTEMPTS {
+            let last = self.get::<u64>("sequence", sequence)?;
+            let (version, next) = last.map_or((0, 1), |entry| (entry.version, entry.value + 1));
+            if self.put("sequence", sequence, version, &next, Ends::never())? == Put::Done {
+                return Ok(next);
+            }
+        }
+        Err(KeyringError::Unavailable("others number entries at the same time; try again".into()))
+    }
+
+    /// Of what it tells the time by.
+    pub fn clock(&self) -> &SharedClock {
+        &self.clock
+    }
+
+    /// The keyring beside it.
+    pub fn keyring(&self) -> &Arc<Keyring> {
+        &self.keyring
+    }
+
+    fn fetch(&self, kind: &'static str, id: &str) -> Result<Option<Arc<Recalled>>, KeyringError> {
+        let (key, at) = ((kind, id.to_owned()), self.clock.now());
+        let row = match self.keyring.records()?.entry(kind, id) {
+            Ok(row) => row,
+            Err(error) => {
+                let old = self.cache.get(&key).filter(|old| at.saturating_sub(old.at) <= self.max_stale.as_secs());
+                return old.map_or_else(|| Err(error.into()), |old| Ok(Some(old)));
+            }
+        };
+        let row = match row {
+            Some(row) => {
+                let content = self.open(&row)?;
+                Some((row, content))
+            }
+            None => None,
+        };
+        let recalled = Arc::new(Recalled { row, at });
+        self.cache.insert(key, Arc::clone(&recalled));
+        Ok(Some(recalled))
+    }
+
+    fn entry<T: DeserializeOwned>(&self, recalled: &Recalled) -> Result<Option<Entry<T>>, KeyringError> {
+        let Some((row, content)) = &recalled.row else { return Ok(None) };
+        if row.expires != 0 && row.expires <= self.clock.now() {
+            return Ok(None);
+        }
+        let value = serde_json::from_slice(content.expose()).map_err(|_| damaged(&row.kind))?;
+        Ok(Some(Entry { id: row.id.clone(), version: row.version, expires: row.expires, left: row.left, value }))
+    }
+
+    fn open(&self, row: &EntryRow) -> Result<SecretBytes, KeyringError> {
+        self.keyring.open_under_master(LABEL, &aad(row), &row.sealed).ok_or_else(|| damaged(&row.kind))
+    }
+}
+
+/// When an entry ends.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ends {
+    /// At this time (Unix seconds); 0: never.
+    pub at: u64,
+    /// After so many uses.
+    pub after: Option<u64>,
+}
+
+impl Ends {
+    /// Only when it is deleted.
+    pub fn never() -> Self {
+        Self::default()
+    }
+
+    /// At this time.
+    pub fn at(at: u64) -> Self {
+        Self { at, after: None }
+    }
+}
+
+/// The count of uses is not in it, since the store counts it down.
+fn aad(row: &EntryRow) -> Vec<u8> {
+    pae(&[
+        row.kind.as_bytes(),
+        row.id.as_bytes(),
+        &row.version.to_le_bytes(),
+        &row.expires.to_le_bytes(),
+        &[u8::from(row.left.is_some())],
+    ])
+}
+
+fn damaged(kind: &str) -> KeyringError {
+    KeyringError::Mismatch(format!(
+        "an entry of the directory ({kind}) does not authenticate: it was written by somebody else, or the master key that it is under is not given"
+    ))
+}
