@@ -31,3 +31,4 @@ decoder_packages() { npm_packages && ln -s ../../../tests/interop/javascript/dec
 install python tests/interop/python/requirements.txt python_packages
 install javascript tests/interop/javascript/package.json decoder_packages
 install json-server tests/tools/package.json npm_packages
+install clients tests/clients/requirements.txt python_packages
