@@ -27,6 +27,8 @@ mod canaries;
 mod cli;
 #[path = "integration/fidelity.rs"]
 mod fidelity;
+#[path = "integration/filters.rs"]
+mod filters;
 #[path = "integration/interop.rs"]
 mod interop;
 #[path = "integration/json_server.rs"]
