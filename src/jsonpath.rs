@@ -14,7 +14,7 @@ mod tree;
 
 use std::sync::Arc;
 
-pub use compile::{Compiled, SelectorError, compile};
+pub use compile::{Compiled, SelectorError, compile, compile_bind};
 pub use edit::Editor;
 pub use matcher::Selectors;
 pub use overlap::{may_contain, may_overlap};
@@ -25,7 +25,14 @@ pub use select::{Selected, select};
 pub struct Path {
     /// At most [`Path::MAX_SEGMENTS`].
     segments: Vec<Segment>,
+    /// What a value that it selects is bound to.
+    bind: Option<Bind>,
 }
+
+/// Where the value stands that others are bound to: a singular query, from `@`, the object that holds the selected value, or
+/// from `$`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Bind(filter::Query);
 
 /// What of a document must be in memory before a path can tell what it selects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,8 +57,41 @@ impl Buffering {
 }
 
 impl Path {
+    /// The same path, whose values are bound.
+    #[must_use]
+    pub fn bound(&self, bind: Bind) -> Self {
+        Self { segments: self.segments.clone(), bind: Some(bind) }
+    }
+
+    /// Whether what it selects can be the member of an object.
+    pub fn selects_members(&self) -> bool {
+        let member = |s: &Selector| matches!(s, Selector::Name(_) | Selector::Wildcard | Selector::Filter(_));
+        self.segments.last().is_some_and(|last| last.selectors.iter().any(member))
+    }
+
+    /// The paths of what its values are bound to, and of what that stands in below the object that holds them.
+    pub fn of_bind(&self) -> Vec<Self> {
+        let Some(Bind(query)) = &self.bind else { return Vec::new() };
+        let around = if query.root { 0 } else { self.segments.len().saturating_sub(1) };
+        let mut segments = self.segments.get(..around).unwrap_or_default().to_vec();
+        // An object that stands at any depth holds something at any depth.
+        let mut descendant = !query.root && self.segments.last().is_some_and(|last| last.descendant);
+        let mut all = Vec::with_capacity(query.segments.len());
+        for segment in &query.segments {
+            segments.push(Segment { descendant: std::mem::take(&mut descendant), ..segment.clone() });
+            all.push(Self { segments: segments.clone(), bind: None });
+        }
+        all
+    }
+
     /// See [`Buffering`].
     pub fn buffering(&self) -> Buffering {
+        let bind =
+            self.bind.as_ref().map(|Bind(query)| if query.root { Buffering::Document } else { Buffering::Element });
+        bind.unwrap_or(Buffering::Streaming).max(self.buffering_to_select())
+    }
+
+    fn buffering_to_select(&self) -> Buffering {
         let selectors = || self.segments.iter().flat_map(|segment| &segment.selectors);
         let sees_root = |selector: &Selector| matches!(selector, Selector::Filter(filter) if filter.sees_root());
         if selectors().any(sees_root) {

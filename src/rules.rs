@@ -183,6 +183,8 @@ pub struct Action {
     pub sign: bool,
     /// `signers`: ids of the signers accepted (hex of id(vk)); empty: any that the partition lists.
     pub signers: Vec<[u8; 16]>,
+    /// `bind`
+    pub bind: Option<Binding>,
     /// `nulls: seal`
     pub seal_nulls: bool,
     /// `pad`
@@ -218,6 +220,15 @@ pub struct Field {
     pub selector: Arc<str>,
     /// What counts its events.
     pub counters: crate::metrics::FieldCounters,
+}
+
+/// `bind:`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Binding {
+    /// `path:NAME`, a captured path segment.
+    Segment(String),
+    /// A value of the document; the action's paths say which.
+    Value(Arc<str>),
 }
 
 /// `key:`

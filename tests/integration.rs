@@ -21,6 +21,8 @@ mod attacks;
 mod authority;
 #[path = "integration/bad_input.rs"]
 mod bad_input;
+#[path = "integration/bind.rs"]
+mod bind;
 #[path = "integration/canaries.rs"]
 mod canaries;
 #[path = "integration/cli.rs"]

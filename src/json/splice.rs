@@ -17,9 +17,16 @@ pub trait Replace {
     /// How many bytes may be held at once to tell what paths select that need to see more than a value's place.
     fn buffer(&mut self) -> usize;
 
-    /// `raw` is the whole selected value as it stands in the document (a string with its quotes). Appends what takes its
-    /// place to `out`. `Step::Wait`: nothing was appended, ask again with the same value at the next `feed`.
-    fn replace(&mut self, selector: usize, raw: &[u8], out: &mut Vec<u8>) -> Result<Step, Self::Error>;
+    /// `raw` is the whole selected value as it stands in the document (a string with its quotes), `record` what its path binds
+    /// it to, if it does and that is there. Appends what takes its place to `out`. `Step::Wait`: nothing was appended, ask again
+    /// with the same value at the next `feed`.
+    fn replace(
+        &mut self,
+        selector: usize,
+        raw: &[u8],
+        record: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<Step, Self::Error>;
 }
 
 /// See [`Replace::replace`].

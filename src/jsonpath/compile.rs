@@ -9,7 +9,8 @@ use jsonpath_rust::parser::errors::JsonPathError;
 use jsonpath_rust::parser::model;
 use jsonpath_rust::parser::parse_json_path;
 
-use crate::jsonpath::{Path, Segment, Selector, Span};
+use crate::jsonpath::filter::{Filter, Operand};
+use crate::jsonpath::{Bind, Path, Segment, Selector, Span};
 
 /// One path of a selector: a union of names at the last name-bearing segment is split, so that each path has one class.
 #[derive(Debug, Clone)]
@@ -45,6 +46,20 @@ pub fn compile(text: &str) -> Result<Vec<Compiled>, SelectorError> {
     Ok(split(segments))
 }
 
+/// Compiles what values are bound to: a singular query from `@` or `$`.
+pub fn compile_bind(text: &str) -> Result<Bind, SelectorError> {
+    let invalid =
+        || SelectorError::Invalid("names and indices behind `@` or `$`, as in `@.id`, are what it takes".into());
+    // A singular query stands nowhere by itself; whatever else `text` held would not read as one side of a comparison.
+    let compiled = compile(&format!("$[?{text}==0]")).map_err(|_| invalid())?;
+    let selector = compiled.first().and_then(|one| one.path.segments.first()).and_then(|s| s.selectors.first());
+    let Some(Selector::Filter(filter)) = selector else { return Err(invalid()) };
+    match &**filter {
+        Filter::Compare(Operand::Singular(query), ..) if !query.segments.is_empty() => Ok(Bind(query.clone())),
+        _ => Err(invalid()),
+    }
+}
+
 /// One path for each name of the last segment that has names; the selector as it is if that has something else as well.
 fn split(segments: Vec<Segment>) -> Vec<Compiled> {
     let last = segments.iter().rposition(|segment| segment.selectors.iter().any(is_name));
@@ -66,7 +81,7 @@ fn is_name(selector: &Selector) -> bool {
 }
 
 fn compiled(segments: Vec<Segment>, last_name: Option<String>) -> Compiled {
-    let path = Path { segments };
+    let path = Path { segments, bind: None };
     Compiled { canonical: path.to_string(), path: Arc::new(path), last_name }
 }
 

@@ -185,7 +185,7 @@ impl Editor {
             let whole = hold.bytes().is_empty();
             let selector = hold.selector;
             let raw = if whole { rest } else { hold.extended(rest) };
-            let step = replace.replace(selector, raw, out).map_err(EditError::Refused)?;
+            let step = replace.replace(selector, raw, None, out).map_err(EditError::Refused)?;
             chunk.passed = chunk.at;
             if step == Step::Wait {
                 if whole {
@@ -217,7 +217,7 @@ impl Editor {
                 return Ok(Step::Done);
             }
         };
-        let step = replace.replace(hold.selector, hold.bytes(), out).map_err(EditError::Refused)?;
+        let step = replace.replace(hold.selector, hold.bytes(), None, out).map_err(EditError::Refused)?;
         self.mode = if step == Step::Wait { Mode::Waiting(hold) } else { Mode::Passing };
         Ok(step)
     }

@@ -5,10 +5,11 @@ mod filter;
 use std::ops::Range;
 
 use crate::json::scan::Kind;
-use crate::jsonpath::Selector;
+use crate::json::text::canonical_string;
 use crate::jsonpath::matcher::table::{Next, Table};
 use crate::jsonpath::matcher::{Live, Start};
 use crate::jsonpath::tree::{Id, Tree};
+use crate::jsonpath::{Bind, Selector};
 use filter::Judge;
 
 /// Why it cannot be told what a path selects.
@@ -29,8 +30,19 @@ impl Undecided {
     }
 }
 
-/// The outermost selected values, in document order, each with the first path that selects it.
-pub fn evaluate(tree: &Tree<'_>, table: &Table, start: &Start) -> Result<Vec<(Range<usize>, usize)>, Undecided> {
+/// A selected value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Where it stands.
+    pub span: Range<usize>,
+    /// The first path that selects it.
+    pub path: usize,
+    /// What it is bound to: a string as RFC 8785 writes it, without quotes, or a number's lexeme.
+    pub record: Option<Vec<u8>>,
+}
+
+/// The outermost selected values, in document order.
+pub fn evaluate(tree: &Tree<'_>, table: &Table, start: &Start) -> Result<Vec<Found>, Undecided> {
     let mut walk = Walk { tree, table, judge: Judge::new(tree), found: Vec::new(), live: Vec::new() };
     let root = tree.root();
     let mut selected = start.selected;
@@ -47,7 +59,7 @@ struct Walk<'t, 'a> {
     tree: &'t Tree<'a>,
     table: &'t Table,
     judge: Judge<'t, 'a>,
-    found: Vec<(Range<usize>, usize)>,
+    found: Vec<Found>,
     /// The live paths of the values on the way down.
     live: Vec<Live>,
 }
@@ -56,12 +68,13 @@ impl Walk<'_, '_> {
     /// From a value whose live paths are all that `live` holds.
     fn down(&mut self, root: Id, selected: Option<u32>) -> Result<(), Undecided> {
         // Each value still to be entered, with where its live paths stand.
-        let mut open = vec![(root, 0..self.live.len(), selected)];
-        while let Some((id, live, selected)) = open.pop() {
+        let mut open = vec![(root, 0..self.live.len(), selected, None)];
+        while let Some((id, live, selected, holder)) = open.pop() {
             // What stands behind was of a value that is done with.
             self.live.truncate(live.end);
             if let Some(path) = selected {
-                self.found.push((self.tree.span(id), path as usize));
+                let record = self.record(path, holder)?;
+                self.found.push(Found { span: self.tree.span(id), path: path as usize, record });
                 continue;
             }
             let first = open.len();
@@ -71,14 +84,14 @@ impl Walk<'_, '_> {
                 if selected.is_none() && self.tree.kind(child) == Kind::Scalar {
                     self.live.truncate(from);
                 } else if selected.is_some() || self.live.len() > from {
-                    open.push((child, from..self.live.len(), selected));
+                    open.push((child, from..self.live.len(), selected, Some(id)));
                 }
             }
             // The last child's live paths stand last, so it would be entered first: turned round, paths and all.
             let children = open.get_mut(first..).unwrap_or_default();
             let below = self.live.split_off(live.end);
             let mut turned = Vec::with_capacity(below.len());
-            for (_, range, _) in children.iter_mut().rev() {
+            for (_, range, ..) in children.iter_mut().rev() {
                 let from = live.end + turned.len();
                 let of = range.start - live.end..range.end - live.end;
                 turned.extend_from_slice(below.get(of).unwrap_or_default());
@@ -88,6 +101,22 @@ impl Walk<'_, '_> {
             self.live.extend_from_slice(&turned);
         }
         Ok(())
+    }
+
+    /// What a value that this path selects in `holder` is bound to; `None`: nothing, or nothing fit.
+    fn record(&mut self, path: u32, holder: Option<Id>) -> Result<Option<Vec<u8>>, Undecided> {
+        let Some(Bind(query)) = self.table.bind(path) else { return Ok(None) };
+        let from = match holder {
+            _ if query.root => self.tree.root(),
+            Some(holder) if self.tree.kind(holder) == Kind::Object => holder,
+            _ => return Ok(None),
+        };
+        let [one] = self.judge.nodes(query, from)?[..] else { return Ok(None) };
+        Ok(match self.tree.raw(one) {
+            [b'"', text @ .., b'"'] => canonical_string(text).filter(|text| !text.is_empty()),
+            number @ [b'-' | b'0'..=b'9', ..] => Some(number.to_vec()),
+            _ => None,
+        })
     }
 
     /// Puts the live paths of a child behind the others; the first path that selects it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::json::scan::{Event, Kind, Scanner};
 use crate::json::text::unescape;
 use crate::jsonpath::canonical::push_name;
-use crate::jsonpath::evaluate::evaluate;
+use crate::jsonpath::evaluate::{Found, evaluate};
 use crate::jsonpath::matcher::{Begun, Matcher, Selectors};
 use crate::jsonpath::tree::Tree;
 use crate::jsonpath::{Buffering, Path};
@@ -23,6 +23,8 @@ pub struct Selected {
     pub location: String,
     /// Its bytes in the document.
     pub span: Range<usize>,
+    /// What its path binds it to.
+    pub record: Option<Vec<u8>>,
 }
 
 /// All values that the paths select in a whole document, outermost only, in document order; the error says what is wrong with
@@ -63,7 +65,7 @@ pub fn select(document: &[u8], paths: &[Arc<Path>]) -> Result<Vec<Selected>, Str
                 match matcher.begin(kind) {
                     Begun::Selected(path) => {
                         let start = at.saturating_sub(1);
-                        found.push(Selected { path, location: trail.location(), span: start..at });
+                        found.push(Selected { path, location: trail.location(), span: start..at, record: None });
                         inside = Some(scanner.depth() - usize::from(kind != Kind::Scalar));
                     }
                     Begun::Passing | Begun::Buffer(_) => trail.open(kind),
@@ -95,8 +97,8 @@ fn in_memory(document: &[u8], selectors: Selectors) -> Result<Vec<Selected>, Str
         }
         trail.name(tree.raw_name(id));
         trail.begin();
-        if let Some((span, path)) = found.next_if(|(span, _)| *span == tree.span(id)) {
-            selected.push(Selected { path, location: trail.location(), span });
+        if let Some(Found { span, path, record }) = found.next_if(|one| one.span == tree.span(id)) {
+            selected.push(Selected { path, location: trail.location(), span, record });
             continue;
         }
         trail.open(kind);

@@ -12,7 +12,7 @@ use crate::token::Suite;
 use super::file::{ActionEntry, Choice, Given, Many, Nulls, OnErrorWord, OnPlaintextWord};
 use super::glob::PathPattern;
 use super::yaml::{At, Reader};
-use super::{Action, Field, Key, KeyPart, Mode, OnBad, OnToken, Reveal, Verb};
+use super::{Action, Binding, Field, Key, KeyPart, Mode, OnBad, OnToken, Reveal, Verb};
 
 /// Where an action was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,8 @@ pub(super) fn compile(entry: &At<ActionEntry>, shape: Shape, rule: &InRule<'_>, 
     let e = &entry.value;
     misplaced(e, seals, opens, reader);
     contradictions(e, reader);
-    let fields = fields(selectors, e.class.get().map(String::as_str), reader);
+    let mut fields = fields(selectors, e.class.get().map(String::as_str), reader);
+    let bind = bind(&e.bind, &mut fields, rule, reader);
     let (key, key_span) = key(&e.key, seals, rule, reader);
     let reveal = reveal(&e.reveal, reader);
     let signers = signers(&e.signers, reader);
@@ -84,6 +85,7 @@ pub(super) fn compile(entry: &At<ActionEntry>, shape: Shape, rule: &InRule<'_>, 
             deterministic: given(&e.deterministic),
             sign: given(&e.sign),
             signers: signers.clone(),
+            bind: bind.clone(),
             seal_nulls: e.nulls.get() == Some(&Choice(Nulls::Seal)),
             pad: e.pad.get().copied(),
             required: given(&e.required) && !(shorthand && *direction == Direction::Response),
@@ -186,6 +188,10 @@ fn contradictions(e: &ActionEntry, reader: &mut Reader<'_>) {
             let message = "`sign` and `deterministic` exclude each other: a signature is never the same twice";
             reader.error(span, "deterministic-sign", message, "keep one of them");
         }
+        if let Some(span) = &e.bind.span {
+            let message = "`bind` and `deterministic` exclude each other: a bound token equals none of another record";
+            reader.error(span, "deterministic-bind", message, "keep one of them");
+        }
         if let Some(span) = &e.suite.span {
             let message = "`suite` is about random tokens; deterministic ones have their own";
             reader.error(span, "deterministic-suite", message, "remove `suite`");
@@ -256,6 +262,35 @@ fn fields(selectors: &[At<String>], class: Option<&str>, reader: &mut Reader<'_>
         }
     }
     all
+}
+
+/// What the values are bound to; the paths of `fields` are told.
+fn bind(given: &Given<String>, fields: &mut [Compiled], rule: &InRule<'_>, reader: &mut Reader<'_>) -> Option<Binding> {
+    let At { value: text, span } = given.value.as_ref()?;
+    if let Some(name) = text.strip_prefix("path:") {
+        for pattern in rule.paths.iter().filter(|pattern| !pattern.captures().any(|c| c == name)) {
+            let message = format!("bind `{text}`: path pattern `{}` captures no `{{{name}}}`", pattern.text);
+            reader.error(span, "bind", message, &format!("write `{{{name}}}` for one of its segments"));
+        }
+        return Some(Binding::Segment(name.to_owned()));
+    }
+    let help = "write `\"@.id\"` for a member of the object that holds the value, `\"$.customer.id\"`, or `path:NAME`";
+    let bind = match jsonpath::compile_bind(text) {
+        Ok(bind) => bind,
+        Err(error) => {
+            reader.error(span, "bind", format!("bind `{text}`: {error}"), help);
+            return None;
+        }
+    };
+    for field in fields {
+        if text.starts_with('@') && !field.path.selects_members() {
+            let message =
+                format!("`{}` selects elements of arrays, and `@` is the object that holds a value", field.selector);
+            reader.error(span, "bind", message, "bind to a value from `$`, or select members by name");
+        }
+        field.path = Arc::new(field.path.bound(bind.clone()));
+    }
+    Some(Binding::Value(text.as_str().into()))
 }
 
 fn key(given: &Given<String>, seals: bool, rule: &InRule<'_>, reader: &mut Reader<'_>) -> (Key, Range<usize>) {

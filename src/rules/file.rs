@@ -170,12 +170,15 @@ mapping! {
         "on_token" on_token: Choice<OnToken>,
         /// What opening shows: `plain`, `mask(n)` or `redact`. Default: `plain`.
         "reveal" reveal: String,
+        /// What a value is bound to, so that its token does not move to another record: `@.id` (from the object that holds it),
+        /// `$.customer.id`, or `path:NAME`.
+        "bind" bind: String,
         /// The AEAD of random tokens: 1 is XAES-256-GCM, 2 is AES-256-GCM. Default: 1.
         "suite" suite: usize,
         /// What the application checks on this field, such as `date`, `email`, `digits`: the check warns where a token will not pass.
         "format" format: String,
     }
-    not yet ["bind", "parse", "embedded", "rewrite", "type"]
+    not yet ["parse", "embedded", "rewrite", "type"]
 }
 
 mapping! {

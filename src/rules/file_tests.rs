@@ -13,7 +13,7 @@ use super::file::{Body, Given, TestEntry, WhenEntry};
 use super::media::{Media, media};
 use super::route::{Captures, End, RequestFacts, normalize, override_header};
 use super::yaml::{At, Reader, Yaml};
-use super::{Action, Key, Mode, OnToken, OnUnreadable, Rule, RuleKind, RuleSet, Verb};
+use super::{Action, Binding, Key, Mode, OnToken, OnUnreadable, Rule, RuleKind, RuleSet, Verb};
 
 /// What the rules do to the exchange of a test, whatever step of the roll-out they are on.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -211,6 +211,11 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
             Verb::Seal => {
                 let content = raw.strip_prefix('"').unwrap_or_default().as_bytes();
                 let refuses = action.on_token == OnToken::Reject && action.mode >= Mode::Migrate;
+                let bound = matches!(action.bind, Some(Binding::Value(_)));
+                if bound && value.record.is_none() && action.mode >= Mode::Migrate {
+                    outcome.rejected = Some((status(422), format!("bind at {}", value.location)));
+                    return;
+                }
                 if refuses && unescape(content).starts_with(crate::token::PREFIX) {
                     outcome.rejected = Some((status(422), format!("on_token at {}", value.location)));
                     return;

@@ -155,10 +155,10 @@ fn sealing(draft: &Draft, findings: &mut Findings) {
         names.dedup();
         names.join(", ")
     };
-    if action.on_token == OnToken::Keep {
+    if action.on_token == OnToken::Keep && action.bind.is_none() {
         let message =
             "`on_token: keep` without `bind`: a token stolen from one record opens in any other it is sent to";
-        let help = "use `reject` or `seal`; `bind` is not available yet";
+        let help = "use `reject` or `seal`, or bind the value to its record: `bind: \"@.id\"`";
         warn(findings, draft, "keep-without-bind", message.into(), help);
     }
     if action.on_error == OnBad::Pass {

@@ -38,6 +38,8 @@ pub(super) fn check(rules: &[RuleDraft], findings: &mut Findings) {
 }
 
 fn compare(a: &Draft, b: &Draft, one: bool, same_exchanges: bool, findings: &mut Findings) {
+    bound_to_a_field(a, b, findings);
+    bound_to_a_field(b, a, findings);
     for (i, (field, (_, path))) in a.action.fields.iter().zip(&a.fields).enumerate() {
         let from = if one { i + 1 } else { 0 };
         for (other, (span, other_path)) in b.action.fields.iter().zip(&b.fields).skip(from) {
@@ -76,6 +78,22 @@ fn compare(a: &Draft, b: &Draft, one: bool, same_exchanges: bool, findings: &mut
     }
 }
 
+/// What is bound to a value that is itself sealed would, when it is opened, find a token there.
+fn bound_to_a_field(a: &Draft, b: &Draft, findings: &mut Findings) {
+    for (field, (span, _)) in a.action.fields.iter().zip(&a.fields) {
+        let bind = field.path.of_bind();
+        let meets = |other: &&Field| bind.iter().any(|bind| may_overlap(bind, &other.path));
+        if let Some(other) = b.action.fields.iter().find(meets) {
+            let message = format!(
+                "`{}` is bound to a value that `{}` of rule `{}` may select",
+                field.selector, other.selector, b.action.rule
+            );
+            let help = "bind to a value that no rule seals or opens, such as an id";
+            push_once(findings, Finding::error("bind-selected", message).at(&a.source, span.clone()).help(help));
+        }
+    }
+}
+
 /// A shorthand's halves would say everything twice.
 fn push_once(findings: &mut Findings, finding: Finding) {
     if !findings.0.iter().any(|f| f.code == finding.code && f.place == finding.place && f.message == finding.message) {
@@ -91,6 +109,7 @@ fn same_effect(a: &Action, a_field: &Field, b: &Action, b_field: &Field) -> bool
         && a.deterministic == b.deterministic
         && a.sign == b.sign
         && a.signers == b.signers
+        && a.bind == b.bind
         && a.seal_nulls == b.seal_nulls
         && a.pad == b.pad
         && a.max_length == b.max_length
@@ -124,7 +143,7 @@ fn covers(outer: &str, inner: &str) -> bool {
 /// A canonical path taken apart: `$['a'][0]..['b']` is `['a']`, `[0]`, `..['b']`.
 fn segments(canonical: &str) -> Vec<&str> {
     let mut all = Vec::new();
-    let (mut start, mut quote, mut escaped) = (None, None, false);
+    let (mut start, mut quote, mut escaped, mut depth) = (None, None, false, 0_usize);
     for (at, c) in canonical.char_indices() {
         match (quote, c) {
             (Some(_), _) if escaped => escaped = false,
@@ -132,8 +151,18 @@ fn segments(canonical: &str) -> Vec<&str> {
             (Some(q), _) if c == q => quote = None,
             (Some(_), _) => {}
             (None, '\'' | '"') => quote = Some(c),
-            (None, '.' | '[') => start = start.or(Some(at)),
-            (None, ']') => all.extend(start.take().and_then(|s| canonical.get(s..=at))),
+            (None, '.') => start = start.or(Some(at)),
+            (None, '[') => {
+                start = start.or(Some(at));
+                depth += 1;
+            }
+            // A filter has brackets of its own.
+            (None, ']') => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    all.extend(start.take().and_then(|s| canonical.get(s..=at)));
+                }
+            }
             (None, _) => {}
         }
     }
@@ -155,6 +184,7 @@ mod tests {
             ("$..['a']", "$..['a'][*]"),
             ("$..[*]", "$['a']['b']"),
             ("$['it\\'s]']", "$['it\\'s]'][0]"),
+            ("$['a'][?@['x']['y']==1]", "$['a'][?@['x']['y']==1]['b']"),
         ] {
             assert!(inside(outer, inner), "{outer} {inner}");
             assert!(!inside(inner, outer), "{inner} {outer}");
@@ -165,6 +195,7 @@ mod tests {
             ("$..['ssn']", "$['cards'][*]['pan']"),
             ("$..['a']", "$['x']['a']"),
             ("$['a'][*]", "$['a']..['b']"),
+            ("$['a'][?@['x']]", "$['a'][?@['x']['y']]"),
         ] {
             assert!(!inside(a, b) && !inside(b, a), "{a} {b}");
         }

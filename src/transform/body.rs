@@ -205,7 +205,13 @@ impl Replace for Fields {
         Err(refusal.rule(self.plan.fields.get(selector).map_or(&self.plan.rule, |f| &f.action.rule)))
     }
 
-    fn replace(&mut self, selector: usize, raw: &[u8], out: &mut Vec<u8>) -> Result<Step, Refusal> {
+    fn replace(
+        &mut self,
+        selector: usize,
+        raw: &[u8],
+        record: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<Step, Refusal> {
         let plan = Arc::clone(&self.plan);
         let Some(field) = plan.fields.get(selector) else {
             return Err(Refusal::new(Reason::InvalidJson, "a selector outside the plan"));
@@ -213,8 +219,8 @@ impl Replace for Fields {
         let outcome = match self.failed.take() {
             Some(error) => after_failed_fetch(field, self.asked.take().as_ref(), &error, raw, out)?,
             None => match field.action.verb {
-                Verb::Seal => seal::value(self, field, raw, out)?,
-                Verb::Open => open::value(self, field, raw, out)?,
+                Verb::Seal => seal::value(self, field, raw, field.bound(record), out)?,
+                Verb::Open => open::value(self, field, raw, field.bound(record), out)?,
             },
         };
         match outcome {

@@ -7,10 +7,10 @@ use crate::name::PartitionName;
 use crate::refusal::{Reason, Refusal};
 use crate::rules::{Action, Mode, OnBad, Reveal};
 use crate::token;
-use crate::token::v1::{Opened, Token};
+use crate::token::v1::Opened;
 
 use super::body::{Fields, Outcome};
-use super::plan::{PlannedField, Target};
+use super::plan::{Bound, PlannedField, Target};
 use super::reveal::{REDACTED, show, show_lexeme, string_content};
 use super::{Need, OpenFailure, OpenJob, Ready};
 
@@ -22,6 +22,7 @@ pub(super) fn value(
     fields: &mut Fields,
     field: &PlannedField,
     lexeme: &[u8],
+    bound: Bound<'_>,
     out: &mut Vec<u8>,
 ) -> Result<Outcome, Refusal> {
     let action = &field.action;
@@ -39,7 +40,7 @@ pub(super) fn value(
         out.extend_from_slice(lexeme);
         return Ok(Outcome::Done(FieldEvent::Withheld));
     }
-    let failure = match authenticate(fields, field, &content, Purpose::Reveal) {
+    let failure = match authenticate(fields, field, &content, bound, Purpose::Reveal) {
         Ok(Ready::After(need)) => return Ok(Outcome::Wait(need)),
         Ok(Ready::Now(Verdict::Withheld)) => {
             out.extend_from_slice(lexeme);
@@ -92,6 +93,7 @@ pub(super) enum Failure {
     Denied(State),
     Foreign,
     Lesser,
+    Unbound,
     NotJson,
     Open(OpenFailure),
 }
@@ -103,7 +105,8 @@ impl Failure {
                 (Reason::PartitionState, format!("the partition is {}", state.name()))
             }
             Self::Foreign => (Reason::Token, "the token belongs to a partition that is not this rule's".into()),
-            Self::Lesser => (Reason::Token, "the token is not signed, as the rule asks".into()),
+            Self::Lesser => (Reason::Token, "the token is not signed or bound, as the rule asks".into()),
+            Self::Unbound => (Reason::Token, super::seal::UNBOUND.into()),
             Self::NotJson => (Reason::Token, "what the token holds is not the JSON text it claims to be".into()),
             Self::Open(failure) => (Reason::Token, failure.to_string()),
         };
@@ -116,6 +119,7 @@ pub(super) fn authenticate(
     fields: &mut Fields,
     field: &PlannedField,
     content: &[u8],
+    bound: Bound<'_>,
     purpose: Purpose,
 ) -> Result<Ready<Verdict>, Failure> {
     let action = &field.action;
@@ -138,12 +142,20 @@ pub(super) fn authenticate(
     if purpose == Purpose::Reveal && !may_open(permissions) {
         return Ok(Ready::Now(Verdict::Withheld));
     }
-    let lesser = action.sign && !token.signed;
+    // What the rule asks, the token must have; while a roll-out is under way, one that has less opens, too.
+    let unbound = action.bind.is_some() && !token.bound;
+    let lesser = (action.sign && !token.signed) || unbound;
     if lesser && action.mode == Mode::Enforce {
         return Err(Failure::Lesser);
     }
     let Some(class) = field.class() else { return Err(Failure::Foreign) };
-    let opened = match fields.sealer.open(&job(&token, action, class), &mut fields.told.memo) {
+    let record_id = match bound {
+        _ if unbound => None,
+        Bound::To(record_id) => record_id,
+        Bound::Missing => return Err(Failure::Unbound),
+    };
+    let job = OpenJob { token: &token, class, signers: &action.signers, record_id };
+    let opened = match fields.sealer.open(&job, &mut fields.told.memo) {
         Ok(Ready::Now(opened)) => opened,
         Ok(Ready::After(need)) => return Ok(Ready::After(need)),
         Err(OpenFailure::Denied(state)) => return Err(Failure::Denied(state)),
@@ -170,10 +182,6 @@ fn belongs(target: &Target, partition: &PartitionName) -> bool {
         Target::One(name) => name == partition,
         Target::Glob(key) => key.accepts(partition),
     }
-}
-
-fn job<'a>(token: &'a Token, action: &'a Action, class: &'a crate::name::Class) -> OpenJob<'a> {
-    OpenJob { token, class, signers: &action.signers, record_id: None }
 }
 
 fn reveal(action: &Action, authentic: &Authentic, out: &mut Vec<u8>) -> Outcome {

@@ -8,7 +8,7 @@ use crate::jsonpath::{Path, Selectors};
 use crate::name::{Class, PartitionName};
 use crate::refusal::{Reason, Refusal};
 use crate::rules::route::Captures;
-use crate::rules::{Action, Key, Mode, OnUnreadable, Rule, RuleKind, UnreadableHalf, Verb};
+use crate::rules::{Action, Binding, Key, Mode, OnUnreadable, Rule, RuleKind, UnreadableHalf, Verb};
 
 use super::Need;
 
@@ -51,6 +51,8 @@ pub struct HalfPlan {
 pub struct PlannedField {
     /// The action.
     pub action: Arc<Action>,
+    /// The captured segment that its values are bound to.
+    pub record: Option<Arc<str>>,
     /// Index into the action's fields.
     pub index: usize,
     /// Which partition.
@@ -66,7 +68,27 @@ pub enum Target {
     Glob(Key),
 }
 
+/// What a value is bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound<'a> {
+    /// This, or where its rule binds it to nothing, nothing.
+    To(Option<&'a [u8]>),
+    /// Its rule binds it to something that is not there, not once, or nothing to bind to.
+    Missing,
+}
+
 impl PlannedField {
+    /// What a value is bound to where the document says `record`.
+    pub fn bound<'a>(&'a self, record: Option<&'a [u8]>) -> Bound<'a> {
+        match &self.action.bind {
+            None => Bound::To(None),
+            Some(Binding::Segment(_)) => {
+                self.record.as_ref().map(|segment| segment.as_bytes()).map_or(Bound::Missing, to)
+            }
+            Some(Binding::Value(_)) => record.map_or(Bound::Missing, to),
+        }
+    }
+
     /// The class of its values.
     pub fn class(&self) -> Option<&Class> {
         self.action.fields.get(self.index).map(|f| &f.class)
@@ -113,9 +135,15 @@ impl HalfPlan {
             plan.fields.reserve(fields);
             for action in actions {
                 let target = target(action, captures, headers)?;
+                let record = record(action, captures);
                 for (index, field) in action.fields.iter().enumerate() {
                     plan.paths.push(Arc::clone(&field.path));
-                    plan.fields.push(PlannedField { action: Arc::clone(action), index, target: target.clone() });
+                    plan.fields.push(PlannedField {
+                        action: Arc::clone(action),
+                        record: record.clone(),
+                        index,
+                        target: target.clone(),
+                    });
                 }
             }
         }
@@ -215,6 +243,15 @@ pub fn changes(action: &Action) -> bool {
         Verb::Seal => action.mode >= Mode::Migrate,
         Verb::Open => action.mode >= Mode::Read,
     }
+}
+
+fn to(record: &[u8]) -> Bound<'_> {
+    if record.is_empty() { Bound::Missing } else { Bound::To(Some(record)) }
+}
+
+fn record(action: &Action, captures: &Captures) -> Option<Arc<str>> {
+    let Some(Binding::Segment(name)) = &action.bind else { return None };
+    captures.iter().find(|(captured, _)| captured == name).map(|(_, value)| value.as_str().into())
 }
 
 fn target(action: &Action, captures: &Captures, headers: &HeaderMap) -> Result<Target, Refusal> {

@@ -9,9 +9,13 @@ use crate::token::{self, Suite};
 
 use super::body::{Fields, Outcome};
 use super::open::Purpose;
-use super::plan::{PlannedField, Target};
+use super::plan::{Bound, PlannedField, Target};
 use super::reveal::{looks_masked, string_content};
 use super::{Need, Ready, SealFailure, SealJob};
+
+/// Of a value whose `bind` finds nothing.
+pub(super) const UNBOUND: &str =
+    "what the value is bound to (`bind`) must be there exactly once, a number or a string that is not empty";
 
 /// The kind of epoch an action seals under.
 pub fn kind(action: &Action) -> Kind {
@@ -23,6 +27,7 @@ pub(super) fn value(
     fields: &mut Fields,
     field: &PlannedField,
     lexeme: &[u8],
+    bound: Bound<'_>,
     out: &mut Vec<u8>,
 ) -> Result<Outcome, Refusal> {
     let action = &field.action;
@@ -36,6 +41,9 @@ pub(super) fn value(
         out.extend_from_slice(lexeme);
         return Ok(Outcome::Done(FieldEvent::Matched));
     }
+    let Bound::To(record_id) = bound else {
+        return Err(refuse(action, Reason::Missing, UNBOUND));
+    };
     let (Target::One(partition), Some(class)) = (&field.target, field.class()) else {
         return Err(refuse(action, Reason::Missing, "a glob names no partition to seal under"));
     };
@@ -57,7 +65,7 @@ pub(super) fn value(
             OnToken::Reject => {
                 return Err(refuse(action, Reason::Token, "text that begins as a token came in to be sealed"));
             }
-            OnToken::Keep => return keep(fields, field, lexeme, content.unwrap_or_default(), out),
+            OnToken::Keep => return keep(fields, field, (lexeme, content.unwrap_or_default()), bound, out),
         }
     }
     if (action.refuses_masked || permissions.has(Permissions::MASK)) && looks_masked(lexeme) {
@@ -82,7 +90,7 @@ pub(super) fn value(
         pad: action.pad,
         text: plain,
         is_string: content.is_some(),
-        record_id: None,
+        record_id,
     };
     let start = out.len();
     out.push(b'"');
@@ -130,11 +138,11 @@ pub(super) fn give_up(
 fn keep(
     fields: &mut Fields,
     field: &PlannedField,
-    lexeme: &[u8],
-    content: &[u8],
+    (lexeme, content): (&[u8], &[u8]),
+    bound: Bound<'_>,
     out: &mut Vec<u8>,
 ) -> Result<Outcome, Refusal> {
-    match super::open::authenticate(fields, field, &text::unescape(content), Purpose::Keep) {
+    match super::open::authenticate(fields, field, &text::unescape(content), bound, Purpose::Keep) {
         Ok(Ready::Now(_)) => {
             out.extend_from_slice(lexeme);
             Ok(Outcome::Done(FieldEvent::AlreadySealed))

@@ -8,10 +8,10 @@ use crate::json::text::unescape;
 use crate::jsonpath::{self, Buffering, Selected};
 use crate::proxy::body::readable;
 use crate::rules::route::{End, RequestFacts, Route};
-use crate::rules::{Action, Mode, OnBad, OnToken, OnUnreadable, Reveal, Rule, RuleSet, Verb};
+use crate::rules::{Action, Binding, Mode, OnBad, OnToken, OnUnreadable, Reveal, Rule, RuleSet, Verb};
 use crate::token::v1::token_len;
 use crate::token::{self, Suite};
-use crate::transform::plan::{Direction, HalfPlan, PlannedField, Target, changes};
+use crate::transform::plan::{Bound, Direction, HalfPlan, PlannedField, Target, changes};
 use crate::transform::reveal::looks_masked;
 
 /// The message that is asked about.
@@ -217,6 +217,12 @@ fn acting(field: &PlannedField) -> Acting {
     option(action.deterministic, "deterministic".into());
     option(action.sign, if seals { "signs".into() } else { "signed only".into() });
     option(action.required, "required".into());
+    let bind = match &action.bind {
+        Some(Binding::Segment(name)) => format!("bound to path:{name}"),
+        Some(Binding::Value(text)) => format!("bound to {text}"),
+        None => String::new(),
+    };
+    option(action.bind.is_some(), bind);
     option(action.pad.is_some(), format!("pad {}", action.pad.unwrap_or_default()));
     option(action.max_length.is_some(), format!("max_length {}", action.max_length.unwrap_or_default()));
     match action.reveal {
@@ -265,6 +271,9 @@ fn found(
             let refuses = too_large == OnUnreadable::Reject;
             let what = if refuses { "refused" } else { "passes unread" };
             (format!("{what}: longer than `max_value` (`on_too_large`)"), refuses.then_some(413))
+        }
+        Verb::Seal if field.bound(one.record.as_deref()) == Bound::Missing => {
+            ("refused: what it is bound to is not there, or not once (`bind`)".into(), Some(422))
         }
         Verb::Seal if is_token => match action.on_token {
             OnToken::Reject => ("refused: it begins as a token does (`on_token: reject`)".into(), Some(422)),

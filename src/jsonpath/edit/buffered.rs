@@ -1,11 +1,10 @@
 //! A value in memory whose selected parts are replaced one after the other.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 
 use super::hold::Hold;
 use crate::json::splice::{Replace, Step};
-use crate::jsonpath::evaluate::evaluate;
+use crate::jsonpath::evaluate::{Found, evaluate};
 use crate::jsonpath::matcher::Start;
 use crate::jsonpath::matcher::table::Table;
 use crate::jsonpath::tree::Tree;
@@ -14,7 +13,7 @@ use crate::jsonpath::tree::Tree;
 pub struct Buffered {
     hold: Hold,
     /// Still to be replaced, in order.
-    found: VecDeque<(Range<usize>, usize)>,
+    found: VecDeque<Found>,
     /// What stands before this has left, or was replaced.
     passed: usize,
     /// The first of `found` was asked for, and waits.
@@ -33,14 +32,14 @@ impl Buffered {
     /// Replaces what is left, until something waits.
     pub fn go_on<R: Replace>(&mut self, out: &mut Vec<u8>, replace: &mut R) -> Result<Step, R::Error> {
         let bytes = self.hold.bytes();
-        while let Some((range, selector)) = self.found.front().cloned() {
+        while let Some(Found { span: range, path: selector, record }) = self.found.front().cloned() {
             out.extend_from_slice(bytes.get(self.passed..range.start).unwrap_or_default());
             self.passed = range.start;
             let raw = bytes.get(range.clone()).unwrap_or_default();
             if !std::mem::replace(&mut self.asked, true) && raw.len() > replace.begin(selector) {
                 replace.too_large(selector)?;
                 out.extend_from_slice(raw);
-            } else if replace.replace(selector, raw, out)? == Step::Wait {
+            } else if replace.replace(selector, raw, record.as_deref(), out)? == Step::Wait {
                 return Ok(Step::Wait);
             }
             (self.passed, self.asked) = (range.end, false);
@@ -52,6 +51,11 @@ impl Buffered {
 
     /// Bytes held in buffers.
     pub fn held(&self) -> usize {
-        self.hold.held() + self.found.capacity() * size_of::<(Range<usize>, usize)>()
+        self.hold.held()
+            + self
+                .found
+                .iter()
+                .map(|one| size_of::<Found>() + one.record.as_ref().map_or(0, Vec::capacity))
+                .sum::<usize>()
     }
 }

@@ -100,7 +100,7 @@ fn a_value_within_the_chunk_is_not_copied() {
         fn too_large(&mut self, _: usize) -> Result<(), ()> {
             Err(())
         }
-        fn replace(&mut self, _: usize, raw: &[u8], _: &mut Vec<u8>) -> Result<Step, ()> {
+        fn replace(&mut self, _: usize, raw: &[u8], _: Option<&[u8]>, _: &mut Vec<u8>) -> Result<Step, ()> {
             assert!(self.0.as_ptr_range().contains(&raw.as_ptr()));
             self.1 += 1;
             Ok(Step::Done)
@@ -322,7 +322,13 @@ impl Replace for Mark {
         if self.refuse_large { Err("too large") } else { Ok(()) }
     }
 
-    fn replace(&mut self, selector: usize, raw: &[u8], out: &mut Vec<u8>) -> Result<Step, &'static str> {
+    fn replace(
+        &mut self,
+        selector: usize,
+        raw: &[u8],
+        _: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<Step, &'static str> {
         if self.left > 0 {
             self.left -= 1;
             return Ok(Step::Wait);

@@ -181,7 +181,7 @@ impl<'t, 'a> Judge<'t, 'a> {
     }
 
     /// What a query selects, in document order, a node as often as it is selected.
-    fn nodes(&mut self, query: &Query, current: Id) -> Result<Vec<Id>, Undecided> {
+    pub fn nodes(&mut self, query: &Query, current: Id) -> Result<Vec<Id>, Undecided> {
         let mut nodes = vec![if query.root { self.tree.root() } else { current }];
         for segment in &query.segments {
             let mut next = Vec::new();

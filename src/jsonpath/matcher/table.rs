@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::json::scan::Kind;
-use crate::jsonpath::{Buffering, Path, Selector};
+use crate::jsonpath::{Bind, Buffering, Path, Selector};
 
 /// The paths as bits: bit n stands for segment n.
 pub struct Table {
@@ -40,6 +40,7 @@ struct Bits {
     objects: u64,
     /// The selectors of these segments that are no names, numbers or wildcards.
     buffered: Vec<(u64, Selector)>,
+    bind: Option<Bind>,
 }
 
 struct Indices {
@@ -97,6 +98,11 @@ impl Table {
             };
             places & whole != 0
         })
+    }
+
+    /// What the values of a path are bound to.
+    pub fn bind(&self, path: u32) -> Option<&Bind> {
+        self.bits(path)?.bind.as_ref()
     }
 
     /// The selectors of a path at these places that need more than a child's name or number, each with its place.
@@ -161,7 +167,11 @@ impl Indices {
 
 impl Bits {
     fn new(path: &Path, names: &[Box<[u8]>]) -> Self {
-        let mut bits = Self { accept: 1 << path.segments.len(), ..Self::default() };
+        let mut bits = Self { accept: 1 << path.segments.len(), bind: path.bind.clone(), ..Self::default() };
+        if path.bind.is_some() {
+            // The object that holds what the last segment selects.
+            bits.objects |= bits.accept >> 1;
+        }
         for (n, segment) in path.segments.iter().enumerate() {
             let bit = 1 << n;
             if segment.descendant {

@@ -23,7 +23,7 @@ fn spans_are_the_values() {
     let values: Vec<_> = found.iter().map(|one| std::str::from_utf8(&document[one.span.clone()]).unwrap()).collect();
     assert_eq!(values, ["1", "\"a\"", "[ ]", "null", "-1.5e3"]);
     let found = select(b" 12", &[compile("$").unwrap()[0].path.clone()]).unwrap();
-    assert_eq!(found, [Selected { path: 0, location: "$".into(), span: 1..3 }]);
+    assert_eq!(found, [Selected { path: 0, location: "$".into(), span: 1..3, record: None }]);
 }
 
 proptest! {
@@ -59,7 +59,7 @@ proptest! {
             fn begin(&mut self, _: usize) -> usize { usize::MAX }
             fn buffer(&mut self) -> usize { usize::MAX }
             fn too_large(&mut self, _: usize) -> Result<(), ()> { Err(()) }
-            fn replace(&mut self, selector: usize, raw: &[u8], out: &mut Vec<u8>) -> Result<Step, ()> {
+            fn replace(&mut self, selector: usize, raw: &[u8], _: Option<&[u8]>, out: &mut Vec<u8>) -> Result<Step, ()> {
                 out.extend_from_slice(format!("<{selector}:{}>", raw.len()).as_bytes());
                 Ok(Step::Done)
             }

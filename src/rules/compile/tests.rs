@@ -38,7 +38,7 @@ fn all_errors_at_once_each_with_its_place_and_a_way_out() {
     protect:
       - feilds: ["$..ssn"]
       - fields: ["$.a[", "ssn", "query:x", "header:y", "$[0]"]
-        bind: "@.id"
+        parse: json
         on_error:
         mode: enforced
         key: "{tenant}"
@@ -93,7 +93,6 @@ fn all_errors_at_once_each_with_its_place_and_a_way_out() {
 }
 
 #[rstest]
-#[case("bind: \"@.id\"", "`bind` is not available yet")]
 #[case("parse: json", "`parse` is not available yet")]
 #[case("embedded: true", "`embedded` is not available yet")]
 #[case("rewrite: all", "`rewrite` is not available yet")]
@@ -121,6 +120,23 @@ fn what_is_not_yet_is_refused_by_name(#[case] option: &str, #[case] message: &st
 #[case("form:a")]
 fn fields_not_yet(#[case] field: &str) {
     assert_eq!(codes(&item(&format!("fields: [\"{field}\"]")))[0].0, "not-yet");
+}
+
+#[rstest]
+#[case("deterministic: true, bind: \"@.id\"", "deterministic-bind")]
+#[case("bind: id", "bind")]
+#[case("bind: \"@\"", "bind")]
+#[case("bind: \"@.*\"", "bind")]
+#[case("bind: \"@.a == 1 || @.b\"", "bind")]
+#[case("bind: \"@..id\"", "bind")]
+#[case("bind: \"path:id\"", "bind")]
+#[case("bind: \"@.x\", class: c, fields: [\"$.a[0]\"]", "bind")]
+#[case("bind: \"@.ssn\", fields: [\"$.ssn\"]", "bind-selected")]
+#[case("bind: \"@.id.x\", fields: [\"$..a\", \"$..id\"]", "bind-selected")]
+fn binds_that_are_refused(#[case] options: &str, #[case] code: &str) {
+    let fields = if options.contains("fields") { "" } else { ", fields: $.a" };
+    let found = codes(&format!("rules: [{{ name: a, match: {{ path: /x }}, protect: [{{ {options}{fields} }}] }}]"));
+    assert!(found.iter().any(|(found, _)| *found == code), "{found:?}");
 }
 
 #[rstest]

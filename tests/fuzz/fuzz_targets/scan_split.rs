@@ -65,7 +65,7 @@ impl Replace for Mark {
         Ok(())
     }
 
-    fn replace(&mut self, selector: usize, raw: &[u8], out: &mut Vec<u8>) -> Result<Step, ()> {
+    fn replace(&mut self, selector: usize, raw: &[u8], _: Option<&[u8]>, out: &mut Vec<u8>) -> Result<Step, ()> {
         self.waited = !self.waited;
         if self.waited {
             return Ok(Step::Wait);
