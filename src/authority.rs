@@ -14,6 +14,7 @@ pub mod crittora;
 pub mod crypteron;
 pub mod exequantum;
 pub mod keyring_api;
+pub mod lifecycle;
 pub mod listen;
 pub mod management;
 pub mod ncloud_kms;

@@ -47,7 +47,7 @@ use store::{KeyRow, Store};
 pub use caches::CacheStats;
 pub use epoch::Epoch;
 pub(crate) use files::check_private;
-pub use lifecycle::{EpochInfo, PartitionInfo, RecipientInfo};
+pub use lifecycle::{Cursor, EpochInfo, PartitionInfo, RecipientInfo, Rewrapped};
 pub use memo::Memo;
 pub use options::{KeySource, KeyringError, Options};
 pub use partition::{Kind, Partition, Permissions, State};
