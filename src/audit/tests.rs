@@ -282,7 +282,7 @@ proptest! {
     #[test]
     fn no_line_comes_from_elsewhere(text: Vec<u8>, at in 0usize..4) {
         let lines: Vec<Vec<u8>> = LINES.with(Clone::clone);
-        let mut changed = lines.clone();
+        let mut changed = lines;
         changed.insert(at, text);
         let mut verifier = Verifier::new(None);
         prop_assert!(changed.iter().try_for_each(|line| verifier.feed(None, line).map(drop)).is_err());
