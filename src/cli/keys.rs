@@ -10,6 +10,7 @@ use super::out::Out;
 use crate::clock::SystemClock;
 use crate::config::Purpose;
 use crate::crypto::kem::KemSuite;
+use crate::keyring::store::StorePlace;
 use crate::keyring::{Keyring, KeyringError, Options, State};
 use crate::name::PartitionName;
 
@@ -58,7 +59,7 @@ pub(crate) enum Action {
     Recover {
         /// The lost keyring, or a copy of it; it is only read
         #[arg(value_name = "KEYRING")]
-        from: PathBuf,
+        from: String,
         /// File with the recovery key; `-`: standard input
         #[arg(long, value_name = "FILE", default_value = "-")]
         key_file: PathBuf,
@@ -167,6 +168,15 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
 
 fn open(options: &Options) -> Result<Keyring, Failure> {
     Ok(Keyring::open(options, SystemClock::shared())?)
+}
+
+/// A keyring that is named on the command line beside the configured one.
+fn place(text: &str) -> Result<StorePlace, Failure> {
+    match StorePlace::parse(text) {
+        Some(Err(bad)) => Err(Failure::new(Exit::Usage, bad.message).help(bad.help)),
+        Some(Ok(place)) => Ok(place),
+        None => Ok(StorePlace::Sqlite(text.into())),
+    }
 }
 
 fn suite(name: &str) -> Result<KemSuite, Failure> {
