@@ -1,5 +1,6 @@
 //! The only wiring: from a checked configuration to a running process, and back down in order.
 
+mod due;
 pub mod keys;
 
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ pub struct App {
     shared: Arc<Shared>,
     keyring: Option<Arc<Keyring>>,
     audit: Option<Arc<Audit>>,
+    due: Option<due::Due>,
     ticker: Option<Ticker>,
     _watcher: Option<Watcher>,
     ports: Ports,
@@ -120,7 +122,11 @@ impl App {
             Some(keyring) => Some(Ticker::start(Arc::clone(keyring), Arc::clone(&shared), Arc::clone(&reload))?),
             None => None,
         };
-        Ok(Self { server, shared, keyring, audit, ticker, _watcher: watcher, ports })
+        let due = match (&keyring, &audit) {
+            (Some(keyring), Some(audit)) => due::Due::start(keyring, audit, Arc::clone(&shared.clock))?,
+            _ => None,
+        };
+        Ok(Self { server, shared, keyring, audit, due, ticker, _watcher: watcher, ports })
     }
 
     /// Where the listeners are, by name, with the real ports.
@@ -158,6 +164,7 @@ impl App {
     pub fn wait(self) {
         self.server.join();
         drop(self.ticker);
+        drop(self.due);
         if let Some(audit) = &self.audit {
             audit.stop();
         }
@@ -316,7 +323,7 @@ impl Ticker {
                 if round.is_multiple_of(20) {
                     shared.health.keyring_works(keys::canary(&keyring));
                 }
-                thread::park_timeout(TICK);
+                keyring.wait(TICK);
             }
         })?;
         Ok(Self { stop, thread: Some(thread) })
