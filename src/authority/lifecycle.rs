@@ -2,8 +2,9 @@
 //! to new recipients and entries to a new master key. It all stands in the directory, so that any process with the master key
 //! may do what is due, and among many one does: it takes a claim that ends by itself should the process die.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -38,6 +39,8 @@ pub struct Lifecycle {
     directory: Directory,
     audit: Arc<Audit>,
     instance: String,
+    /// What failed last, of each thing that is run: said once, not every few seconds.
+    complaints: Mutex<HashMap<&'static str, String>>,
 }
 
 /// What an act is done to.
@@ -75,7 +78,8 @@ trait Claimed: Serialize + DeserializeOwned {
     fn claim(&mut self) -> &mut Option<Claim>;
 }
 
-/// Does what is due; to be called every few seconds by a thread that may wait.
+/// Does what is due; to be called every few seconds by a thread that may wait. One that keeps a [`Lifecycle`] calls
+/// [`Lifecycle::run_due`] instead, which says only once what fails.
 pub fn run_due(authority: &Authority) {
     match Lifecycle::of(authority) {
         Ok(lifecycle) => drop(lifecycle.run_due()),
@@ -87,7 +91,7 @@ impl Lifecycle {
     /// On this keyring, whose master key the process holds.
     pub fn new(keyring: Arc<Keyring>, directory: Directory, audit: Arc<Audit>) -> Result<Self, KeyringError> {
         let instance = random::bytes::<8>()?.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { keyring, directory, audit, instance })
+        Ok(Self { keyring, directory, audit, instance, complaints: Mutex::default() })
     }
 
     /// On an authority's.
@@ -104,9 +108,18 @@ impl Lifecycle {
             ("destructions", self.run_destructions()),
             ("re-wrapping", self.run_jobs()),
         ] {
-            match run {
-                Ok(more) => done += more,
-                Err(error) => tracing::error!("{what}: {error}; tried again later"),
+            let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+            match run.map_err(|error| error.to_string()) {
+                Ok(more) => {
+                    done += more;
+                    complaints.remove(what);
+                }
+                Err(error) => {
+                    if complaints.get(what) != Some(&error) {
+                        tracing::error!("{what}: {error}; tried again later");
+                        complaints.insert(what, error);
+                    }
+                }
             }
         }
         done
