@@ -19,6 +19,8 @@ const LABEL: &str = "sidecloak/1 directory";
 const CACHED: u64 = 65_536;
 /// How old an entry may be that [`Directory::recall`] gives without asking the store.
 const FRESH: u64 = 1;
+/// Rows read at once.
+const PAGE: usize = 256;
 /// Lost races before we give up.
 const ATTEMPTS: usize = 16;
 
@@ -44,6 +46,14 @@ pub struct Entry<T> {
     pub left: Option<u64>,
     /// The content.
     pub value: T,
+}
+
+impl<T> Entry<T> {
+    /// The same of another content.
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Entry<U> {
+        let Self { id, version, expires, left, value } = self;
+        Entry { id, version, expires, left, value: make(value) }
+    }
 }
 
 struct Recalled {
@@ -117,8 +127,10 @@ impl Directory {
             sealed: Vec::new(),
         };
         row.sealed = self.keyring.seal_under_master(LABEL, &aad(&row), content.expose())?;
+        let put = self.keyring.records()?.put_entry(&row, expected);
+        // Also after a failure: a connection that broke leaves open what was written.
         self.cache.invalidate(&(kind, id.to_owned()));
-        Ok(self.keyring.records()?.put_entry(&row, expected)?)
+        Ok(put?)
     }
 
     /// Changes an entry, again if somebody else changed it meanwhile; `None`: there is none. The count of uses stays. May block.
@@ -143,8 +155,9 @@ impl Directory {
     pub fn delete(&self, kind: &'static str, id: &str) -> Result<bool, KeyringError> {
         for _ in 0..ATTEMPTS {
             let Some(row) = self.keyring.records()?.entry(kind, id)? else { return Ok(false) };
+            let deleted = self.keyring.records()?.delete_entry(kind, id, row.version);
             self.cache.invalidate(&(kind, id.to_owned()));
-            if self.keyring.records()?.delete_entry(kind, id, row.version)? == Put::Done {
+            if deleted? == Put::Done {
                 return Ok(true);
             }
         }
@@ -166,6 +179,60 @@ impl Directory {
             }
         }
         Err(KeyringError::Unavailable("others number entries at the same time; try again".into()))
+    }
+
+    /// Whether every entry authenticates under the master keys of this process. May block.
+    pub fn check(&self) -> Result<(), KeyringError> {
+        self.each_row(|row| self.open(&row).map(|_| true))
+    }
+
+    /// How many entries there are that are not sealed under the first master key. May block.
+    pub fn under_others(&self) -> Result<u64, KeyringError> {
+        let mut count = 0;
+        self.each_row(|row| {
+            count += u64::from(!self.keyring.is_under_first_master(&row.sealed));
+            Ok(true)
+        })?;
+        Ok(count)
+    }
+
+    /// Seals up to `limit` entries under the first master key that are not yet, and returns how many it did; 0: all are. May block.
+    pub fn reseal(&self, limit: u64) -> Result<u64, KeyringError> {
+        let mut done = 0;
+        self.each_row(|row| {
+            if self.keyring.is_under_first_master(&row.sealed) {
+                return Ok(true);
+            }
+            let content = self.open(&row)?;
+            let mut new = EntryRow { version: row.version + 1, ..row };
+            new.sealed = self.keyring.seal_under_master(LABEL, &aad(&new), content.expose())?;
+            // On a conflict somebody else changed it, and so sealed it, or it is gone.
+            let (Put::Done | Put::Conflict) = self.keyring.records()?.put_entry(&new, new.version - 1)?;
+            done += 1;
+            Ok(done < limit)
+        })?;
+        Ok(done)
+    }
+
+    fn each_row(&self, mut each: impl FnMut(EntryRow) -> Result<bool, KeyringError>) -> Result<(), KeyringError> {
+        let records = self.keyring.records()?;
+        for kind in records.entry_kinds()? {
+            let mut after = String::new();
+            loop {
+                let page = records.entries(&kind, &after, PAGE)?;
+                let last = page.len() < PAGE;
+                for row in page {
+                    after.clone_from(&row.id);
+                    if !each(row)? {
+                        return Ok(());
+                    }
+                }
+                if last {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Of what it tells the time by.

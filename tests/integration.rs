@@ -17,6 +17,8 @@ mod admin;
 mod architecture;
 #[path = "integration/attacks.rs"]
 mod attacks;
+#[path = "integration/audit.rs"]
+mod audit;
 #[path = "integration/authority.rs"]
 mod authority;
 #[path = "integration/bad_input.rs"]
@@ -27,6 +29,9 @@ mod bind;
 mod canaries;
 #[path = "integration/cli.rs"]
 mod cli;
+#[path = "integration/cluster.rs"]
+#[allow(dead_code, reason = "shared with the keyring's own tests, which use the rest")]
+mod cluster;
 #[path = "integration/fidelity.rs"]
 mod fidelity;
 #[path = "integration/filters.rs"]
@@ -35,6 +40,8 @@ mod filters;
 mod interop;
 #[path = "integration/json_server.rs"]
 mod json_server;
+#[path = "integration/lifecycle.rs"]
+mod lifecycle;
 #[path = "integration/log.rs"]
 mod log;
 #[path = "integration/operations.rs"]

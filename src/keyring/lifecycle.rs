@@ -15,8 +15,13 @@ use crate::name::PartitionName;
 use crate::secret::SecretBytes;
 use crate::token::EpochId;
 
+mod retire;
+mod rewrap;
+
+pub use rewrap::{Cursor, Rewrapped};
+
 /// Lost races before we give up.
-const ATTEMPTS: usize = 8;
+const ATTEMPTS: usize = 32;
 const PAGE: usize = 256;
 
 /// What `keys list` shows of a partition.
@@ -36,6 +41,8 @@ pub struct PartitionInfo {
     pub recipients: Vec<RecipientInfo>,
     /// How many keys may make epochs, beside the owner.
     pub issuers: usize,
+    /// Their ids.
+    pub issuer_ids: Vec<[u8; 16]>,
     /// Ids of the keys that may sign values, as a rule's `signers:` names them.
     pub signers: Vec<[u8; 16]>,
     /// Roles and their permissions.
@@ -165,13 +172,13 @@ impl Keyring {
         Ok(line)
     }
 
-    /// Opens the keyring and does [`Self::rotate_master`]; where an earlier rotation to `new` broke off, it goes on.
-    pub fn rotate(options: &Options, new: &KeySource, clock: SharedClock) -> Result<(), KeyringError> {
+    /// Opens the keyring for [`Self::rotate_master`], also where an earlier rotation to `new` broke off.
+    pub fn open_to_rotate(options: &Options, new: &KeySource, clock: SharedClock) -> Result<Self, KeyringError> {
         let mut options = options.clone();
         if matches!(new, KeySource::File(path) if path.exists()) {
             options.master_keys.push(new.clone());
         }
-        Self::open(&options, clock)?.rotate_master(new)
+        Self::open(&options, clock)
     }
 
     /// Re-wraps every private key under the key of `new`, whose file is made if missing, row by row while all processes
@@ -267,6 +274,7 @@ impl Keyring {
             current,
             recipients: record.recipients.iter().map(recipient).collect(),
             issuers: record.issuers.len(),
+            issuer_ids: record.issuers.iter().map(|issuer| issuer.key.id()).collect(),
             signers: record.signers.iter().map(VerifyingKey::id).collect(),
             roles: record.roles.clone(),
         })

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use crate::audit::{Audit, Use};
 use crate::keyring::{Cached, Epoch, Keyring, KeyringError, Kind, Memo, Permissions};
-use crate::name::PartitionName;
+use crate::name::{Class, PartitionName};
 use crate::token::v1::{Opened, Plain, SealError};
 use crate::token::{EpochId, Suite};
 use crate::transform::{Need, OpenFailure, OpenJob, Ready, SealFailure, SealJob, Sealer};
@@ -21,12 +22,19 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 const FETCHES: usize = 16;
 
 /// See the module.
-pub struct Local(Arc<Keyring>, Arc<Semaphore>);
+pub struct Local(Arc<Keyring>, Arc<Semaphore>, Option<Arc<Audit>>);
 
 impl Local {
     /// On this keyring.
     pub fn new(keyring: Arc<Keyring>) -> Self {
-        Self(keyring, Arc::new(Semaphore::new(FETCHES)))
+        Self(keyring, Arc::new(Semaphore::new(FETCHES)), None)
+    }
+
+    /// Records there what is sealed and opened for callers whose role has the audit bits.
+    #[must_use]
+    pub fn recording(mut self, audit: Option<Arc<Audit>>) -> Self {
+        self.2 = audit;
+        self
     }
 
     /// The token's epoch, if its suite fits it.
@@ -111,6 +119,16 @@ impl Sealer for Local {
         Ok(Ready::Now(key.open(job.token, job.record_id, &signers, self.0.prefixes())?))
     }
 
+    fn record(&self, role: &str, partition: &PartitionName, class: &Class, what: Use, values: u64) {
+        let Some(audit) = &self.2 else { return };
+        // What cannot be looked up now is recorded.
+        let silent =
+            matches!(self.permissions(partition, role), Cached::Hit(permissions) if !what.is_recorded(permissions));
+        if !silent {
+            audit.count(role, partition, class, what, values);
+        }
+    }
+
     fn at_hand(&self, need: &Need) -> Cached<()> {
         match need {
             Need::Partition(name, provision) => match self.0.partition_cached(name) {
@@ -177,14 +195,14 @@ mod tests {
     fn a_store_that_hangs_does_not_take_all_blocking_threads() {
         let dir = tempfile::tempdir().unwrap();
         let options = Options {
-            path: dir.path().join("keyring.db"),
+            store: dir.path().join("keyring.db").into(),
             master_keys: vec![KeySource::File(dir.path().join("master.key"))],
             i_know: true,
             ..Options::default()
         };
         let keyring = Keyring::init(&options, KemSuite::MlKem768, SystemClock::shared()).unwrap();
         let local = Arc::new(Local::new(Arc::new(keyring)));
-        let other = rusqlite::Connection::open(&options.path).unwrap();
+        let other = rusqlite::Connection::open(options.store.to_string()).unwrap();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_name(THREADS).build().unwrap();
         let (most, done) = runtime.block_on(async {
