@@ -19,6 +19,8 @@ mod architecture;
 mod attacks;
 #[path = "integration/authority.rs"]
 mod authority;
+#[path = "integration/authority_process.rs"]
+mod authority_process;
 #[path = "integration/bad_input.rs"]
 mod bad_input;
 #[path = "integration/canaries.rs"]
@@ -31,6 +33,8 @@ mod fidelity;
 mod interop;
 #[path = "integration/json_server.rs"]
 mod json_server;
+#[path = "integration/listen.rs"]
+mod listen;
 #[path = "integration/log.rs"]
 mod log;
 #[path = "integration/operations.rs"]

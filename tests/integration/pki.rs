@@ -1,13 +1,20 @@
 //! Certificates for tests: authorities, what they issue, and files as an orchestrator lays them out.
 
 use std::fs;
+use std::io::{BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
     date_time_ymd,
 };
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+use crate::support::{Message, PATIENCE};
 
 /// An authority that issues.
 pub struct Ca {
@@ -126,5 +133,27 @@ impl Mounted {
         if let Some(old) = old {
             fs::remove_dir_all(self.directory.join(old)).unwrap();
         }
+    }
+}
+
+/// A connection over TLS to a server on loopback.
+pub struct Secure(BufReader<StreamOwned<ClientConnection, TcpStream>>);
+
+impl Secure {
+    pub fn connect(address: SocketAddr, config: &Arc<ClientConfig>) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        let connection = ClientConnection::new(Arc::clone(config), name).unwrap();
+        Self(BufReader::new(StreamOwned::new(connection, stream)))
+    }
+
+    /// `None`: the connection came to nothing.
+    pub fn get(&mut self, target: &str) -> Option<Message> {
+        let stream = self.0.get_mut();
+        write!(stream, "GET {target} HTTP/1.1\r\nHost: a.test\r\n\r\n").ok()?;
+        stream.flush().ok()?;
+        Message::read(&mut self.0, false)
     }
 }
