@@ -61,6 +61,8 @@ mod sealing;
 mod stage;
 #[path = "integration/support.rs"]
 mod support;
+#[path = "integration/tenants.rs"]
+mod tenants;
 #[path = "integration/tls.rs"]
 mod tls;
 #[path = "integration/tools.rs"]
