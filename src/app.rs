@@ -115,7 +115,7 @@ impl App {
         let ticker = match &keyring {
             Some(keyring) => {
                 let (keyring, shared, reload) = (Arc::clone(keyring), Arc::clone(&shared), Arc::clone(&reload));
-                Some(Ticker::start(move |round| {
+                Some(Ticker::start("keyring", move |round| {
                     keyring.tick();
                     if round.is_multiple_of(4) {
                         reload.retry();
@@ -306,10 +306,10 @@ struct Ticker {
 
 impl Ticker {
     /// `tick` is told how often it was called.
-    fn start(tick: impl Fn(u32) + Send + 'static) -> std::io::Result<Self> {
+    fn start(name: &str, tick: impl Fn(u32) + Send + 'static) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = thread::Builder::new().name("keyring".into()).spawn(move || {
+        let thread = thread::Builder::new().name(name.into()).spawn(move || {
             let mut round = 0u32;
             while !stopped.load(Ordering::Acquire) {
                 round = round.wrapping_add(1);

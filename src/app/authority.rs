@@ -40,7 +40,7 @@ impl AuthorityApp {
         let ports = Ports::open_probe(config.probe.as_ref(), Arc::new(probed))?;
         let (ticked, certificates, clock) = (Arc::clone(&keyring), server.watch_certificates(), Arc::clone(clock));
         certificates(clock.now());
-        let ticker = Ticker::start(move |round| {
+        let ticker = Ticker::start("keyring", move |round| {
             ticked.tick();
             if round.is_multiple_of(4) {
                 certificates(clock.now());

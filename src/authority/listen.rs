@@ -206,8 +206,10 @@ impl Server {
         let calls = Arc::new(Semaphore::new(settings.limits.in_flight.min(Semaphore::MAX_PERMITS)));
         let (closing, closes) = watch::channel(false);
         let (mut addresses, mut certificates, mut fronts) = (Vec::new(), Vec::new(), Vec::new());
+        let mut loaded = Vec::new();
         for bind in &settings.binds {
-            let (name, tls) = (bind.door.name(), tls(bind, settings.insecure, metrics)?);
+            let (name, tls) = (bind.door.name(), tls(bind, settings.insecure, &mut loaded)?);
+            let tls = tls.map(|tls| (tls, metrics.tls(name)));
             let socket = open(bind)?;
             addresses.push((bind.door, socket.local_addr()?));
             certificates.extend(tls.clone());
@@ -290,12 +292,17 @@ impl Stopper {
     }
 }
 
-fn tls(bind: &Bind, insecure: bool, metrics: &Metrics) -> Result<Option<(Tls, TlsMetrics)>, ListenError> {
+/// Listeners with the same files share them, and who watches them.
+fn tls(bind: &Bind, insecure: bool, loaded: &mut Vec<(ServerTls, Tls)>) -> Result<Option<Tls>, ListenError> {
     let name = bind.door.name();
     match &bind.tls {
         Some(settings) => {
+            if let Some((_, tls)) = loaded.iter().find(|(same, _)| same == settings) {
+                return Ok(Some(tls.clone()));
+            }
             let tls = Tls::new(settings).map_err(|error| ListenError::Tls { name, error })?;
-            Ok(Some((tls, metrics.tls(name))))
+            loaded.push((settings.clone(), tls.clone()));
+            Ok(Some(tls))
         }
         None if insecure || bind.address.ip().to_canonical().is_loopback() => Ok(None),
         None => Err(ListenError::Exposed { name, address: bind.address }),

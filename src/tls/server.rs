@@ -10,6 +10,7 @@ use rustls::{ServerConfig, ServerConnection};
 
 use super::watch::{Reloads, watch};
 use super::{PeerIdentity, ServerTls, TlsError, peer, provider, store, versions};
+use crate::clock::{Clock, SystemClock};
 
 /// A server's certificate, key and client authorities, as they are in their files now.
 #[derive(Debug, Clone)]
@@ -64,7 +65,16 @@ impl Reloads for Live {
     }
 
     fn reload(&self) -> Result<(), TlsError> {
-        self.now.store(Arc::new(load(&self.settings)?));
+        let (new, now) = (load(&self.settings)?, SystemClock.now());
+        if new.expires < now && self.now.load().expires >= now {
+            let help = "put one there that is valid";
+            return Err(TlsError::new(
+                &self.settings.cert,
+                "the new certificate has expired, the old one has not",
+                help,
+            ));
+        }
+        self.now.store(Arc::new(new));
         Ok(())
     }
 }

@@ -98,8 +98,8 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
         TlsError::new(path, "the private key is not there, or open to every user", help)
     })?;
     let bytes = SecretBytes::new(read(path)?);
-    let text = String::from_utf8_lossy(bytes.expose());
-    if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
+    let holds = |text: &str| memchr::memmem::find(bytes.expose(), text.as_bytes()).is_some();
+    if holds("BEGIN ENCRYPTED PRIVATE KEY") || holds("Proc-Type: 4,ENCRYPTED") {
         return Err(TlsError::new(
             path,
             "the private key is encrypted, and nobody is there to type its password",

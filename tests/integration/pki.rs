@@ -50,6 +50,13 @@ impl Ca {
         self.issue(&params)
     }
 
+    /// The same, and over for years.
+    pub fn expired_server(&self) -> Pair {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        expire(&mut params);
+        self.issue(&params)
+    }
+
     /// Names this URI.
     pub fn client(&self, uri: &str) -> Pair {
         self.issue(&client(uri))
@@ -58,8 +65,7 @@ impl Ca {
     /// The same, and over for years.
     pub fn expired_client(&self, uri: &str) -> Pair {
         let mut params = client(uri);
-        params.not_before = date_time_ymd(2015, 1, 1);
-        params.not_after = date_time_ymd(2016, 1, 1);
+        expire(&mut params);
         self.issue(&params)
     }
 
@@ -68,6 +74,11 @@ impl Ca {
         let cert = params.signed_by(&key, &self.issuer).unwrap();
         Pair { cert: cert.pem(), key: key.serialize_pem() }
     }
+}
+
+fn expire(params: &mut CertificateParams) {
+    params.not_before = date_time_ymd(2015, 1, 1);
+    params.not_after = date_time_ymd(2016, 1, 1);
 }
 
 fn client(uri: &str) -> CertificateParams {

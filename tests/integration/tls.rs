@@ -173,6 +173,7 @@ fn a_swapped_pair_is_taken_up_and_a_bad_one_is_not() {
     let (old, other) = (server.config(), second.server());
     for bad in [
         Pair { key: place.servers.server().key, ..other.clone() },
+        second.expired_server(),
         Pair { cert: "no certificate".into(), ..other.clone() },
         Pair { key: String::new(), ..other },
     ] {
