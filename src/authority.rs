@@ -16,6 +16,7 @@ pub mod crypteron;
 pub mod exequantum;
 pub mod identity;
 pub mod keyring_api;
+pub mod lifecycle;
 pub mod listen;
 pub mod management;
 pub mod ncloud_kms;
