@@ -37,6 +37,8 @@ mod json_server;
 mod listen;
 #[path = "integration/log.rs"]
 mod log;
+#[path = "integration/management.rs"]
+mod management;
 #[path = "integration/operations.rs"]
 mod operations;
 #[path = "integration/passthrough.rs"]
