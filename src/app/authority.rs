@@ -10,17 +10,22 @@ use super::{AppError, Ticker, keys};
 use crate::admin::{Ports, Probed};
 use crate::authority::Authority;
 use crate::authority::face::Door;
+use crate::authority::lifecycle;
 use crate::authority::listen::{Server, Stopper};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::keyring::{Keyring, KeyringError};
 use crate::metrics::Metrics;
 
+/// In ticks: how often what is due in the life of partitions and epochs is done, on a thread that may wait for the store.
+const DUE_EVERY: u32 = 20;
+
 /// A running authority.
 pub struct AuthorityApp {
     server: Server,
     keyring: Arc<Keyring>,
-    ticker: Ticker,
+    authority: Arc<Authority>,
+    tickers: [Ticker; 2],
     ports: Ports,
 }
 
@@ -40,6 +45,14 @@ impl AuthorityApp {
         let ports = Ports::open_probe(config.probe.as_ref(), Arc::new(probed))?;
         let (ticked, certificates, clock) = (Arc::clone(&keyring), server.watch_certificates(), Arc::clone(clock));
         certificates(clock.now());
+        let due = {
+            let authority = Arc::clone(&authority);
+            Ticker::start("lifecycle", move |round| {
+                if round.is_multiple_of(DUE_EVERY) {
+                    lifecycle::run_due(&authority);
+                }
+            })?
+        };
         let ticker = Ticker::start("keyring", move |round| {
             ticked.tick();
             if round.is_multiple_of(4) {
@@ -49,7 +62,7 @@ impl AuthorityApp {
                 works.store(keys::canary(&ticked), Ordering::Release);
             }
         })?;
-        Ok(Self { server, keyring, ticker, ports })
+        Ok(Self { server, keyring, authority, tickers: [ticker, due], ports })
     }
 
     /// Where the listeners are, with the real ports.
@@ -67,10 +80,12 @@ impl AuthorityApp {
         self.server.stopper()
     }
 
-    /// Waits for the end of a drain, then closes what lies below: keyring, probe last.
+    /// Waits for the end of a drain, then closes what lies below: audit, keyring, probe last.
     pub fn wait(self) {
         self.server.join();
-        drop(self.ticker);
+        drop(self.tickers);
+        self.authority.audit.stop();
+        drop(self.authority);
         drop(self.keyring);
         drop(self.ports);
     }

@@ -162,3 +162,38 @@ fn call_until(
         }
     }
 }
+
+/// Who a certificate names is let in by the file's rules, over the whole way: handshake, listener, identity, face.
+#[test]
+fn a_client_certificate_is_a_manager_where_the_file_says_so() {
+    let (place, servers, clients) = (Place::with_keyring(), Ca::new("servers"), Ca::new("clients"));
+    servers.server().write(&place.path(""), "server");
+    place.write("servers.pem", servers.pem()).write("clients.pem", clients.pem());
+    place.write(
+        "sidecloak.yaml",
+        "drain: { delay: 0s }\n\
+         authority:\n  tls: { cert: server.crt, key: server.key, client_ca: clients.pem, pq_only: true }\n  certificates:\n\
+         \x20   - { name: 'spiffe://bank/ops/*', purpose: management, role: auditor }\n",
+    );
+    let mut authority = Running::command(&place, &["authority"]);
+    let front = authority.front;
+    let list = |identity| {
+        let settings = ClientTls { ca: Some(place.path("servers.pem")), identity, pq_only: false };
+        let config = client::config(&settings).unwrap();
+        Secure::connect(front, &config).get("/manage/v1/partitions").map(|answer| (answer.status(), answer.text()))
+    };
+    let named = |name: &str| Some(clients.client(name).write(&place.path(""), "client"));
+    let (status, text) = list(named("spiffe://bank/ops/alice")).unwrap();
+    assert!(status == 200 && text.contains("customers"), "{status} {text}");
+    for stranger in [None, named("spiffe://bank/web"), named("spiffe://evil/ops/alice")] {
+        assert_eq!(list(stranger).unwrap().0, 401);
+    }
+    assert_eq!(list(Some(Ca::new("others").client("spiffe://bank/ops/alice").write(&place.path(""), "foreign"))), None);
+    authority.eventually("counted", |a| {
+        metric(a, r#"sidecloak_requests_total{listener="authority",status="4xx"}"#) == Some(3.0)
+    });
+    authority.signal(Signal::TERM);
+    let (code, log) = authority.end();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("a client certificate of an unknown authority"), "{log}");
+}
