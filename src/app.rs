@@ -1,6 +1,7 @@
 //! The only wiring: from a checked configuration to a running process, and back down in order.
 
 pub mod authority;
+mod due;
 pub mod keys;
 
 use std::path::PathBuf;
@@ -34,6 +35,7 @@ pub struct App {
     shared: Arc<Shared>,
     keyring: Option<Arc<Keyring>>,
     audit: Option<Arc<Audit>>,
+    due: Option<due::Due>,
     ticker: Option<Ticker>,
     _watcher: Option<Watcher>,
     ports: Ports,
@@ -123,20 +125,25 @@ impl App {
         };
         let ticker = match &keyring {
             Some(keyring) => {
-                let (keyring, shared, reload) = (Arc::clone(keyring), Arc::clone(&shared), Arc::clone(&reload));
-                Some(Ticker::start("keyring", move |round| {
-                    keyring.tick();
+                let (ticked, shared, reload) = (Arc::clone(keyring), Arc::clone(&shared), Arc::clone(&reload));
+                let tick = move |round: u32| {
+                    ticked.tick();
                     if round.is_multiple_of(4) {
                         reload.retry();
                     }
                     if round.is_multiple_of(20) {
-                        shared.health.keyring_works(keys::canary(&keyring));
+                        shared.health.keyring_works(keys::canary(&ticked));
                     }
-                })?)
+                };
+                Some(Ticker::start("keyring", tick, waiting(keyring))?)
             }
             None => None,
         };
-        Ok(Self { server, shared, keyring, audit, ticker, _watcher: watcher, ports })
+        let due = match (&keyring, &audit) {
+            (Some(keyring), Some(audit)) => due::Due::start(keyring, audit, Arc::clone(&shared.clock))?,
+            _ => None,
+        };
+        Ok(Self { server, shared, keyring, audit, due, ticker, _watcher: watcher, ports })
     }
 
     /// Where the listeners are, by name, with the real ports.
@@ -174,6 +181,7 @@ impl App {
     pub fn wait(self) {
         self.server.join();
         drop(self.ticker);
+        drop(self.due);
         if let Some(audit) = &self.audit {
             audit.stop();
         }
@@ -318,8 +326,12 @@ struct Ticker {
 }
 
 impl Ticker {
-    /// `tick` is told how often it was called.
-    fn start(name: &str, tick: impl Fn(u32) + Send + 'static) -> std::io::Result<Self> {
+    /// `tick` is told how often it was called; `wait` comes between two of them, and may be woken early.
+    fn start(
+        name: &str,
+        tick: impl Fn(u32) + Send + 'static,
+        wait: impl Fn() + Send + 'static,
+    ) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new().name(name.into()).spawn(move || {
@@ -327,11 +339,17 @@ impl Ticker {
             while !stopped.load(Ordering::Acquire) {
                 round = round.wrapping_add(1);
                 tick(round);
-                thread::park_timeout(TICK);
+                wait();
             }
         })?;
         Ok(Self { stop, thread: Some(thread) })
     }
+}
+
+/// Until the keyring's store tells of a change, or it is time to look.
+fn waiting(keyring: &Arc<Keyring>) -> impl Fn() + Send + 'static {
+    let keyring = Arc::clone(keyring);
+    move || keyring.wait(TICK)
 }
 
 impl Drop for Ticker {

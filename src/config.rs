@@ -20,6 +20,7 @@ mod scalar;
 pub mod schema;
 
 pub use machine::Machine;
+pub(crate) use quantity::duration;
 
 /// The file that is read when `--config` is not given and it is there.
 pub const DEFAULT_FILE: &str = "sidecloak.yaml";

@@ -193,6 +193,11 @@ impl Directory {
         Err(KeyringError::Unavailable("others number entries at the same time; try again".into()))
     }
 
+    /// Whether every entry authenticates under the master keys of this process. May block.
+    pub fn check(&self) -> Result<(), KeyringError> {
+        self.each_row(|row| self.open(&row).map(|_| true))
+    }
+
     /// How many entries there are that are not sealed under the first master key. May block.
     pub fn under_others(&self) -> Result<u64, KeyringError> {
         let mut count = 0;

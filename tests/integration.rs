@@ -17,6 +17,8 @@ mod admin;
 mod architecture;
 #[path = "integration/attacks.rs"]
 mod attacks;
+#[path = "integration/audit.rs"]
+mod audit;
 #[path = "integration/authority.rs"]
 mod authority;
 #[path = "integration/authority_process.rs"]
@@ -27,12 +29,17 @@ mod bad_input;
 mod canaries;
 #[path = "integration/cli.rs"]
 mod cli;
+#[path = "integration/cluster.rs"]
+#[allow(dead_code, reason = "shared with the keyring's own tests, which use the rest")]
+mod cluster;
 #[path = "integration/fidelity.rs"]
 mod fidelity;
 #[path = "integration/interop.rs"]
 mod interop;
 #[path = "integration/json_server.rs"]
 mod json_server;
+#[path = "integration/lifecycle.rs"]
+mod lifecycle;
 #[path = "integration/listen.rs"]
 mod listen;
 #[path = "integration/log.rs"]

@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{AppError, Ticker, keys};
+use super::{AppError, Ticker, keys, waiting};
 use crate::admin::{Ports, Probed};
 use crate::authority::Authority;
 use crate::authority::face::Door;
@@ -17,8 +19,8 @@ use crate::config::Config;
 use crate::keyring::{Keyring, KeyringError};
 use crate::metrics::Metrics;
 
-/// In ticks: how often what is due in the life of partitions and epochs is done, on a thread that may wait for the store.
-const DUE_EVERY: u32 = 20;
+/// How often what is due in the life of partitions and epochs is done.
+const DUE_EVERY: Duration = Duration::from_secs(5);
 
 /// A running authority.
 pub struct AuthorityApp {
@@ -45,15 +47,7 @@ impl AuthorityApp {
         let ports = Ports::open_probe(config.probe.as_ref(), Arc::new(probed))?;
         let (ticked, certificates, clock) = (Arc::clone(&keyring), server.watch_certificates(), Arc::clone(clock));
         certificates(clock.now());
-        let due = {
-            let authority = Arc::clone(&authority);
-            Ticker::start("lifecycle", move |round| {
-                if round.is_multiple_of(DUE_EVERY) {
-                    lifecycle::run_due(&authority);
-                }
-            })?
-        };
-        let ticker = Ticker::start("keyring", move |round| {
+        let tick = move |round: u32| {
             ticked.tick();
             if round.is_multiple_of(4) {
                 certificates(clock.now());
@@ -61,7 +55,13 @@ impl AuthorityApp {
             if round.is_multiple_of(20) {
                 works.store(keys::canary(&ticked), Ordering::Release);
             }
-        })?;
+        };
+        let ticker = Ticker::start("keyring", tick, waiting(&keyring))?;
+        let due = {
+            let authority = Arc::clone(&authority);
+            // A thread of its own, since it may wait for the store.
+            Ticker::start("lifecycle", move |_| lifecycle::run_due(&authority), || thread::park_timeout(DUE_EVERY))?
+        };
         Ok(Self { server, keyring, authority, tickers: [ticker, due], ports })
     }
 

@@ -16,7 +16,7 @@ use crate::token::v1::{self, Plain};
 
 /// Opens the keyring; with `dev` makes one where there is none.
 pub fn open(options: &Options, dev: bool, clock: &SharedClock) -> Result<Keyring, KeyringError> {
-    if dev && !options.path.exists() {
+    if dev && !Keyring::exists(options)? {
         return Keyring::init(options, KemSuite::MlKem768, Arc::clone(clock));
     }
     Keyring::open(options, Arc::clone(clock))
@@ -116,6 +116,11 @@ fn stats(keyring: &Keyring) -> Vec<Stat> {
             value: StatValue::Gauge(seconds(stats.stale_seconds)),
         },
         Stat {
+            name: "keyring_seconds_left",
+            help: "Until nothing is sealed or opened any more, unless the keyring's store answers",
+            value: StatValue::Gauge(seconds(stats.seconds_left)),
+        },
+        Stat {
             name: "epoch_age_seconds",
             help: "Age of the oldest epoch that this process seals random values under",
             value: StatValue::Gauge(seconds(oldest(&stats))),
@@ -158,7 +163,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let clock = ManualClock::at(1_800_000_000);
         let options = Options {
-            path: directory.path().join("sidecloak.db"),
+            store: directory.path().join("sidecloak.db").into(),
             master_keys: vec![KeySource::File(directory.path().join("master.key"))],
             i_know: true,
             ..Options::default()

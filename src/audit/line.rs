@@ -280,7 +280,7 @@ mod tests {
         #[test]
         fn any_text_comes_back(who: String, on: String, act: u32, error: Option<String>) {
             for content in [
-                Content::Act { who: who.clone(), what: on.clone(), on },
+                Content::Act { who, what: on.clone(), on },
                 Content::Outcome { act: u64::from(act), ok: error.is_none(), error },
             ] {
                 let line = line(content);

@@ -20,8 +20,8 @@ pub(crate) struct KeyringArgs {
     /// Configuration file [default: ./sidecloak.yaml if it is there]
     #[arg(long, global = true, value_name = "FILE", env = "SIDECLOAK_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
-    /// The keyring: a SQLite file [default: ./sidecloak.db]
-    #[arg(long, global = true, value_name = "FILE", env = "SIDECLOAK_KEYRING", hide_env_values = true)]
+    /// The keyring: a SQLite file or a postgres:// URL [default: ./sidecloak.db]
+    #[arg(long, global = true, value_name = "KEYRING", env = "SIDECLOAK_KEYRING", hide_env_values = true)]
     pub keyring: Option<String>,
     /// File with the master key [default: ./master.key]
     #[arg(long, global = true, value_name = "FILE", env = "SIDECLOAK_MASTER_KEY_FILE", hide_env_values = true)]

@@ -12,10 +12,12 @@ use crate::audit::{Act, Audit};
 use crate::clock::SystemClock;
 use crate::config::Purpose;
 use crate::crypto::kem::KemSuite;
+use crate::keyring::store::StorePlace;
 use crate::keyring::{Keyring, KeyringError, Options, State};
 use crate::name::PartitionName;
 
 mod change;
+mod lifecycle;
 mod list;
 mod make;
 mod recovery;
@@ -60,7 +62,7 @@ pub(crate) enum Action {
     Recover {
         /// The lost keyring, or a copy of it; it is only read
         #[arg(value_name = "KEYRING")]
-        from: PathBuf,
+        from: String,
         /// File with the recovery key; `-`: standard input
         #[arg(long, value_name = "FILE", default_value = "-")]
         key_file: PathBuf,
@@ -83,14 +85,48 @@ pub(crate) enum Action {
     Resume(Partition),
     /// Open, but do not seal
     DecryptOnly(Partition),
-    /// Destroy the partition's keys, for good: what they sealed is lost
-    Destroy {
+    /// Destroy a partition's keys, for good, after a time in which it can be called off: what they sealed is lost
+    Destroy(lifecycle::DestroyArgs),
+    /// Call a destruction off
+    Cancel {
+        /// The partition, or `epoch:ID`
+        #[arg(value_name = "WHAT")]
+        what: String,
+    },
+    /// Roll over every so many days
+    Schedule(lifecycle::ScheduleArgs),
+    /// Bring epochs to the recipients that their partitions list now, in the background
+    Rewrap {
+        /// Only this partition
+        #[arg(value_name = "PARTITION", conflicts_with = "master")]
+        partition: Option<String>,
+        /// Instead, seal the authority's directory under the first master key, once every process has it and the old one
+        #[arg(long)]
+        master: bool,
+    },
+    /// Take a recipient away from a partition
+    RemoveRecipient {
         /// The partition
         #[arg(value_name = "PARTITION")]
         partition: String,
-        /// The partition's name once more
-        #[arg(long, value_name = "PARTITION")]
-        confirm: Option<String>,
+        /// The recipient's id, as `keys list PARTITION` shows it
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+    /// Take an issuer away from a partition; the owner vouches for what it made
+    RemoveIssuer {
+        /// The partition
+        #[arg(value_name = "PARTITION")]
+        partition: String,
+        /// The issuer's id, as `keys list PARTITION --json` shows it
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+    /// Show what is scheduled, pending and under way
+    Due {
+        /// First do what is due now, as a running process does by itself
+        #[arg(long)]
+        run: bool,
     },
     /// Set what a role may do
     Role {
@@ -109,6 +145,9 @@ pub(crate) enum Action {
         /// File with the new master key; made if it is missing
         #[arg(long, value_name = "FILE")]
         new_key_file: PathBuf,
+        /// Seal the authority's directory under it, too, at once: every authority must hold both keys already
+        #[arg(long)]
+        reseal: bool,
     },
     /// Write the keyring, sealed under the master key, into one file
     Export {
@@ -158,9 +197,15 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
         Action::Pause(p) => change::state(options, &p.partition, State::Paused, out),
         Action::Resume(p) => change::state(options, &p.partition, State::Active, out),
         Action::DecryptOnly(p) => change::state(options, &p.partition, State::DecryptOnly, out),
-        Action::Destroy { partition, confirm } => change::destroy(options, partition, confirm.as_deref(), out),
+        Action::Destroy(destroy) => lifecycle::destroy(options, destroy, out),
+        Action::Cancel { what } => lifecycle::cancel(options, what, out),
+        Action::Schedule(schedule) => lifecycle::schedule(options, schedule, out),
+        Action::Rewrap { partition, master } => lifecycle::rewrap(options, partition.as_deref(), *master, out),
+        Action::RemoveRecipient { partition, id } => lifecycle::remove(options, partition, (id, false), out),
+        Action::RemoveIssuer { partition, id } => lifecycle::remove(options, partition, (id, true), out),
+        Action::Due { run } => lifecycle::due(options, *run, out),
         Action::Role { partition, role, allow } => change::role(options, partition, role, allow, out),
-        Action::RotateMaster { new_key_file } => make::rotate_master(options, new_key_file, out),
+        Action::RotateMaster { new_key_file, reseal } => make::rotate_master(options, new_key_file, *reseal, out),
         Action::Export { file } => make::export(options, file, out),
         Action::Import { file } => make::import(options, file, out),
         Action::EncryptOnly { partition, output } => recovery::encrypt_only(options, partition, output, out),
@@ -188,6 +233,15 @@ fn acting<T>(
 ) -> Result<T, Failure> {
     let audit = Audit::for_acts(Arc::clone(keyring), SystemClock::shared())?;
     audit.around(&Act { who: &operator(), what, on }, || work(keyring)).map_err(refused)
+}
+
+/// A keyring that is named on the command line beside the configured one.
+fn place(text: &str) -> Result<StorePlace, Failure> {
+    match StorePlace::parse(text) {
+        Some(Err(bad)) => Err(Failure::new(Exit::Usage, bad.message).help(bad.help)),
+        Some(Ok(place)) => Ok(place),
+        None => Ok(StorePlace::Sqlite(text.into())),
+    }
 }
 
 fn suite(name: &str) -> Result<KemSuite, Failure> {

@@ -13,6 +13,7 @@ use super::read::Many;
 use super::scalar::{OnAmbiguous, PathCase, SizeText, Unmatched, UpstreamProtocol};
 use super::{Admin, Authority, Config, LogLevel, Machine, Overrides, Purpose, scalar};
 use crate::authority::listen;
+use crate::keyring::store::StorePlace;
 use crate::keyring::{KeySource, Options};
 use crate::proxy::settings::{Address, Caller, Drain, Limits, Listener, Settings, UpstreamLimits};
 use crate::report::{Finding, Findings, Source};
@@ -212,15 +213,15 @@ impl Checks<'_> {
             Some(Err(problem)) => self.flag_problem("--owner", problem),
             None => file.owner.map(|o| o.value.0),
         };
-        let path = match flags.keyring.as_deref() {
+        let place = match flags.keyring.as_deref() {
             // A plain path is a SQLite file; what looks like a URL is checked as in the file.
             Some(text) if text.starts_with("sqlite:") || text.contains("://") => {
                 scalar::store(text).map_or_else(|p| self.flag_problem("--keyring", p), Some)
             }
-            Some(path) => Some(PathBuf::from(path)),
+            Some(path) => Some(StorePlace::Sqlite(path.into())),
             None => file.store.map(|s| s.value.0),
         };
-        let place = file.master_key.as_ref().map(|m| (m.span.clone(), m.value.refused));
+        let written = file.master_key.as_ref().map(|m| (m.span.clone(), m.value.refused));
         let master_keys = match &flags.master_key_file {
             Some(path) => vec![KeySource::File(path.clone())],
             None => match file.master_key {
@@ -230,7 +231,7 @@ impl Checks<'_> {
                 None => vec![KeySource::File(DEFAULT_MASTER_KEY.into())],
             },
         };
-        if let Some((span, false)) = place.filter(|_| master_keys.is_empty() && owner.is_none()) {
+        if let Some((span, false)) = written.filter(|_| master_keys.is_empty() && owner.is_none()) {
             let message = "a process without a master key must pin the owner of its keyring".to_owned();
             self.error("no-owner", message, &span, "add `owner` (`sidecloak keys list` shows it), or a master key");
         }
@@ -247,18 +248,14 @@ impl Checks<'_> {
                 self.error("issuer", message.to_owned(), &issuer.span, help);
             }
         }
-        for (what, at) in [("max_stale", &file.max_stale), ("epoch_lifetime", &file.epoch_lifetime)] {
-            if let Some(at) = at.as_ref().filter(|at| at.value.0.is_zero()) {
-                self.error(
-                    "bad-duration",
-                    format!("`keyring.{what}` cannot be 0"),
-                    &at.span,
-                    "write `5m`, or leave it out",
-                );
-            }
+        if let Some(at) = file.epoch_lifetime.as_ref().filter(|at| at.value.0.is_zero()) {
+            let message = "`keyring.epoch_lifetime` cannot be 0".to_owned();
+            self.error("bad-duration", message, &at.span, "write `24h`, or leave it out");
         }
         Options {
-            path: path.unwrap_or_else(|| DEFAULT_STORE.into()),
+            store: place.unwrap_or_else(|| StorePlace::Sqlite(DEFAULT_STORE.into())),
+            store_password: file.store_password.map(|s| s.value.0),
+            tls: None,
             master_keys,
             owner,
             recovery: many(file.recovery, |s| s.0),

@@ -106,8 +106,10 @@ section! {
 section! {
     /// Where keys are.
     Keyring {
-        /// `sqlite:PATH`. Default: `sqlite:./sidecloak.db`.
+        /// `sqlite:PATH` or `postgres://USER@HOST:PORT/DATABASE`. Default: `sqlite:./sidecloak.db`.
         store: Store,
+        /// The database's password, if it is not in the URL: `file:PATH` or `env:NAME`. Default: the variable `PGPASSWORD`.
+        store_password: SecretSource,
         /// `file:PATH` or `env:NAME`, or a list: the first wraps, any unwraps. Default: `file:./master.key`, or none with `owner`.
         master_key: Many<SecretSource>,
         /// Hex of the owner's key id, pinned by a process without the master key.
@@ -118,7 +120,7 @@ section! {
         recovery: Many<SecretSource>,
         /// A directory that gets every epoch record, synced, before its first use.
         mirror: String,
-        /// How old the known state of a partition may be. Default: `5m`.
+        /// How old the known state of a partition may be; 0: nothing is sealed or opened without the store. Default: `5m`.
         max_stale: DurationText,
         /// How long an epoch for random tokens seals. Default: `24h`.
         epoch_lifetime: DurationText,

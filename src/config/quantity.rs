@@ -26,7 +26,7 @@ pub(super) fn size(text: &str) -> Option<Size> {
 }
 
 /// `250ms`, `4s`, `5m`, `24h`, `7d`; a bare number is refused, since its unit is a guess, but for `0`.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = split(text)?;
     let millis = match unit {
         "ms" => 1,

@@ -15,6 +15,7 @@ use super::quantity::{self, Size};
 use super::read::{FromNode, Reader};
 use crate::authority::settings::jwks_file;
 use crate::keyring::KeySource;
+use crate::keyring::store::StorePlace;
 use crate::proxy::settings::Address;
 
 /// Declares a value that is parsed from text.
@@ -59,8 +60,8 @@ parsed! {
     SecretSource(KeySource) = secret_source, { "type": "string", "pattern": "^(file|env):.+" };
     /// A JSON Web Key Set.
     Jwks(PathBuf) = jwks, { "type": "string", "pattern": "^file:.+" };
-    /// The keyring's path.
-    Store(PathBuf) = store, { "type": "string", "pattern": "^sqlite:.+" };
+    /// Where the keyring lies.
+    Store(StorePlace) = store, { "type": "string", "pattern": "^(sqlite:.+|postgres(ql)?://.+)" };
     /// The owner's key id.
     Owner([u8; 32]) = owner, { "type": "string", "pattern": "^[0-9a-fA-F]{64}$" };
     /// `route`, nothing else.
@@ -206,16 +207,19 @@ impl JsonSchema for Profiles {
     }
 }
 
-/// `sqlite:PATH`
-pub(super) fn store(text: &str) -> Result<PathBuf, Problem> {
-    if ["postgres://", "postgresql://", "https://"].iter().any(|scheme| text.starts_with(scheme)) {
-        let scheme = text.split(':').next().unwrap_or_default();
-        let message = format!("a keyring at `{scheme}://` is not available yet");
-        return Err(("not-yet", message, "use `sqlite:PATH` for now".to_owned()));
+/// `sqlite:PATH` or `postgres://…`
+pub(super) fn store(text: &str) -> Result<StorePlace, Problem> {
+    if text.starts_with("https://") {
+        let message = "a keyring at `https://` is not available yet".to_owned();
+        return Err(("not-yet", message, "use `sqlite:PATH` or `postgres://…` for now".to_owned()));
     }
-    match text.strip_prefix("sqlite:") {
-        Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
-        _ => Err(("bad-store", "this is no keyring".to_owned(), "write `sqlite:PATH`".to_owned())),
+    match StorePlace::parse(text) {
+        Some(place) => place.map_err(|bad| ("bad-store", bad.message, bad.help)),
+        None => Err((
+            "bad-store",
+            "this is no keyring".to_owned(),
+            "write `sqlite:PATH` or `postgres://USER@HOST/DATABASE`".to_owned(),
+        )),
     }
 }
 
@@ -296,7 +300,7 @@ fn from_text<T>(node: &Node, reader: &mut Reader<'_>, parse: fn(&str) -> Result<
     match parse(&text) {
         Ok(value) => Some(value),
         Err((code, message, help)) => {
-            if code == "inline-secret" || text.contains('@') {
+            if code == "inline-secret" || text.contains(['@', '?']) {
                 reader.hide(node);
             }
             reader.error(&node.span, code, format!("`{}`: {message}", reader.key()), help);

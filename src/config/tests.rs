@@ -103,7 +103,7 @@ telemetry: { log: warn, paths: route }
     assert_eq!(config.proxy.upstream_limits.idle, 8, "no more idle than open");
     assert_eq!(config.rules, Some(PathBuf::from("my-rules/")));
     let keyring = config.keyring.unwrap();
-    assert_eq!(keyring.path, PathBuf::from("/data/sidecloak.db"));
+    assert_eq!(keyring.store.to_string(), "/data/sidecloak.db");
     assert_eq!(keyring.master_keys, [KeySource::File("./master.key".into()), KeySource::Env("OLD_KEY".into())]);
     assert_eq!(keyring.recovery, [KeySource::File("./recovery.pub".into())]);
     assert_eq!((keyring.owner, keyring.require_confirmed, keyring.i_know), (None, true, false));
@@ -127,7 +127,7 @@ fn all_errors_are_reported_at_once_each_at_its_place() {
 workers: many
 limits: { header: 32kB, value: 0, memory: 60 % }
 keyring:
-  store: postgres://db/keys
+  store: https://authority
   master_key: 'c2VjcmV0c2VjcmV0'
 drain: { delay: 5 }
 callers:
@@ -167,7 +167,6 @@ extra: 1
 #[case("callers: [{ client: 'spiffe://bank/*', role: teller }]", "`callers.client`")]
 #[case("callers: [{ jwt: { header: authorization }, role: r }]", "`callers.jwt`")]
 #[case("profiles: { bank: { kind: ncloud } }", "`profiles`")]
-#[case("keyring: { store: 'postgres://u:hunter2@db/keys' }", "`postgres://`")]
 #[case("keyring: { store: 'https://u:hunter2@authority' }", "`https://`")]
 #[case("telemetry: { paths: raw }", "`telemetry.paths`")]
 fn what_is_not_there_yet_is_refused_by_name(#[case] text: &str, #[case] names: &str) {
@@ -204,7 +203,9 @@ fn refused_listeners(#[case] text: &str, #[case] expected: &[(&str, usize, usize
 #[case("keyring: { owner: abc }", "bad-owner")]
 #[case("keyring: { owner: '+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f' }", "bad-owner")]
 #[case("keyring: { master_key: [] }", "no-owner")]
-#[case("keyring: { max_stale: 0 }", "bad-duration")]
+#[case("keyring: { epoch_lifetime: 0 }", "bad-duration")]
+#[case("keyring: { store: 'postgres://u:hunter2@db' }", "bad-store")]
+#[case("keyring: { store: 'postgres://u:hunter2@db/keys?sslmode=prefer' }", "bad-store")]
 #[case("keyring: { issuer: 'file:k' }", "issuer")]
 #[case("workers: 2\nworkers: 2", "duplicate-key")]
 #[case("keyring: { store: sidecloak.db }", "bad-store")]
@@ -288,7 +289,8 @@ telemetry: { log: warn }
     assert_eq!(listener.upstream, [Address::Tcp("127.0.0.1:12".parse().unwrap()), Address::Unix("/u".into())]);
     assert_eq!((config.proxy.workers, config.rules, config.log), (5, Some("from-flag".into()), LogLevel::Debug));
     let keyring = config.keyring.unwrap();
-    assert_eq!((keyring.path, keyring.owner, keyring.i_know), ("flag.db".into(), Some([0xab; 32]), true));
+    assert_eq!((keyring.owner, keyring.i_know), (Some([0xab; 32]), true));
+    assert_eq!(keyring.store.to_string(), "flag.db");
     assert_eq!(keyring.master_keys, [KeySource::File("flag.key".into())]);
     let admin =
         Admin { address: Address::Tcp("127.0.0.1:13".parse().unwrap()), token: Some(KeySource::File("token".into())) };

@@ -21,7 +21,7 @@ mod rewrap;
 pub use rewrap::{Cursor, Rewrapped};
 
 /// Lost races before we give up.
-const ATTEMPTS: usize = 8;
+const ATTEMPTS: usize = 32;
 const PAGE: usize = 256;
 
 /// What `keys list` shows of a partition.
@@ -172,13 +172,13 @@ impl Keyring {
         Ok(line)
     }
 
-    /// Opens the keyring and does [`Self::rotate_master`]; where an earlier rotation to `new` broke off, it goes on.
-    pub fn rotate(options: &Options, new: &KeySource, clock: SharedClock) -> Result<(), KeyringError> {
+    /// Opens the keyring for [`Self::rotate_master`], also where an earlier rotation to `new` broke off.
+    pub fn open_to_rotate(options: &Options, new: &KeySource, clock: SharedClock) -> Result<Self, KeyringError> {
         let mut options = options.clone();
         if matches!(new, KeySource::File(path) if path.exists()) {
             options.master_keys.push(new.clone());
         }
-        Self::open(&options, clock)?.rotate_master(new)
+        Self::open(&options, clock)
     }
 
     /// Re-wraps every private key under the key of `new`, whose file is made if missing, row by row while all processes

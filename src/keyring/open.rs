@@ -9,8 +9,9 @@ use super::cbor::Record;
 use super::master::{self, Master, Masters, PrivateKeys, Usage};
 use super::mirror::Mirror;
 use super::record::{Issuer, PartitionRecord, Recipient};
+use super::store::postgres::{PostgresPlace, PostgresStore};
 use super::store::sqlite::SqliteStore;
-use super::store::{Dump, KeyRow, Put, Store};
+use super::store::{Dump, KeyRow, Put, Store, StorePlace};
 use super::{Io, KeySource, Keyring, KeyringError, Options, Permissions, Provisions, State, files, recovery};
 use crate::clock::SharedClock;
 use crate::crypto::kdf::sha256;
@@ -21,17 +22,14 @@ use crate::name::PartitionName;
 impl Keyring {
     /// Opens and checks a keyring; never makes one.
     pub fn open(options: &Options, clock: SharedClock) -> Result<Self, KeyringError> {
-        if !options.path.exists() {
-            return Err(KeyringError::NoKey(format!(
-                "there is no keyring {}; `sidecloak keys init` makes one",
-                options.path.display()
-            )));
-        }
-        check_place(options)?;
-        files::check_private(&options.path, "the keyring")?;
+        let store = open_store(&options.store, options)?.ok_or_else(|| no_keyring(&options.store))?;
+        Self::open_on(store, options, clock)
+    }
+
+    /// The same on a store that was opened already.
+    pub fn open_on(store: Box<dyn Store>, options: &Options, clock: SharedClock) -> Result<Self, KeyringError> {
         let masters = Masters::load(&options.master_keys)?;
         let own_issuer = options.issuer.as_ref().map(load_issuer).transpose()?;
-        let store = SqliteStore::open(&options.path)?;
         let rows = store.keys()?;
         let (owner, keys) = if masters.0.is_empty() {
             (pinned_owner(options, own_issuer.is_some(), &rows)?, PrivateKeys::default())
@@ -56,7 +54,7 @@ impl Keyring {
         let keyring = Self {
             options: options.clone(),
             clock,
-            store: Box::new(store),
+            store,
             mirror,
             owner,
             masters,
@@ -77,16 +75,20 @@ impl Keyring {
     /// Makes a keyring and, if missing, its first master key file (0600), with a `default` partition.
     pub fn init(options: &Options, kem: KemSuite, clock: SharedClock) -> Result<Self, KeyringError> {
         check_place(options)?;
-        let recovery = options.recovery.iter().map(recovery::read_public).collect::<Result<Vec<_>, _>>()?;
-        let Some((first, others)) = options.master_keys.split_first() else {
-            return Err(KeyringError::NoKey("a new keyring needs a master key; name a file as `master_key`".into()));
-        };
-        let taken =
-            || KeyringError::Mismatch(format!("{} is a keyring already; it was left as it is", options.path.display()));
         // What cannot be read is told before anything is written.
-        let is_new = matches!(first, KeySource::File(path) if !path.exists());
-        Masters::load(if is_new { others } else { &options.master_keys })?;
-        let store = SqliteStore::create(&options.path)?;
+        what_it_begins_with(options)?;
+        Self::init_on(make_store(options)?, options, kem, clock)
+    }
+
+    /// The same on a store that holds nothing yet.
+    pub fn init_on(
+        store: Box<dyn Store>,
+        options: &Options,
+        kem: KemSuite,
+        clock: SharedClock,
+    ) -> Result<Self, KeyringError> {
+        let (first, recovery) = what_it_begins_with(options)?;
+        let taken = || KeyringError::Mismatch(format!("{} is a keyring already; it was left as it is", options.store));
         // Before a key is made: a new one beside an old keyring would pass for its key.
         if !store.keys()?.is_empty() {
             return Err(taken());
@@ -95,14 +97,78 @@ impl Keyring {
         if store.bootstrap(&first_rows(&master, kem, recovery)?)? == Put::Conflict {
             return Err(taken());
         }
-        drop(store);
-        Self::open(options, clock)
+        Self::open_on(store, options, clock)
     }
+
+    /// Whether there is anything where the keyring lies.
+    pub fn exists(options: &Options) -> Result<bool, KeyringError> {
+        match &options.store {
+            StorePlace::Sqlite(path) => Ok(path.exists()),
+            StorePlace::Postgres(_) => match open_store(&options.store, options)? {
+                Some(store) => Ok(!store.keys()?.is_empty()),
+                None => Ok(false),
+            },
+        }
+    }
+}
+
+/// The store at a place; `None`: there is none.
+pub(super) fn open_store(place: &StorePlace, options: &Options) -> Result<Option<Box<dyn Store>>, KeyringError> {
+    Ok(match place {
+        StorePlace::Sqlite(path) if !path.exists() => None,
+        StorePlace::Sqlite(path) => {
+            if !options.i_know {
+                files::check_file_system(path)?;
+            }
+            files::check_private(path, "the keyring")?;
+            Some(Box::new(SqliteStore::open(path)?))
+        }
+        StorePlace::Postgres(place) => {
+            PostgresStore::open(&with_password(place, options)?, options.tls.clone(), options.i_know)?
+                .map(|store| Box::new(store) as Box<dyn Store>)
+        }
+    })
+}
+
+/// The store at the keyring's place, made if there is none.
+pub(super) fn make_store(options: &Options) -> Result<Box<dyn Store>, KeyringError> {
+    Ok(match &options.store {
+        StorePlace::Sqlite(path) => Box::new(SqliteStore::create(path)?),
+        StorePlace::Postgres(place) => {
+            Box::new(PostgresStore::create(&with_password(place, options)?, options.tls.clone(), options.i_know)?)
+        }
+    })
+}
+
+pub(super) fn with_password(place: &PostgresPlace, options: &Options) -> Result<PostgresPlace, KeyringError> {
+    let mut place = place.clone();
+    if let Some(source) = options.store_password.as_ref().filter(|_| !place.has_password()) {
+        place.set_password(&master::read_line(source, "the database's password")?);
+    }
+    Ok(place)
+}
+
+fn no_keyring(place: &StorePlace) -> KeyringError {
+    KeyringError::NoKey(format!("there is no keyring {place}; `sidecloak keys init` makes one"))
+}
+
+/// The master key that a new keyring lies under, and its recovery recipients.
+fn what_it_begins_with(options: &Options) -> Result<(&KeySource, Vec<Recipient>), KeyringError> {
+    let recovery = options.recovery.iter().map(recovery::read_public).collect::<Result<Vec<_>, _>>()?;
+    let Some((first, others)) = options.master_keys.split_first() else {
+        return Err(KeyringError::NoKey("a new keyring needs a master key; name a file as `master_key`".into()));
+    };
+    let is_new = matches!(first, KeySource::File(path) if !path.exists());
+    Masters::load(if is_new { others } else { &options.master_keys })?;
+    Ok((first, recovery))
 }
 
 /// Refuses a place that loses data, unless the operator knows.
 pub(super) fn check_place(options: &Options) -> Result<(), KeyringError> {
-    if options.i_know { Ok(()) } else { files::check_file_system(&options.path) }
+    match &options.store {
+        StorePlace::Sqlite(path) if !options.i_know => files::check_file_system(path),
+        StorePlace::Sqlite(_) | StorePlace::Postgres(_) => Ok(()),
+    }
 }
 
 fn load_issuer(source: &KeySource) -> Result<Arc<SigningKey>, KeyringError> {
@@ -133,7 +199,7 @@ fn unwrapped_owner(
     let Some(owner) = &keys.owner else {
         return Err(KeyringError::Mismatch(format!(
             "{} holds no owner key; it was not made to the end: remove it and run `sidecloak keys init`",
-            options.path.display()
+            options.store
         )));
     };
     if options.owner.is_some_and(|pin| sha256(owner.verifying_key().as_bytes()) != pin) {

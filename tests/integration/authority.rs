@@ -61,7 +61,7 @@ impl Place {
 
 fn options(directory: &std::path::Path) -> Options {
     Options {
-        path: directory.join("keyring.db"),
+        store: directory.join("keyring.db").into(),
         master_keys: vec![KeySource::File(directory.join("master.key"))],
         i_know: true,
         ..Options::default()

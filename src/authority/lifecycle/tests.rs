@@ -17,7 +17,7 @@ impl Place {
     fn new(partitions: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = Options {
-            path: dir.path().join("keyring.db"),
+            store: dir.path().join("keyring.db").into(),
             master_keys: vec![KeySource::File(dir.path().join("master.key"))],
             i_know: true,
             max_stale: Duration::ZERO,
@@ -185,7 +185,7 @@ fn a_removed_recipient_opens_nothing_new_and_its_wraps_go() {
         .collect();
     let recovery = one.keyring.make_recovery(KemSuite::MlKem768).unwrap();
     let line = SecretBytes::new(recovery.private_line.expose().to_vec());
-    let lost = crate::keyring::Recovery::open(&place.options.path, &line, None).unwrap();
+    let lost = crate::keyring::Recovery::open(&place.options.store, &line, None).unwrap();
     assert!(ids.iter().all(|id| lost.epoch(*id).is_ok()));
     let info = one.keyring.partition_info(&name("a")).unwrap();
     let ours = info.recipients.iter().find(|r| r.ours).unwrap().id;
@@ -253,7 +253,7 @@ fn the_directory_comes_under_a_new_master_key_and_the_old_one_may_go() {
     let new = KeySource::File(place._dir.path().join("new.key"));
     one.keyring.rotate_master(&new).unwrap();
     let mut options = place.options.clone();
-    options.master_keys.insert(0, new.clone());
+    options.master_keys.insert(0, new);
     let both = Place { options, clock: Arc::clone(&place.clock), _dir: tempfile::tempdir().unwrap() };
     let both_keys = both.lifecycle();
     assert_eq!(both_keys.rewrap("user alice", Goal::Master, None).unwrap().total, 71);
@@ -261,7 +261,7 @@ fn the_directory_comes_under_a_new_master_key_and_the_old_one_may_go() {
     while both_keys.run_due() > 0 {}
     assert!(both_keys.jobs().unwrap()[0].finished.is_some());
     assert_eq!(both_keys.directory.under_others().unwrap(), 0);
-    let mut options = both.options.clone();
+    let mut options = both.options;
     options.master_keys.truncate(1);
     let alone = Place { options, clock: Arc::clone(&place.clock), _dir: tempfile::tempdir().unwrap() }.lifecycle();
     assert_eq!(alone.directory.get::<u32>("apikey", "7").unwrap().unwrap().value, 7);

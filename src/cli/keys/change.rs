@@ -41,18 +41,6 @@ pub(super) fn state(options: &Options, partition: &str, state: State, out: &mut 
     done(out, &text, &json!({ "partition": name.as_str(), "state": state.name() }))
 }
 
-pub(super) fn destroy(options: &Options, partition: &str, confirm: Option<&str>, out: &mut Out) -> Result<(), Failure> {
-    let name = named(partition)?;
-    if confirm != Some(partition) {
-        let text = format!("destroying {name} loses for good everything that was ever sealed in it");
-        return Err(Failure::new(Exit::Usage, text).help(format!("if that is meant, add `--confirm {name}`")));
-    }
-    change(options, ("partition.destroy", name.as_str()), |keyring| keyring.set_state(&name, State::Destroyed))?;
-    advise(out, "note: copies count: delete backups, exports and mirrors that hold its epochs, too");
-    let text = format!("partition {name} is destroyed; what was sealed in it cannot be opened again");
-    done(out, &text, &json!({ "partition": name.as_str(), "state": State::Destroyed.name() }))
-}
-
 pub(super) fn role(
     options: &Options,
     partition: &str,

@@ -24,7 +24,7 @@ pub(super) fn list(options: &Options, only: Option<&str>, out: &mut Out) -> Resu
     let (owner, alarms) = (hex(&keyring.owner_fingerprint()), keyring.alarms());
     if out.json() {
         return out.value(&json!({
-            "keyring": options.path.display().to_string(),
+            "keyring": options.store.to_string(),
             "owner": owner,
             "alarms": alarms,
             "partitions": partitions.iter().map(value).collect::<Vec<_>>(),
@@ -64,6 +64,7 @@ fn value(p: &PartitionInfo) -> Value {
         "current": p.current.iter().map(current).collect::<Vec<_>>(),
         "recipients": p.recipients.iter().map(recipient).collect::<Vec<_>>(),
         "issuers": p.issuers,
+        "issuer_ids": p.issuer_ids.iter().map(|id| hex(id)).collect::<Vec<_>>(),
         "signers": p.signers.iter().map(|id| hex(id)).collect::<Vec<_>>(),
         "roles": roles,
     })

@@ -1,8 +1,10 @@
 //! What makes a keyring, moves one, or changes the key it lies under.
 
+use std::fmt::Display;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -10,10 +12,11 @@ use super::super::common::folder;
 use super::super::exit::{Exit, Failure};
 use super::super::out::Out;
 use super::change::done;
-use super::{acting, advise, change, hex, named, suite};
+use super::{acting, advise, change, hex, named, open, suite};
 use crate::bounded;
 use crate::clock::SystemClock;
 use crate::crypto::kem::KemSuite;
+use crate::directory::Directory;
 use crate::keyring::{KeySource, Keyring, KeyringError, Options};
 use crate::name::PartitionName;
 
@@ -21,7 +24,7 @@ use crate::name::PartitionName;
 const MAX_EXPORT: u64 = 4 << 30;
 
 pub(super) fn init(options: &Options, kem: Option<&str>, partitions: &[String], out: &mut Out) -> Result<(), Failure> {
-    let path = options.path.display();
+    let path = &options.store;
     let names = partitions.iter().map(|name| named(name)).collect::<Result<Vec<_>, _>>()?;
     let key = options.master_keys.first();
     let made_key = matches!(key, Some(KeySource::File(file)) if !file.exists());
@@ -74,7 +77,7 @@ pub(super) fn init(options: &Options, kem: Option<&str>, partitions: &[String], 
 /// The keyring and whether it was there. What a first start left that broke off before anything was in it is no keyring.
 fn existing_or_new(options: &Options, kem: KemSuite) -> Result<(Keyring, bool), Failure> {
     let make = || Keyring::init(options, kem, SystemClock::shared());
-    if !options.path.exists() {
+    if !Keyring::exists(options)? {
         return Ok((make()?, false));
     }
     match Keyring::open(options, SystemClock::shared()) {
@@ -104,18 +107,35 @@ fn make_partitions<'a>(keyring: &Arc<Keyring>, names: &'a [PartitionName]) -> Re
     Ok(made)
 }
 
-pub(super) fn rotate_master(options: &Options, new: &Path, out: &mut Out) -> Result<(), Failure> {
+pub(super) fn rotate_master(options: &Options, new: &Path, reseal: bool, out: &mut Out) -> Result<(), Failure> {
     let new = KeySource::File(new.to_owned());
     if options.master_keys.contains(&new) {
         let failure = Failure::new(Exit::Usage, format!("{new} is a master key of this keyring already"));
         return Err(failure.help("name another file; it is made if it is missing"));
     }
-    Keyring::rotate(options, &new, SystemClock::shared())?;
+    let keyring = Arc::new(Keyring::open_to_rotate(options, &new, SystemClock::shared())?);
+    if reseal {
+        // Before anything is changed: what cannot be read cannot be sealed anew.
+        Directory::new(Arc::clone(&keyring), SystemClock::shared(), Duration::ZERO)?.check()?;
+    }
+    acting(&keyring, ("keyring.rotate-master", &new.to_string()), |keyring| keyring.rotate_master(&new))?;
+    let left = under_old(options, &new, reseal)?;
     let old: Vec<String> = options.master_keys.iter().map(ToString::to_string).collect();
     if out.json() {
-        return out.value(&json!({ "master_key": new.to_string(), "old": old }));
+        return out.value(&json!({ "master_key": new.to_string(), "old": old, "entries_under_old": left }));
     }
-    out.line(&format!("every private key of {} now lies under {new}", options.path.display()))?;
+    out.line(&format!("every private key of {} now lies under {new}", options.store))?;
+    if left > 0 {
+        advise(
+            out,
+            &format!(
+                "{left} entries of the authority's directory still lie under {0}: put {new} before {0} in `master_key`, restart \
+                 every process, and run `sidecloak keys rewrap --master`. When `sidecloak keys due` says that it is done, take {0} away",
+                old.join(" and ")
+            ),
+        );
+        return Ok(());
+    }
     advise(
         out,
         &format!(
@@ -125,6 +145,21 @@ pub(super) fn rotate_master(options: &Options, new: &Path, out: &mut Out) -> Res
         ),
     );
     Ok(())
+}
+
+/// How many entries of the directory do not lie under the new key; with `reseal` none afterwards.
+fn under_old(options: &Options, new: &KeySource, reseal: bool) -> Result<u64, Failure> {
+    let mut options = options.clone();
+    options.master_keys.insert(0, new.clone());
+    let keyring = open(&options)?;
+    let directory = Directory::new(Arc::clone(&keyring), SystemClock::shared(), Duration::ZERO)?;
+    if reseal {
+        acting(&keyring, ("rewrap.master", "all"), |_| {
+            while directory.reseal(1024)? > 0 {}
+            Ok(())
+        })?;
+    }
+    Ok(directory.under_others()?)
 }
 
 pub(super) fn export(options: &Options, file: &Path, out: &mut Out) -> Result<(), Failure> {
@@ -144,37 +179,30 @@ pub(super) fn export(options: &Options, file: &Path, out: &mut Out) -> Result<()
     temporary.write_all(&sealed).map_err(|e| failed(&e))?;
     temporary.as_file().sync_all().map_err(|e| failed(&e))?;
     temporary.persist_noclobber(file).map_err(|e| match e.error.kind() {
-        std::io::ErrorKind::AlreadyExists => there_already(file),
+        std::io::ErrorKind::AlreadyExists => there_already(&what),
         _ => failed(&e.error),
     })?;
     advise(out, "note: it opens with the master key alone: keep that one elsewhere");
-    let text = format!("exported {} to {what}, sealed under the master key", options.path.display());
+    let text = format!("exported {} to {what}, sealed under the master key", options.store);
     done(out, &text, &json!({ "file": what.to_string(), "bytes": sealed.len() }))
 }
 
 pub(super) fn import(options: &Options, file: &Path, out: &mut Out) -> Result<(), Failure> {
     let exported = bounded::read_file(file, MAX_EXPORT).map_err(|e| Failure::io(file.display(), &e))?;
-    if options.path.exists() {
-        return Err(there_already(&options.path));
+    if Keyring::exists(options)? {
+        return Err(there_already(&options.store));
     }
     let keyring = Arc::new(Keyring::import(options, &exported, SystemClock::shared())?);
     acting(&keyring, ("keyring.import", &file.display().to_string()), |_| Ok(()))?;
     let partitions = keyring.list()?.len();
-    let text = format!(
-        "imported {} with {partitions} partition{}",
-        options.path.display(),
-        if partitions == 1 { "" } else { "s" }
-    );
+    let text =
+        format!("imported {} with {partitions} partition{}", options.store, if partitions == 1 { "" } else { "s" });
     let owner = hex(&keyring.owner_fingerprint());
-    done(
-        out,
-        &text,
-        &json!({ "keyring": options.path.display().to_string(), "partitions": partitions, "owner": owner }),
-    )
+    done(out, &text, &json!({ "keyring": options.store.to_string(), "partitions": partitions, "owner": owner }))
 }
 
 /// Keys are never overwritten.
-pub(super) fn there_already(path: &Path) -> Failure {
-    Failure::new(Exit::Usage, format!("{} is there already; it was left as it is", path.display()))
+pub(super) fn there_already(place: impl Display) -> Failure {
+    Failure::new(Exit::Usage, format!("{place} is there already; it was left as it is"))
         .help("name a file that is not there, or move it away")
 }

@@ -10,7 +10,7 @@ use super::super::exit::{Exit, Failure};
 use super::super::out::Out;
 use super::change::done;
 use super::make::there_already;
-use super::{acting, advise, change, hex, named, open};
+use super::{acting, advise, change, hex, named, open, place};
 use crate::bounded;
 use crate::crypto::kem::KemSuite;
 use crate::keyring::{Options, Recovery};
@@ -62,7 +62,7 @@ fn print(line: &SecretBytes, output: &Path, out: &mut Out) -> Result<(), Failure
 
 pub(super) fn recover(
     options: &Options,
-    from: &Path,
+    from: &str,
     key_file: &Path,
     from_owner: Option<&str>,
     out: &mut Out,
@@ -81,16 +81,17 @@ pub(super) fn recover(
         let what = format!("cannot read the recovery key {}", key_file.display());
         SecretBytes::new(bounded::read_file(key_file, MAX_LINE).map_err(|e| Failure::io(what, &e))?)
     };
-    let lost = Recovery::open(from, &line, owner)?;
+    let from = place(from)?;
+    let lost = Recovery::open(&from, &line, owner)?;
     if owner.is_none() {
         advise(out, "note: without --from-owner, whoever could write to the lost keyring is believed");
     }
-    let on = from.display().to_string();
+    let on = from.to_string();
     let taken = change(options, ("keyring.recover", &on), |keyring| keyring.recover_from(&lost))?;
     let text = format!(
         "took over {taken} epoch{} of {}; what was sealed under them opens here now",
         if taken == 1 { "" } else { "s" },
-        from.display()
+        from
     );
     done(out, &text, &json!({ "epochs": taken }))
 }
@@ -111,7 +112,7 @@ pub(super) fn encrypt_only(options: &Options, partition: &str, output: &Path, ou
 
 fn create(path: &Path, mode: u32) -> Result<NewFile, Failure> {
     NewFile::create(path, mode).map_err(|e| match e.kind() {
-        io::ErrorKind::AlreadyExists => there_already(path),
+        io::ErrorKind::AlreadyExists => there_already(path.display()),
         _ => Failure::io(path.display(), &e),
     })
 }

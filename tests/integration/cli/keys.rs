@@ -125,7 +125,7 @@ fn states_of_a_partition() {
     place.run(&["keys", "destroy", "customers"]).ends(64).says("--confirm customers");
     place.run(&["keys", "destroy", "customers", "--confirm", "default"]).ends(64);
     assert_eq!(opened(&place, &of, &sealed), "\"v\"");
-    place.run(&["keys", "destroy", "customers", "--confirm", "customers"]).ends(0);
+    place.run(&["keys", "destroy", "customers", "--confirm", "customers", "--now"]).ends(0);
     assert_ne!(place.feed(&open, &sealed).code, 0);
     place.run(&["keys", "resume", "customers"]).ends(77).says("destroyed");
     place.run(&["keys", "pause", "nosuch"]).ends(64).says("nosuch");
