@@ -1,5 +1,6 @@
 //! The only wiring: from a checked configuration to a running process, and back down in order.
 
+pub mod authority;
 mod due;
 pub mod keys;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use crate::admin::{self, AdminError, Operations, Ports, RulesStatus};
 use crate::audit::Audit;
+use crate::authority::listen::ListenError;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::keyring::{Keyring, KeyringError};
@@ -51,6 +53,9 @@ pub enum AppError {
     /// See there.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// A listener of the authority.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The probe or admin interface.
     #[error(transparent)]
     Admin(#[from] AdminError),
@@ -119,7 +124,19 @@ impl App {
             None => None,
         };
         let ticker = match &keyring {
-            Some(keyring) => Some(Ticker::start(Arc::clone(keyring), Arc::clone(&shared), Arc::clone(&reload))?),
+            Some(keyring) => {
+                let (ticked, shared, reload) = (Arc::clone(keyring), Arc::clone(&shared), Arc::clone(&reload));
+                let tick = move |round: u32| {
+                    ticked.tick();
+                    if round.is_multiple_of(4) {
+                        reload.retry();
+                    }
+                    if round.is_multiple_of(20) {
+                        shared.health.keyring_works(keys::canary(&ticked));
+                    }
+                };
+                Some(Ticker::start("keyring", tick, waiting(keyring))?)
+            }
             None => None,
         };
         let due = match (&keyring, &audit) {
@@ -302,32 +319,37 @@ fn ports(config: &Config) -> Result<admin::Settings, AppError> {
     })
 }
 
-/// Calls the keyring's `tick` and keeps the probe's view of it.
+/// Calls something again and again, on a thread of its own.
 struct Ticker {
     stop: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Ticker {
-    fn start(keyring: Arc<Keyring>, shared: Arc<Shared>, reload: Arc<Reload>) -> std::io::Result<Self> {
+    /// `tick` is told how often it was called; `wait` comes between two of them, and may be woken early.
+    fn start(
+        name: &str,
+        tick: impl Fn(u32) + Send + 'static,
+        wait: impl Fn() + Send + 'static,
+    ) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = thread::Builder::new().name("keyring".into()).spawn(move || {
+        let thread = thread::Builder::new().name(name.into()).spawn(move || {
             let mut round = 0u32;
             while !stopped.load(Ordering::Acquire) {
-                keyring.tick();
                 round = round.wrapping_add(1);
-                if round.is_multiple_of(4) {
-                    reload.retry();
-                }
-                if round.is_multiple_of(20) {
-                    shared.health.keyring_works(keys::canary(&keyring));
-                }
-                keyring.wait(TICK);
+                tick(round);
+                wait();
             }
         })?;
         Ok(Self { stop, thread: Some(thread) })
     }
+}
+
+/// Until the keyring's store tells of a change, or it is time to look.
+fn waiting(keyring: &Arc<Keyring>) -> impl Fn() + Send + 'static {
+    let keyring = Arc::clone(keyring);
+    move || keyring.wait(TICK)
 }
 
 impl Drop for Ticker {

@@ -21,6 +21,8 @@ mod attacks;
 mod audit;
 #[path = "integration/authority.rs"]
 mod authority;
+#[path = "integration/authority_process.rs"]
+mod authority_process;
 #[path = "integration/bad_input.rs"]
 mod bad_input;
 #[path = "integration/bind.rs"]
@@ -42,8 +44,12 @@ mod interop;
 mod json_server;
 #[path = "integration/lifecycle.rs"]
 mod lifecycle;
+#[path = "integration/listen.rs"]
+mod listen;
 #[path = "integration/log.rs"]
 mod log;
+#[path = "integration/management.rs"]
+mod management;
 #[path = "integration/operations.rs"]
 mod operations;
 #[path = "integration/passthrough.rs"]
@@ -56,6 +62,8 @@ mod passthrough_headers;
 mod passthrough_log;
 #[path = "integration/passthrough_upstream.rs"]
 mod passthrough_upstream;
+#[path = "integration/pki.rs"]
+mod pki;
 #[path = "integration/reload.rs"]
 mod reload;
 #[path = "integration/review.rs"]
@@ -68,6 +76,8 @@ mod stage;
 mod support;
 #[path = "integration/tenants.rs"]
 mod tenants;
+#[path = "integration/tls.rs"]
+mod tls;
 #[path = "integration/tools.rs"]
 mod tools;
 #[path = "integration/vectors.rs"]
