@@ -20,6 +20,7 @@ mod health;
 mod inspect;
 mod keys;
 mod man;
+mod manage;
 mod open;
 mod out;
 mod run;
@@ -59,6 +60,16 @@ enum Command {
     Keys(keys::Args),
     /// Check or read the log of what was done to the keyring and with it
     Audit(audit::Args),
+    /// Work on the partitions of an authority, or of the keyring on this machine
+    Partitions(manage::partitions::Args),
+    /// Set what roles may do in a partition
+    Roles(manage::roles::Args),
+    /// Make API keys and take them away
+    Apikeys(manage::apikeys::Args),
+    /// Group partitions by application, and pause all of one at once
+    Apps(manage::apps::Args),
+    /// Make users who log in with a password
+    Users(manage::users::Args),
     /// Seal values or fields of documents
     Seal(seal::Args),
     /// Open values or fields of documents
@@ -116,6 +127,11 @@ fn dispatch(command: &Command, out: &mut Out) -> Result<(), Failure> {
         Command::Explain(args) => explain::run(args, out),
         Command::Keys(args) => keys::run(args, out),
         Command::Audit(args) => audit::run(args, out),
+        Command::Partitions(args) => manage::partitions::run(args, out),
+        Command::Roles(args) => manage::roles::run(args, out),
+        Command::Apikeys(args) => manage::apikeys::run(args, out),
+        Command::Apps(args) => manage::apps::run(args, out),
+        Command::Users(args) => manage::users::run(args, out),
         Command::Seal(args) => seal::run(args, out),
         Command::Open(args) => open::run(args, out),
         Command::Inspect(args) => inspect::run(args, out),

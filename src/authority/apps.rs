@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::credentials::{check_app, check_text};
+use super::lifecycle::Lifecycle;
 use super::{Authority, Refused};
 use crate::directory::{Directory, Ends};
 use crate::keyring::store::Put;
@@ -84,6 +85,9 @@ impl Authority {
         if state != State::Paused && self.app(app)?.is_some_and(|app| app.paused) {
             return Err(Refused::Conflict("its application is paused; resume that".into()));
         }
+        if state != State::Paused && self.is_dying(name)? {
+            return Err(Refused::Conflict("it is to be destroyed; call that off first".into()));
+        }
         let version = super::changed(self.keyring.change_partition(name, expected, Change::State(state))?)?;
         // It was meant for this partition, and stays when the application is resumed.
         self.directory.delete(BEFORE, name.as_str())?;
@@ -105,13 +109,20 @@ impl Authority {
         if self.app(id)?.is_none() {
             return Ok(None);
         }
-        self.each_partition(id, |name| resume(&self.keyring, &self.directory, name))?;
+        self.each_partition(id, |name| {
+            // One that is to be destroyed stays paused.
+            if self.is_dying(name)? { Ok(()) } else { resume(&self.keyring, &self.directory, name) }
+        })?;
         if self.keyring.partition_info(&head).is_ok_and(|info| info.state == State::Paused) {
             self.directory.delete(BEFORE, id)?;
             self.keyring.change_partition(&head, None, Change::State(State::Active))?;
         }
         // Last: until it is done, the application counts as paused.
         self.mark(id, false)
+    }
+
+    fn is_dying(&self, name: &PartitionName) -> Result<bool, Refused> {
+        Ok(Lifecycle::of(self)?.destruction_of(name)?.is_some())
     }
 
     fn mark(&self, id: &str, paused: bool) -> Result<Option<App>, Refused> {

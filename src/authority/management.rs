@@ -21,6 +21,7 @@ mod apikeys;
 mod apps;
 mod bits;
 mod calls;
+mod destruction;
 mod document;
 mod partitions;
 mod problem;
@@ -54,6 +55,14 @@ pub fn router(authority: Arc<Authority>) -> Router {
         .route(
             "/manage/v1/partitions/{partition}/roles/{role}",
             put(partitions::set_role).delete(partitions::remove_role),
+        )
+        .route(
+            "/manage/v1/partitions/{partition}/destruction",
+            get(destruction::show_partition).post(destruction::destroy_partition).delete(destruction::keep_partition),
+        )
+        .route(
+            "/manage/v1/partitions/{partition}/epochs/{epoch}/destruction",
+            post(destruction::destroy_epoch).delete(destruction::keep_epoch),
         )
         .route("/manage/v1/apps", get(apps::list).post(apps::create))
         .route("/manage/v1/apps/{app}", get(apps::show))

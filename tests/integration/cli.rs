@@ -16,6 +16,8 @@ mod check;
 mod documents;
 #[path = "cli/keys.rs"]
 mod keys;
+#[path = "cli/manage.rs"]
+mod manage;
 #[path = "cli/process.rs"]
 pub mod process;
 

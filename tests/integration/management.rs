@@ -12,9 +12,11 @@ use sidecloak::authority::credentials::{Limits, NewApiKey, Purpose};
 use sidecloak::authority::{Authority, Settings, management};
 use sidecloak::keyring::State;
 use sidecloak::name::PartitionName;
+use sidecloak::token::EpochId;
 use tower::ServiceExt;
 
 use super::authority::Place;
+use super::tools;
 
 /// An answer.
 struct Answer {
@@ -32,6 +34,17 @@ struct Caller<'a> {
 
 impl Caller<'_> {
     fn send(&self, method: &str, path: &str, body: Option<&Value>, more: &[(&str, &str)]) -> Answer {
+        let epoch = || {
+            let epochs =
+                self.place.authority.keyring.epoch_page(&PartitionName::new("2376.a").unwrap(), EpochId([0; 10]), 9);
+            epochs.unwrap()[0].0.id.to_string()
+        };
+        let (path, body) = if path.contains("EPOCH") {
+            let body = body.map(|body| serde_json::from_str(&body.to_string().replace("EPOCH", &epoch())).unwrap());
+            (path.replace("EPOCH", &epoch()), body)
+        } else {
+            (path.to_owned(), body.cloned())
+        };
         let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(path);
         if let Some(key) = &self.key {
             request = request.header("authorization", format!("Bearer {key}"));
@@ -42,7 +55,8 @@ impl Caller<'_> {
         if body.is_some() {
             request = request.header("content-type", "application/json");
         }
-        let request = request.body(body.map_or_else(Body::empty, |body| Body::from(body.to_string()))).unwrap();
+        let request =
+            request.body(body.as_ref().map_or_else(Body::empty, |body| Body::from(body.to_string()))).unwrap();
         self.place.block_on(async {
             let response = self.router.clone().oneshot(request).await.unwrap();
             let (parts, body) = response.into_parts();
@@ -108,6 +122,11 @@ fn calls() -> Vec<(&'static str, &'static str, Value, &'static [&'static str])> 
         ("GET", "/manage/v1/partitions/2376.a/epochs", Value::Null, ALL),
         ("PUT", "/manage/v1/partitions/2376.a/roles/teller", json!({"permissions": 12}), ADMINS),
         ("DELETE", "/manage/v1/partitions/2376.a/roles/teller", Value::Null, ADMINS),
+        ("POST", "/manage/v1/partitions/2376.a/destruction", json!({"confirm": "2376.a"}), ADMINS),
+        ("GET", "/manage/v1/partitions/2376.a/destruction", Value::Null, ALL),
+        ("DELETE", "/manage/v1/partitions/2376.a/destruction", Value::Null, ADMINS),
+        ("POST", "/manage/v1/partitions/2376.a/epochs/EPOCH/destruction", json!({"confirm": "EPOCH"}), ADMINS),
+        ("DELETE", "/manage/v1/partitions/2376.a/epochs/EPOCH/destruction", Value::Null, ADMINS),
         ("GET", "/manage/v1/apps", Value::Null, ALL),
         ("POST", "/manage/v1/apps", json!({"id": "other", "label": "Other"}), ADMINS),
         ("GET", "/manage/v1/apps/2376", Value::Null, ALL),
@@ -132,6 +151,8 @@ fn furnish(place: &Place) {
     let first = key(&place.authority, Purpose::Crypteron, "default", Some("2376"), 0);
     assert!(first.ends_with("-1"));
     place.authority.create_app("2376", "Billing").unwrap();
+    let name = PartitionName::new("2376.a").unwrap();
+    place.authority.keyring.rollover(&name, &[sidecloak::keyring::Kind::Random]).unwrap();
     let password = sidecloak::secret::SecretBytes::new(b"the password".to_vec());
     place.authority.credentials.put_user("alice", &password, "default").unwrap();
 }
@@ -146,7 +167,11 @@ fn the_list_of_calls_here_is_that_of_the_document() {
         }
     }
     let pattern = |path: &str| {
-        let path = path.replace("2376.a", "{partition}").replace("teller", "{role}").replace("apps/2376", "apps/{app}");
+        let path = path
+            .replace("EPOCH", "{epoch}")
+            .replace("2376.a", "{partition}")
+            .replace("teller", "{role}")
+            .replace("apps/2376", "apps/{app}");
         path.replace("apikeys/1", "apikeys/{number}").replace("alice", "{user}")
     };
     let mut here: Vec<String> = calls()
@@ -197,7 +222,14 @@ fn every_call_is_refused_to_everybody_who_may_not() {
         for (method, path, body, roles) in calls() {
             let answer = caller.send(method, path, Some(&body).filter(|b| !b.is_null()), &[]);
             if roles.contains(&role) {
-                assert!(answer.status.is_success(), "{role}: {method} {path}: {} {}", answer.status, answer.body);
+                // None is pending, since neither may begin one.
+                let none = answer.status == 404 && path.ends_with("/destruction");
+                assert!(
+                    answer.status.is_success() || none,
+                    "{role}: {method} {path}: {} {}",
+                    answer.status,
+                    answer.body
+                );
             } else {
                 assert_eq!(answer.status, 403, "{role}: {method} {path}");
             }
@@ -275,6 +307,43 @@ fn a_partition_from_its_making_to_a_pause() {
     assert_eq!(admin.send("DELETE", &role, None, &[]).status, 204);
     assert_eq!(admin.send("DELETE", &role, None, &[]).status, 404);
     assert_eq!(admin.get("/manage/v1/partitions/none").status, 404);
+}
+
+#[test]
+fn destroying_waits_and_is_called_off() {
+    let place = Place::new(&["2376.a"]);
+    furnish(&place);
+    let admin = admin(&place);
+    let at = "/manage/v1/partitions/2376.a";
+    let destruction = format!("{at}/destruction");
+    for wrong in [json!({"confirm": "2376.b"}), json!({}), json!({"confirm": "2376.a", "wait_days": 0})] {
+        assert_eq!(admin.call("POST", &destruction, wrong).status, 400);
+    }
+    assert_eq!(
+        admin.call("POST", "/manage/v1/partitions/default/destruction", json!({"confirm": "default"})).status,
+        400
+    );
+    assert_eq!(admin.get(&destruction).status, 404);
+    let begun = admin.call("POST", &destruction, json!({"confirm": "2376.a", "wait_days": 30}));
+    assert_eq!((begun.status.as_u16(), &begun.body["what"]), (202, &json!("partition:2376.a")));
+    assert!(begun.body["due"].as_u64().unwrap() >= place.authority.clock.now() + 29 * 86_400);
+    assert_eq!(admin.call("POST", &destruction, json!({"confirm": "2376.a"})).status, 409);
+    assert_eq!(state(&place, "2376.a"), State::Paused);
+    assert_eq!(admin.call("PUT", &format!("{at}/state"), json!({"state": "active"})).status, 409);
+    // Neither does its application bring it back.
+    for word in ["paused", "active"] {
+        assert_eq!(admin.call("PUT", "/manage/v1/apps/2376/state", json!({ "state": word })).status, 200);
+        assert_eq!(state(&place, "2376.a"), State::Paused);
+    }
+    assert_eq!(admin.send("DELETE", &destruction, None, &[]).status, 204);
+    assert_eq!(admin.send("DELETE", &destruction, None, &[]).status, 404);
+    assert_eq!(state(&place, "2376.a"), State::Active);
+    let other = Place::new(&["2376.a"]);
+    furnish(&other);
+    let epoch =
+        other.authority.keyring.epoch_page(&PartitionName::new("2376.a").unwrap(), EpochId([0; 10]), 1).unwrap();
+    let elsewhere = format!("{at}/epochs/{}/destruction", epoch[0].0.id);
+    assert_eq!(admin.call("POST", &elsewhere, json!({"confirm": epoch[0].0.id.to_string()})).status, 404);
 }
 
 #[test]
@@ -523,4 +592,25 @@ fn who_writes_to_the_store_makes_no_key_of_another() {
     let fresh = key(&place.authority, Purpose::Management, "admin", None, 0);
     let listed = caller(&place, &other, Some(fresh)).get("/manage/v1/apikeys");
     assert_eq!((listed.status.as_u16(), listed.body["items"].as_array().unwrap().len()), (200, 1));
+}
+
+/// Requests that the document allows and such as it does not, by the hundred: nothing breaks, and nothing is answered that the
+/// document does not describe.
+#[test]
+fn an_api_tester_finds_nothing_beside_the_document() {
+    let Some(tools) = tools::installed("clients", "tests/clients/requirements.txt") else { return };
+    let place = Place::new(&["2376.a", "99.z"]);
+    furnish(&place);
+    let key = key(&place.authority, Purpose::Management, "admin", None, 0);
+    let url = place.serve(management::router(Arc::clone(&place.authority)));
+    let document = place.directory.path().join("openapi.json");
+    std::fs::write(&document, management::openapi().to_string()).unwrap();
+    let mut command = std::process::Command::new(tools.join("venv/bin/schemathesis"));
+    command.current_dir(place.directory.path()).arg("run").arg(&document).args(["--url", &format!("http://{url}")]);
+    let checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
+                  response_schema_conformance,negative_data_rejection,unsupported_method";
+    command.args(["--max-examples", "20", "--seed", "7", "--no-color", "--checks", checks]);
+    command.args(["-H", &format!("Authorization: Bearer {key}")]);
+    let (good, out, err) = tools::Process::start(&mut command).finish();
+    assert!(good, "{out}{err}");
 }

@@ -5,8 +5,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::super::identity::Identity;
 use super::shapes::{
-    ApiKey, App, Epoch, List, NewApiKey, NewApp, NewAppState, NewPartition, NewPassword, NewRole, NewState, NewUser,
-    NewUserRole, Partition, Role, Rollover, ShownApiKey, User,
+    ApiKey, App, Destruction, Epoch, List, NewApiKey, NewApp, NewAppState, NewDestruction, NewPartition, NewPassword,
+    NewRole, NewState, NewUser, NewUserRole, Partition, Role, Rollover, ShownApiKey, User,
 };
 
 /// Who may make a call.
@@ -110,6 +110,40 @@ pub fn all() -> Vec<Call> {
             Administering,
         )
         .versioned(),
+        get(
+            "/manage/v1/partitions/{partition}/destruction",
+            "showDestruction",
+            "Shows a partition's pending destruction",
+        )
+        .gives::<Destruction>(200),
+        post(
+            "/manage/v1/partitions/{partition}/destruction",
+            "destroyPartition",
+            "Pauses a partition, and destroys it after a wait",
+            Administering,
+        )
+        .takes::<NewDestruction>()
+        .gives::<Destruction>(202),
+        delete(
+            "/manage/v1/partitions/{partition}/destruction",
+            "keepPartition",
+            "Calls a partition's destruction off",
+            Administering,
+        ),
+        post(
+            "/manage/v1/partitions/{partition}/epochs/{epoch}/destruction",
+            "destroyEpoch",
+            "Destroys an epoch after a wait; nothing is sealed in it meanwhile",
+            Administering,
+        )
+        .takes::<NewDestruction>()
+        .gives::<Destruction>(202),
+        delete(
+            "/manage/v1/partitions/{partition}/epochs/{epoch}/destruction",
+            "keepEpoch",
+            "Calls an epoch's destruction off",
+            Administering,
+        ),
         get("/manage/v1/apps", "listApps", "Lists applications").paged::<List<App>>(),
         post("/manage/v1/apps", "createApp", "Makes an application", Administering).takes::<NewApp>().gives::<App>(201),
         get("/manage/v1/apps/{app}", "showApp", "Shows an application").gives::<App>(200),

@@ -23,7 +23,6 @@ pub struct Problem {
     status: StatusCode,
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String")]
     detail: Option<String>,
     #[serde(skip)]
     again: Option<u64>,

@@ -51,12 +51,20 @@ impl Call {
         on: String,
         work: impl FnOnce(&Self) -> Result<T, Refused> + Send + 'static,
     ) -> Result<T, Problem> {
-        let act = move || {
-            let act = Act { who: &self.identity.caller.name, what, on: &on };
-            self.authority.audit.around(&act, || work(&self))
-        };
+        self.run(move |call| {
+            let act = Act { who: &call.identity.caller.name, what, on: &on };
+            call.authority.audit.around(&act, || work(call))
+        })
+        .await
+    }
+
+    /// The same for what puts itself on record.
+    pub async fn run<T: Send + 'static>(
+        self,
+        work: impl FnOnce(&Self) -> Result<T, Refused> + Send + 'static,
+    ) -> Result<T, Problem> {
         // No patience ends it: a change that was begun is done, and its caller told so.
-        let done = tokio::task::spawn_blocking(act).await;
+        let done = tokio::task::spawn_blocking(move || work(&self)).await;
         Ok(done.map_err(|_| Refused::Unavailable("a change was broken off".into()))??)
     }
 

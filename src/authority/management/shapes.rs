@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::super::apps;
 use super::super::credentials::{self, Purpose};
+use super::super::lifecycle;
 use super::bits;
 use crate::crypto::kem::KemSuite;
 use crate::directory::Entry;
@@ -244,6 +245,37 @@ pub enum RollableKind {
     Random,
     /// Of deterministic tokens.
     Deterministic,
+}
+
+/// Something that will be destroyed.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Destruction {
+    /// `partition:NAME` or `epoch:ID`.
+    pub what: String,
+    /// The partition, or the epoch's.
+    pub partition: String,
+    /// From when (Unix seconds).
+    pub due: u64,
+    /// Who asked for it.
+    pub asked_by: String,
+}
+
+impl From<lifecycle::Destruction> for Destruction {
+    fn from(pending: lifecycle::Destruction) -> Self {
+        let lifecycle::Destruction { what, partition, due, asked_by, .. } = pending;
+        Self { what, partition, due, asked_by }
+    }
+}
+
+/// Asks for a destruction.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewDestruction {
+    /// The name of what is to be destroyed, once more.
+    pub confirm: String,
+    /// How many days it can be called off; left out: 7.
+    #[schemars(range(min = 1, max = 365))]
+    pub wait_days: Option<u64>,
 }
 
 /// What a role may do from now on.
