@@ -25,6 +25,8 @@ mod bad_input;
 mod canaries;
 #[path = "integration/cli.rs"]
 mod cli;
+#[path = "integration/cluster.rs"]
+mod cluster;
 #[path = "integration/fidelity.rs"]
 mod fidelity;
 #[path = "integration/interop.rs"]
@@ -45,6 +47,8 @@ mod passthrough_headers;
 mod passthrough_log;
 #[path = "integration/passthrough_upstream.rs"]
 mod passthrough_upstream;
+#[path = "integration/postgres.rs"]
+mod postgres;
 #[path = "integration/reload.rs"]
 mod reload;
 #[path = "integration/review.rs"]
