@@ -220,6 +220,7 @@ fn is_undone(error: &Error) -> bool {
 
 impl Store for PostgresStore {
     fn change(&self) -> Result<u64, StoreError> {
+        self.news.asking();
         // The generation first: one that is counted meanwhile shows the next time.
         let generation = self.generation();
         let (number, _) = self.number()?;

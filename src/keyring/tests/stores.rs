@@ -246,14 +246,18 @@ fn a_change_is_heard_of() {
     while proxy.store.change().unwrap() >> 48 == 0 {
         thread::yield_now();
     }
-    proxy.wait(Duration::ZERO); // that it listens
+    let is_paused =
+        |keyring: &Keyring| matches!(keyring.sealing_cached(&default(), Kind::Random), Cached::Denied(State::Paused));
     thread::scope(|scope| {
-        let waiting = scope.spawn(|| proxy.wait(Duration::from_secs(600)));
+        let waiting = scope.spawn(|| {
+            while !is_paused(&proxy) {
+                proxy.wait(Duration::from_secs(600));
+                proxy.tick();
+            }
+        });
         operator.set_state(&default(), State::Paused).unwrap();
         waiting.join().unwrap();
     });
-    proxy.tick();
-    assert!(matches!(proxy.sealing_cached(&default(), Kind::Random), Cached::Denied(State::Paused)));
 }
 
 #[test]
@@ -291,6 +295,12 @@ fn a_database_that_is_none_says_so() {
         assert!(matches!(error, KeyringError::Unavailable(_)) && text.contains(says), "{text}");
         assert!(!text.contains("hunter2") && !text.contains("stranger"), "{text}");
     }
+    let error = place.try_open(&at(&format!("{url}?sslmode=require"))).unwrap_err();
+    assert!(error.to_string().contains("TLS"), "{error}");
+    // Takes connections and says nothing.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let error = place.try_open(&at(&format!("postgres://u@{}/d", mute.local_addr().unwrap()))).unwrap_err();
+    assert!(error.to_string().contains("does not answer"), "{error}");
     let careful = Options { i_know: false, ..place.options.clone() };
     let error = place.try_open(&careful).unwrap_err();
     assert!(error.to_string().contains("fsync = off"), "{error}");
