@@ -28,6 +28,8 @@ pub enum Reason {
     Missing,
     /// The token would be longer than the application's column.
     MaxLength,
+    /// What a filter selects cannot be told: duplicate names, or too many steps.
+    Undecided,
     /// A masked value comes back to be sealed.
     Masked,
     /// The caller's role may not do this.
@@ -55,6 +57,11 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether a body could not be read as rules need it: `on_invalid_json` says what becomes of it.
+    pub fn is_unreadable(self) -> bool {
+        matches!(self, Self::InvalidJson | Self::Undecided)
+    }
+
     /// The reason as a word for metrics, logs and problem types.
     pub fn word(self) -> &'static str {
         match self {
@@ -69,6 +76,7 @@ impl Reason {
             Self::Plaintext => "plaintext",
             Self::Missing => "missing",
             Self::MaxLength => "max-length",
+            Self::Undecided => "undecided-filter",
             Self::Masked => "masked",
             Self::Role => "role",
             Self::PartitionState => "partition-state",

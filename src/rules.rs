@@ -160,6 +160,8 @@ pub struct Unreadable {
     pub provision: bool,
     /// `max_partitions`
     pub max_partitions: usize,
+    /// `max_buffered`
+    pub max_buffered: Option<usize>,
 }
 
 /// One compiled action.

@@ -29,6 +29,8 @@ mod cli;
 mod cluster;
 #[path = "integration/fidelity.rs"]
 mod fidelity;
+#[path = "integration/filters.rs"]
+mod filters;
 #[path = "integration/interop.rs"]
 mod interop;
 #[path = "integration/json_server.rs"]
@@ -59,6 +61,8 @@ mod sealing;
 mod stage;
 #[path = "integration/support.rs"]
 mod support;
+#[path = "integration/tenants.rs"]
+mod tenants;
 #[path = "integration/tools.rs"]
 mod tools;
 #[path = "integration/vectors.rs"]

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -11,10 +12,11 @@ use super::out::Out;
 use crate::app;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Machine, Purpose};
+use crate::jsonpath::Buffering;
 use crate::keyring::{Keyring, Options, State};
 use crate::report::{Finding, Findings, Severity};
-use crate::rules::RuleSet;
 use crate::rules::compile::{Context, load};
+use crate::rules::{RuleKind, RuleSet};
 
 /// See `sidecloak check --help`.
 #[derive(Debug, clap::Args)]
@@ -36,9 +38,44 @@ struct Report {
     configuration: bool,
     rules: usize,
     tests: usize,
+    /// Selectors that hold more of a body than the values they select.
+    buffered: Vec<Buffered>,
     keyring: Option<String>,
     /// How the keyring refuses to be opened.
     closed: Option<Exit>,
+}
+
+/// See [`Report::buffered`].
+#[derive(Debug, PartialEq, Eq)]
+struct Buffered {
+    rule: Arc<str>,
+    selector: Arc<str>,
+    buffering: Buffering,
+}
+
+impl Buffered {
+    fn of(rules: &RuleSet) -> Vec<Self> {
+        let mut all = Vec::new();
+        for rule in &rules.rules {
+            let RuleKind::Fields { request, response } = &rule.kind else { continue };
+            for field in request.iter().chain(response).flat_map(|action| &action.fields) {
+                let (selector, buffering) = (Arc::clone(&field.selector), field.path.buffering());
+                let one = Self { rule: Arc::clone(&rule.name), selector, buffering };
+                if buffering > Buffering::Streaming && !all.contains(&one) {
+                    all.push(one);
+                }
+            }
+        }
+        all
+    }
+
+    fn cost(&self) -> &'static str {
+        match self.buffering {
+            Buffering::Streaming => "holds the selected values alone",
+            Buffering::Element => "holds each element or array it looks at, up to `max_buffered`",
+            Buffering::Document => "holds the whole document, up to `max_buffered`, since its filter looks at `$`",
+        }
+    }
 }
 
 pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
@@ -90,6 +127,7 @@ fn rules(args: &Args, config: Option<&Config>, report: &mut Report) -> Result<Op
     let loaded = load(path, &context);
     report.findings.0.extend(loaded.findings.0);
     report.tests = loaded.tests;
+    report.buffered = loaded.rules.as_ref().map(Buffered::of).unwrap_or_default();
     report.rules = loaded.rules.as_ref().map_or(0, |rules| rules.rules.len());
     writable_by_others(path, &mut report.findings);
     for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
@@ -163,12 +201,19 @@ fn show(report: &Report, strict: bool, out: &mut Out) -> Result<(), Failure> {
             "tests": report.tests,
             "errors": errors,
             "warnings": warnings,
+            "buffered": report.buffered.iter().map(|b| json!({
+                "rule": &*b.rule, "selector": &*b.selector, "buffering": b.buffering.name(),
+            })).collect::<Vec<_>>(),
             "keyring": report.keyring,
             "findings": report.findings.0.iter().map(Finding::to_json).collect::<Vec<_>>(),
         }))?;
     } else {
         if !report.findings.0.is_empty() {
             out.line(&format!("{}\n", report.findings))?;
+        }
+        for one in &report.buffered {
+            let Buffered { rule, selector, buffering } = one;
+            out.line(&format!("rule `{rule}`: {selector} is {}: {}", buffering.name(), one.cost()))?;
         }
         let mut parts = vec![number(report.rules, "rule"), number(report.tests, "test")];
         parts.extend((errors > 0).then(|| number(errors, "error")));

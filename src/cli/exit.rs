@@ -139,7 +139,12 @@ impl From<Refusal> for Failure {
         let code = match refusal.reason {
             Reason::PartitionState | Reason::Role => Exit::NoPermission,
             Reason::KeyService => Exit::Io,
-            Reason::Token | Reason::Plaintext | Reason::Missing | Reason::MaxLength | Reason::Masked => Exit::No,
+            Reason::Token
+            | Reason::Plaintext
+            | Reason::Missing
+            | Reason::MaxLength
+            | Reason::Undecided
+            | Reason::Masked => Exit::No,
             _ => Exit::Data,
         };
         let failure = Self::new(code, refusal.to_string());

@@ -14,6 +14,9 @@ pub trait Replace {
     /// A selected value grows beyond what `begin` allowed. `Ok`: it passes unchanged.
     fn too_large(&mut self, selector: usize) -> Result<(), Self::Error>;
 
+    /// How many bytes may be held at once to tell what paths select that need to see more than a value's place.
+    fn buffer(&mut self) -> usize;
+
     /// `raw` is the whole selected value as it stands in the document (a string with its quotes). Appends what takes its
     /// place to `out`. `Step::Wait`: nothing was appended, ask again with the same value at the next `feed`.
     fn replace(&mut self, selector: usize, raw: &[u8], out: &mut Vec<u8>) -> Result<Step, Self::Error>;
@@ -43,6 +46,9 @@ pub enum EditError<E> {
     /// Not JSON.
     #[error(transparent)]
     Json(JsonError),
+    /// What is selected cannot be told: duplicate names under a filter, or too many steps.
+    #[error("{0}")]
+    Undecided(&'static str),
     /// Refused by the replacer.
     #[error("refused")]
     Refused(E),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::jsonpath::{Path, Segment, Selector};
+use crate::jsonpath::{Path, Segment, Selector, Span};
 
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,8 +34,17 @@ impl fmt::Display for Selector {
             }
             Self::Wildcard => f.write_str("*"),
             Self::Index(index) => write!(f, "{index}"),
-            Self::Slice(start, None) => write!(f, "{start}:"),
-            Self::Slice(start, Some(end)) => write!(f, "{start}:{end}"),
+            Self::Slice { start, end, step } => {
+                write!(f, "{start}:")?;
+                end.map_or(Ok(()), |end| write!(f, "{end}"))?;
+                if *step == 1 { Ok(()) } else { write!(f, ":{step}") }
+            }
+            Self::FromEnd(back) => write!(f, "-{back}"),
+            Self::Span(Span { start, end, step }) => {
+                let bound = |bound: &Option<i64>| bound.map_or_else(String::new, |bound| bound.to_string());
+                write!(f, "{}:{}:{step}", bound(start), bound(end))
+            }
+            Self::Filter(filter) => write!(f, "?{filter}"),
         }
     }
 }

@@ -1,5 +1,4 @@
-//! From text to paths: jsonpath-rust's syntax tree, less what is not available yet, less what it takes beyond the
-//! specification.
+//! From text to paths: jsonpath-rust's syntax tree, less what it takes beyond the specification.
 
 mod filter;
 mod lexical;
@@ -10,7 +9,7 @@ use jsonpath_rust::parser::errors::JsonPathError;
 use jsonpath_rust::parser::model;
 use jsonpath_rust::parser::parse_json_path;
 
-use crate::jsonpath::{Path, Segment, Selector};
+use crate::jsonpath::{Path, Segment, Selector, Span};
 
 /// One path of a selector: a union of names at the last name-bearing segment is split, so that each path has one class.
 #[derive(Debug, Clone)]
@@ -39,9 +38,7 @@ pub enum SelectorError {
 pub fn compile(text: &str) -> Result<Vec<Compiled>, SelectorError> {
     lexical::check(text).map_err(|what| SelectorError::Invalid(what.into()))?;
     let query = parse_json_path(text).map_err(|error| SelectorError::Invalid(one_line(&error)))?;
-    // What is invalid goes first: nobody should wait for something that will never come.
-    query.segments.iter().try_for_each(filter::check)?;
-    let segments = query.segments.iter().map(segment).collect::<Result<Vec<_>, _>>()?;
+    let segments = query.segments.iter().map(own_segment).collect::<Result<Vec<_>, _>>()?;
     if segments.len() > Path::MAX_SEGMENTS {
         return Err(SelectorError::NotYet("a selector of more than 63 segments"));
     }
@@ -73,38 +70,50 @@ fn compiled(segments: Vec<Segment>, last_name: Option<String>) -> Compiled {
     Compiled { canonical: path.to_string(), path: Arc::new(path), last_name }
 }
 
+/// Of the selector itself, where a child that is selected twice is edited once.
+fn own_segment(segment: &model::Segment) -> Result<Segment, SelectorError> {
+    let mut segment = self::segment(segment)?;
+    let mut distinct = Vec::with_capacity(segment.selectors.len());
+    for selector in segment.selectors {
+        if !distinct.contains(&selector) {
+            distinct.push(selector);
+        }
+    }
+    segment.selectors = distinct;
+    Ok(segment)
+}
+
 fn segment(segment: &model::Segment) -> Result<Segment, SelectorError> {
     let (descendant, selectors) = match segment {
         model::Segment::Descendant(inner) => return Ok(Segment { descendant: true, ..self::segment(inner)? }),
         model::Segment::Selector(one) => (false, std::slice::from_ref(one)),
         model::Segment::Selectors(several) => (false, several.as_slice()),
     };
-    let mut distinct = Vec::with_capacity(selectors.len());
-    for selector in selectors {
-        let selector = self::selector(selector)?;
-        if !distinct.contains(&selector) {
-            distinct.push(selector);
-        }
-    }
-    Ok(Segment { descendant, selectors: distinct })
+    Ok(Segment { descendant, selectors: selectors.iter().map(selector).collect::<Result<_, _>>()? })
 }
 
 fn selector(selector: &model::Selector) -> Result<Selector, SelectorError> {
-    let bound = |bound: i64| u64::try_from(bound).map_err(|_| SelectorError::NotYet("a slice with a negative bound"));
     Ok(match selector {
         model::Selector::Name(name) => Selector::Name(name.clone()),
         model::Selector::Wildcard => Selector::Wildcard,
-        model::Selector::Index(index) => {
-            Selector::Index(u64::try_from(*index).map_err(|_| SelectorError::NotYet("a negative index"))?)
-        }
-        model::Selector::Slice(_, _, Some(step)) if *step != 1 => {
-            return Err(SelectorError::NotYet("a slice with a step other than 1"));
-        }
-        model::Selector::Slice(start, end, _) => {
-            Selector::Slice(start.map_or(Ok(0), bound)?, end.map(bound).transpose()?)
-        }
-        model::Selector::Filter(_) => return Err(SelectorError::NotYet("a filter")),
+        model::Selector::Index(index) => self::index(*index),
+        model::Selector::Slice(start, end, step) => slice(*start, *end, step.unwrap_or(1)),
+        model::Selector::Filter(filter) => Selector::Filter(Arc::new(filter::compile(filter)?)),
     })
+}
+
+fn index(index: i64) -> Selector {
+    u64::try_from(index).map_or_else(|_| Selector::FromEnd(index.unsigned_abs()), Selector::Index)
+}
+
+/// Forward slices between bounds from the start do not need to know how long the array is.
+fn slice(start: Option<i64>, end: Option<i64>, step: i64) -> Selector {
+    let from_start = |bound: Option<i64>| bound.map(u64::try_from).transpose();
+    match (from_start(start), from_start(end), u64::try_from(step)) {
+        (_, _, Ok(0)) => Selector::Slice { start: 0, end: Some(0), step: 1 },
+        (Ok(start), Ok(end), Ok(step)) => Selector::Slice { start: start.unwrap_or(0), end, step },
+        _ => Selector::Span(Span { start, end, step }),
+    }
 }
 
 /// The parser draws its message over several lines and in the words of its grammar; the place is what helps.

@@ -1,5 +1,6 @@
 //! The editor: scanner and matcher over one document, whose untouched bytes leave exactly as they came.
 
+mod buffered;
 mod hold;
 
 use std::fmt;
@@ -9,7 +10,8 @@ use crate::json::JsonError;
 use crate::json::scan::{Event, Kind, Scanner};
 use crate::json::splice::{EditError, Fed, Replace, Step};
 use crate::jsonpath::Path;
-use crate::jsonpath::matcher::{Matcher, Selectors};
+use crate::jsonpath::matcher::{Begun, Matcher, Selectors, Start};
+use buffered::Buffered;
 use hold::Hold;
 
 /// Edits one document, fed in chunks of any size. After an error it refuses every further call, and what `out` got before
@@ -29,6 +31,10 @@ enum Mode {
     PassingLarge { depth: usize },
     /// A selected value waits for its replacement.
     Waiting(Hold),
+    /// In a value in which the paths select only once it is in memory.
+    Buffering { hold: Hold, start: Box<Start> },
+    /// One of the values selected in there waits for its replacement.
+    Editing(Buffered),
     /// A replacement was refused.
     Refused,
 }
@@ -88,7 +94,8 @@ impl Editor {
     /// Bytes held back in this editor's buffers, for the memory budget.
     pub fn held(&self) -> usize {
         let value = match &self.mode {
-            Mode::Holding(hold) | Mode::Waiting(hold) => hold.held(),
+            Mode::Holding(hold) | Mode::Waiting(hold) | Mode::Buffering { hold, .. } => hold.held(),
+            Mode::Editing(buffered) => buffered.held(),
             Mode::Passing | Mode::PassingLarge { .. } | Mode::Refused => 0,
         };
         value + self.scanner.held() + self.matcher.held()
@@ -106,22 +113,60 @@ impl Editor {
                 Event::Name => self.matcher.name(self.scanner.name(chunk.input)),
                 Event::End(kind) => self.matcher.end(kind),
                 Event::Begin(kind) => {
-                    if let Some(selector) = self.matcher.begin(kind) {
-                        let depth = self.scanner.depth() - usize::from(kind != Kind::Scalar);
-                        chunk.pass(chunk.at.saturating_sub(1), out);
-                        self.mode = Mode::Holding(Hold::new(selector, depth, replace.begin(selector)));
-                    }
+                    let depth = self.scanner.depth() - usize::from(kind != Kind::Scalar);
+                    self.mode = match self.matcher.begin(kind) {
+                        Begun::Passing => return Ok(Step::Done),
+                        Begun::Selected(selector) => Mode::Holding(Hold::new(selector, depth, replace.begin(selector))),
+                        Begun::Buffer(start) => {
+                            let first = start.paths().min().unwrap_or_default();
+                            Mode::Buffering { hold: Hold::new(first, depth, replace.buffer()), start }
+                        }
+                    };
+                    chunk.pass(chunk.at.saturating_sub(1), out);
                 }
             },
+            Mode::Buffering { hold, .. } if matches!(event, Event::End(_)) && self.scanner.depth() == hold.depth => {
+                return self.end_of_buffered(chunk, out, replace);
+            }
             Mode::Holding(hold) if matches!(event, Event::End(_)) && self.scanner.depth() == hold.depth => {
                 return self.end_of_held(chunk, out, replace);
             }
             Mode::PassingLarge { depth } if matches!(event, Event::End(_)) && self.scanner.depth() == *depth => {
                 self.mode = Mode::Passing;
             }
-            Mode::Holding(_) | Mode::PassingLarge { .. } | Mode::Waiting(_) | Mode::Refused => {}
+            Mode::Holding(_)
+            | Mode::PassingLarge { .. }
+            | Mode::Waiting(_)
+            | Mode::Buffering { .. }
+            | Mode::Editing(_)
+            | Mode::Refused => {}
         }
         Ok(Step::Done)
+    }
+
+    fn end_of_buffered<R: Replace>(
+        &mut self,
+        chunk: &mut Chunk<'_>,
+        out: &mut Vec<u8>,
+        replace: &mut R,
+    ) -> Result<Step, EditError<R::Error>> {
+        let Mode::Buffering { mut hold, start } = std::mem::replace(&mut self.mode, Mode::Refused) else {
+            return Ok(Step::Done);
+        };
+        let rest = chunk.taken();
+        if hold.outgrown_by(rest) {
+            start.paths().try_for_each(|path| replace.too_large(path)).map_err(EditError::Refused)?;
+            out.extend_from_slice(hold.bytes());
+            chunk.pass(chunk.at, out);
+            self.mode = Mode::Passing;
+            return Ok(Step::Done);
+        }
+        hold.extended(rest);
+        chunk.passed = chunk.at;
+        let mut buffered = Buffered::new(hold, self.matcher.table(), &start).map_err(EditError::Undecided)?;
+        let step = buffered.go_on(out, replace).map_err(EditError::Refused)?;
+        self.mode = if step == Step::Wait { Mode::Editing(buffered) } else { Mode::Passing };
+        Ok(step)
     }
 
     fn end_of_held<R: Replace>(
@@ -158,6 +203,11 @@ impl Editor {
     fn ask_again<R: Replace>(&mut self, out: &mut Vec<u8>, replace: &mut R) -> Result<Step, EditError<R::Error>> {
         let hold = match std::mem::replace(&mut self.mode, Mode::Refused) {
             Mode::Waiting(hold) => hold,
+            Mode::Editing(mut buffered) => {
+                let step = buffered.go_on(out, replace).map_err(EditError::Refused)?;
+                self.mode = if step == Step::Wait { Mode::Editing(buffered) } else { Mode::Passing };
+                return Ok(step);
+            }
             Mode::Refused => {
                 let error = JsonError { what: "editing was given up", offset: self.scanner.offset() };
                 return Err(EditError::Json(error));
@@ -187,10 +237,21 @@ impl Editor {
                 chunk.pass(chunk.at, out);
                 self.mode = Mode::PassingLarge { depth: hold.depth };
             }
-            Mode::Holding(hold) => {
+            Mode::Buffering { hold, .. } if hold.outgrown_by(chunk.taken()) => {
+                let Mode::Buffering { hold, start } = std::mem::replace(&mut self.mode, Mode::Refused) else {
+                    return Ok(());
+                };
+                start.paths().try_for_each(|path| replace.too_large(path)).map_err(EditError::Refused)?;
+                out.extend_from_slice(hold.bytes());
+                chunk.pass(chunk.at, out);
+                self.mode = Mode::PassingLarge { depth: hold.depth };
+            }
+            Mode::Holding(hold) | Mode::Buffering { hold, .. } => {
                 hold.extended(chunk.taken());
             }
-            Mode::Passing | Mode::PassingLarge { .. } | Mode::Waiting(_) | Mode::Refused => chunk.pass(chunk.at, out),
+            Mode::Passing | Mode::PassingLarge { .. } | Mode::Waiting(_) | Mode::Editing(_) | Mode::Refused => {
+                chunk.pass(chunk.at, out);
+            }
         }
         Ok(())
     }

@@ -1,13 +1,14 @@
 //! All paths at once on the token stream: a set of places for each path that is still alive, kept for each open container.
 
-mod table;
+pub mod table;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::json::scan::Kind;
 use crate::json::text::unescape;
-use crate::jsonpath::Path;
+use crate::jsonpath::{Buffering, Path};
 use table::{Next, Table};
 
 /// Paths in the form that is matched; cheap to clone.
@@ -15,6 +16,11 @@ use table::{Next, Table};
 pub struct Selectors(Arc<Table>);
 
 impl Selectors {
+    /// What the most demanding path needs.
+    pub fn buffering(&self) -> Buffering {
+        self.0.buffering()
+    }
+
     /// The order of `paths` decides which one names a value that several select.
     pub fn new(paths: &[Arc<Path>]) -> Self {
         Self(Arc::new(Table::new(paths)))
@@ -42,9 +48,38 @@ pub struct Matcher {
 
 /// A path that something below this place may still match. Bit n: the first n segments are matched.
 #[derive(Debug, Clone, Copy)]
-struct Live {
-    path: u32,
-    places: u64,
+pub struct Live {
+    pub path: u32,
+    pub places: u64,
+}
+
+/// What a value is to the paths as it begins.
+pub enum Begun {
+    /// Nothing, though something in it may be.
+    Passing,
+    /// The first path that selects it.
+    Selected(usize),
+    /// Which path selects it, or what in it, is to be told once it is in memory.
+    Buffer(Box<Start>),
+}
+
+/// Where the paths stand at a value that is buffered.
+#[derive(Debug)]
+pub struct Start {
+    /// After it was stepped into by name or number.
+    pub here: Vec<Live>,
+    /// At its parent, at places whose filters must look at it.
+    pub undecided: Vec<Live>,
+    /// The first path that selects it by name or number.
+    pub selected: Option<u32>,
+}
+
+impl Start {
+    /// The paths that something in this value may match.
+    pub fn paths(&self) -> impl Iterator<Item = usize> {
+        let live = self.here.iter().chain(&self.undecided).map(|live| live.path);
+        live.chain(self.selected).map(|path| path as usize)
+    }
 }
 
 /// An open container: where in `live` its paths begin (they end where the next container's begin).
@@ -89,9 +124,9 @@ impl Matcher {
         }
     }
 
-    /// A value begins; the first path that selects it. A selected value must be skipped: the next call concerns what
-    /// comes after it.
-    pub fn begin(&mut self, kind: Kind) -> Option<usize> {
+    /// A value begins. One that is selected, or must be buffered, is to be skipped: the next call concerns what comes after it.
+    pub fn begin(&mut self, kind: Kind) -> Begun {
+        let around = self.frames.last().map(|frame| frame.from..frame.to);
         if let Some(frame) = self.frames.last_mut().filter(|frame| frame.array) {
             let (from, to, index) = (frame.from, frame.to, frame.index);
             frame.index += 1;
@@ -102,13 +137,45 @@ impl Matcher {
                 }
             }
         }
+        if self.table.buffering() > Buffering::Streaming
+            && let Some(start) = self.must_buffer(kind, around.as_ref())
+        {
+            return Begun::Buffer(Box::new(start));
+        }
         if let Some(path) = self.selected {
-            return Some(path as usize);
+            return Begun::Selected(path as usize);
         }
         if kind != Kind::Scalar {
             self.frames.push(Frame { from: self.next, to: self.live.len(), array: kind == Kind::Array, index: 0 });
         }
-        None
+        Begun::Passing
+    }
+
+    /// Where the paths stand before anything was read.
+    pub fn at_root(&self) -> Start {
+        Start { here: self.live.clone(), undecided: Vec::new(), selected: self.selected }
+    }
+
+    /// What the paths are about.
+    pub fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// Where the paths stand at a value that has to be in memory before they can go on.
+    fn must_buffer(&self, kind: Kind, around: Option<&Range<usize>>) -> Option<Start> {
+        let here = self.live.get(self.next..).unwrap_or_default();
+        let parents = around.and_then(|around| self.live.get(around.clone())).unwrap_or_default();
+        let filter = |live: &Live| Live { path: live.path, places: self.table.at_children(live.path, live.places) };
+        let undecided: Vec<Live> = parents.iter().map(filter).filter(|live| live.places != 0).collect();
+        let document = around.is_none() && self.table.buffering() == Buffering::Document;
+        if !document
+            && undecided.is_empty()
+            && !here.iter().any(|live| self.table.at_whole(live.path, live.places, kind))
+        {
+            return None;
+        }
+        // A path that selects the value has no need to be decided, but one before it in the list may.
+        Some(Start { here: here.to_vec(), undecided, selected: self.selected })
     }
 
     /// A value that was not selected ends.

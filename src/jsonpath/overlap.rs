@@ -56,7 +56,9 @@ fn matches_something(selector: &Selector) -> bool {
 fn intersect(a: &Selector, b: &Selector) -> bool {
     match (a, b) {
         (Selector::Name(a), Selector::Name(b)) => a == b,
-        (Selector::Name(_) | Selector::Wildcard, Selector::Wildcard) | (Selector::Wildcard, Selector::Name(_)) => true,
+        (Selector::Name(_), Selector::Wildcard | Selector::Filter(_))
+        | (Selector::Wildcard | Selector::Filter(_), Selector::Name(_))
+        | (Selector::Wildcard, Selector::Wildcard) => true,
         (Selector::Name(_), _) | (_, Selector::Name(_)) => false,
         (a, b) => {
             let ((from_a, to_a), (from_b, to_b)) = (indices(a), indices(b));
@@ -69,8 +71,12 @@ fn intersect(a: &Selector, b: &Selector) -> bool {
 fn indices(selector: &Selector) -> (u64, u64) {
     match selector {
         Selector::Index(index) => (*index, index.saturating_add(1)),
-        Selector::Slice(from, to) => (*from, to.unwrap_or(u64::MAX)),
-        Selector::Wildcard | Selector::Name(_) => (0, u64::MAX),
+        // Which of a stepped slice two meet in is not looked at.
+        Selector::Slice { start, end, .. } => (*start, end.unwrap_or(u64::MAX)),
+        // Only a document can tell.
+        Selector::Wildcard | Selector::Name(_) | Selector::FromEnd(_) | Selector::Span(_) | Selector::Filter(_) => {
+            (0, u64::MAX)
+        }
     }
 }
 

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use crate::json::scan::{Event, Kind, Scanner};
 use crate::json::text::unescape;
-use crate::jsonpath::Path;
 use crate::jsonpath::canonical::push_name;
-use crate::jsonpath::matcher::{Matcher, Selectors};
+use crate::jsonpath::evaluate::evaluate;
+use crate::jsonpath::matcher::{Begun, Matcher, Selectors};
+use crate::jsonpath::tree::Tree;
+use crate::jsonpath::{Buffering, Path};
 
 /// Nothing here recurses, so this only bounds memory.
 const MAX_DEPTH: usize = 100_000;
@@ -26,8 +28,12 @@ pub struct Selected {
 /// All values that the paths select in a whole document, outermost only, in document order; the error says what is wrong with
 /// the document and at which byte.
 pub fn select(document: &[u8], paths: &[Arc<Path>]) -> Result<Vec<Selected>, String> {
+    let selectors = Selectors::new(paths);
+    if selectors.buffering() > Buffering::Streaming {
+        return in_memory(document, selectors);
+    }
     let mut scanner = Scanner::new(MAX_DEPTH, usize::MAX);
-    let mut matcher = Matcher::new(Selectors::new(paths));
+    let mut matcher = Matcher::new(selectors);
     let mut trail = Trail::default();
     let mut found: Vec<Selected> = Vec::new();
     // The depth at which a selected value that is still open stands.
@@ -55,12 +61,12 @@ pub fn select(document: &[u8], paths: &[Arc<Path>]) -> Result<Vec<Selected>, Str
             (Event::Begin(kind), None) => {
                 trail.begin();
                 match matcher.begin(kind) {
-                    Some(path) => {
+                    Begun::Selected(path) => {
                         let start = at.saturating_sub(1);
                         found.push(Selected { path, location: trail.location(), span: start..at });
                         inside = Some(scanner.depth() - usize::from(kind != Kind::Scalar));
                     }
-                    None => trail.open(kind),
+                    Begun::Passing | Begun::Buffer(_) => trail.open(kind),
                 }
             }
             (Event::End(kind), None) => {
@@ -69,6 +75,39 @@ pub fn select(document: &[u8], paths: &[Arc<Path>]) -> Result<Vec<Selected>, Str
             }
         }
     }
+}
+
+/// The same where a path must see more than a value's place.
+fn in_memory(document: &[u8], selectors: Selectors) -> Result<Vec<Selected>, String> {
+    let tree = Tree::parse(document, MAX_DEPTH).map_err(|error| error.to_string())?;
+    let matcher = Matcher::new(selectors);
+    let found = evaluate(&tree, matcher.table(), &matcher.at_root()).map_err(|why| why.as_str().to_owned())?;
+    let mut found = found.into_iter().peekable();
+    let mut selected = Vec::new();
+    let mut trail = Trail::default();
+    // Nodes stand in document order, so one walk writes all places down.
+    let mut open = vec![(tree.root(), false)];
+    while let Some((id, leaves)) = open.pop() {
+        let kind = tree.kind(id);
+        if leaves {
+            trail.end(kind);
+            continue;
+        }
+        trail.name(tree.raw_name(id));
+        trail.begin();
+        if let Some((span, path)) = found.next_if(|(span, _)| *span == tree.span(id)) {
+            selected.push(Selected { path, location: trail.location(), span });
+            continue;
+        }
+        trail.open(kind);
+        if kind != Kind::Scalar {
+            open.push((id, true));
+            let from = open.len();
+            open.extend(tree.children(id).map(|child| (child, false)));
+            open.get_mut(from..).unwrap_or_default().reverse();
+        }
+    }
+    Ok(selected)
 }
 
 /// The way down to the current place.

@@ -81,7 +81,7 @@ where
                     original.push(data.clone());
                 }
                 match run.feed(&data).await {
-                    Err(refusal) if refusal.reason == Reason::InvalidJson && run.around.pass_invalid => {
+                    Err(refusal) if refusal.reason.is_unreadable() && run.around.pass_invalid => {
                         return Ok(Pumped::Unread(run.pass_on(original, body)));
                     }
                     fed => fed?,
@@ -95,7 +95,7 @@ where
     }
     if taken > 0 {
         match run.finish().await {
-            Err(refusal) if refusal.reason == Reason::InvalidJson && run.around.pass_invalid => {
+            Err(refusal) if refusal.reason.is_unreadable() && run.around.pass_invalid => {
                 return Ok(Pumped::Unread(run.pass_on(original, http_body_util::Empty::new())));
             }
             finished => finished?,

@@ -20,9 +20,12 @@ pub(super) fn status(reason: Reason) -> StatusCode {
         Reason::InvalidJson | Reason::AmbiguousPath | Reason::BadRequest => StatusCode::BAD_REQUEST,
         Reason::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Reason::MediaType | Reason::Coding | Reason::Signature => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        Reason::Token | Reason::Plaintext | Reason::Missing | Reason::MaxLength | Reason::Masked => {
-            StatusCode::UNPROCESSABLE_ENTITY
-        }
+        Reason::Token
+        | Reason::Plaintext
+        | Reason::Missing
+        | Reason::MaxLength
+        | Reason::Undecided
+        | Reason::Masked => StatusCode::UNPROCESSABLE_ENTITY,
         Reason::Role | Reason::PartitionState | Reason::Rejected | Reason::Unmatched | Reason::TooManyPartitions => {
             StatusCode::FORBIDDEN
         }
@@ -96,6 +99,7 @@ fn title(reason: Reason) -> &'static str {
         Reason::Plaintext => "A value is not sealed where it must be",
         Reason::Missing => "A required value is missing",
         Reason::MaxLength => "A sealed value would be too long",
+        Reason::Undecided => "A filter cannot be decided on this body",
         Reason::Masked => "A masked value cannot be stored",
         Reason::Role => "The caller may not do this",
         Reason::PartitionState => "The partition does not allow this",

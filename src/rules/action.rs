@@ -230,7 +230,7 @@ fn fields(selectors: &[At<String>], class: Option<&str>, reader: &mut Reader<'_>
         let compiled = match jsonpath::compile(text) {
             Ok(compiled) => compiled,
             Err(error @ SelectorError::NotYet(_)) => {
-                let help = "names, `*`, indices, forward slices, unions and `..` are available";
+                let help = "select in fewer steps, with `..` for instance";
                 reader.error(span, "not-yet", format!("selector `{text}`: {error}"), help);
                 continue;
             }

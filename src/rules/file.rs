@@ -90,7 +90,7 @@ mapping! {
         "on_invalid_json" on_invalid_json: Choice<OnUnreadable>,
         /// A content coding that cannot be read.
         "on_encoding" on_encoding: Choice<OnUnreadable>,
-        /// A value over `max_value`.
+        /// A value over `max_value`, or a part over `max_buffered`.
         "on_too_large" on_too_large: Choice<OnUnreadable>,
         /// An `Upgrade` to another protocol.
         "on_upgrade" on_upgrade: Choice<OnUnreadable>,
@@ -100,6 +100,8 @@ mapping! {
         "provision" provision: bool,
         /// How many partitions there may be before `provision` stops. Default: 1000.
         "max_partitions" max_partitions: usize,
+        /// Longest part of a body that is held so that a filter or an index from the end can look at it. Default: `limits.value`.
+        "max_buffered" max_buffered: usize,
         /// Run at every load, against all rules of the load; one that fails refuses the files.
         "tests" tests: Vec<At<TestEntry>>,
     }

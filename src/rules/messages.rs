@@ -60,5 +60,6 @@ pub(super) fn compile(e: &RuleEntry, drafts: &[Draft], reader: &mut Reader<'_>) 
         signature_headers,
         provision: e.provision.get().copied().unwrap_or(false),
         max_partitions: e.max_partitions.get().copied().unwrap_or(1_000),
+        max_buffered: e.max_buffered.get().copied(),
     }
 }

@@ -185,6 +185,10 @@ impl Replace for Fields {
         self.plan.fields.get(selector).and_then(|f| f.action.max_value).unwrap_or(self.max_value)
     }
 
+    fn buffer(&mut self) -> usize {
+        self.plan.max_buffered.unwrap_or(self.max_value)
+    }
+
     fn too_large(&mut self, selector: usize) -> Result<(), Refusal> {
         let pass = match self.plan.fields.get(selector) {
             Some(field) => !changes(&field.action) || self.plan.unreadable.too_large == OnUnreadable::Pass,
@@ -194,7 +198,10 @@ impl Replace for Fields {
             self.tally.add(selector, FieldEvent::Refused);
             return Ok(());
         }
-        let refusal = Refusal::new(Reason::TooLarge, "a selected value is longer than `max_value` (`limits.value`)");
+        let refusal = Refusal::new(
+            Reason::TooLarge,
+            "a value is longer than `max_value`, or `max_buffered` where a filter looks at it (`limits.value`)",
+        );
         Err(refusal.rule(self.plan.fields.get(selector).map_or(&self.plan.rule, |f| &f.action.rule)))
     }
 
@@ -298,6 +305,7 @@ fn after_failed_fetch(
 fn refusal(error: EditError<Refusal>) -> Refusal {
     match error {
         EditError::Json(error) => Refusal::new(Reason::InvalidJson, error.to_string()),
+        EditError::Undecided(why) => Refusal::new(Reason::Undecided, why),
         EditError::Refused(refusal) => refusal,
     }
 }

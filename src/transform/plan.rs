@@ -40,6 +40,8 @@ pub struct HalfPlan {
     pub json_types: Vec<String>,
     /// All rules' `signature_headers`.
     pub signature_headers: Vec<String>,
+    /// The smallest `max_buffered` of the rules that give one.
+    pub max_buffered: Option<usize>,
     /// The rule that is named where no single action is at fault.
     pub rule: Arc<str>,
 }
@@ -70,6 +72,11 @@ impl PlannedField {
         self.action.fields.get(self.index).map(|f| &f.class)
     }
 
+    /// The path that selects it.
+    pub fn path(&self) -> Option<&Arc<Path>> {
+        self.action.fields.get(self.index).map(|f| &f.path)
+    }
+
     /// The selector as written.
     pub fn selector(&self) -> Option<&Arc<str>> {
         self.action.fields.get(self.index).map(|f| &f.selector)
@@ -96,6 +103,7 @@ impl HalfPlan {
             let first = plan.is_none();
             let plan = plan.get_or_insert_with(|| Self::empty(direction, &rule.name, unreadable));
             plan.sole = first.then(|| Arc::clone(rule));
+            plan.max_buffered = [plan.max_buffered, rule.limits.max_buffered].into_iter().flatten().min();
             plan.unreadable = strictest(plan.unreadable, unreadable);
             plan.each.push((Arc::clone(&rule.name), unreadable));
             plan.json_types.extend(rule.limits.json_types.iter().cloned());
@@ -180,6 +188,7 @@ impl HalfPlan {
             sole: None,
             json_types: self.json_types.clone(),
             signature_headers: self.signature_headers.clone(),
+            max_buffered: self.max_buffered,
             rule,
         }))
     }
@@ -194,6 +203,7 @@ impl HalfPlan {
             sole: None,
             json_types: Vec::new(),
             signature_headers: Vec::new(),
+            max_buffered: None,
             rule: Arc::clone(rule),
         }
     }

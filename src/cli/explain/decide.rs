@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
 use crate::json::text::unescape;
-use crate::jsonpath::{self, Selected};
+use crate::jsonpath::{self, Buffering, Selected};
 use crate::proxy::body::readable;
 use crate::rules::route::{End, RequestFacts, Route};
 use crate::rules::{Action, Mode, OnBad, OnToken, OnUnreadable, Reveal, Rule, RuleSet, Verb};
@@ -48,6 +48,8 @@ pub(super) struct Acting {
     pub rule: Arc<str>,
     pub verb: &'static str,
     pub selector: String,
+    /// What of a body it holds before it can select.
+    pub buffering: &'static str,
     pub class: String,
     pub key: String,
     pub mode: &'static str,
@@ -226,6 +228,7 @@ fn acting(field: &PlannedField) -> Acting {
         rule: Arc::clone(&action.rule),
         verb: if seals { "seal" } else { "open" },
         selector: field.selector().map_or_else(String::new, ToString::to_string),
+        buffering: field.path().map_or(Buffering::Streaming, |path| path.buffering()).name(),
         class: field.class().map_or_else(String::new, ToString::to_string),
         key: match &field.target {
             Target::One(name) => name.to_string(),

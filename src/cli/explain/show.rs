@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use super::decide::{Acting, Explanation, Found};
+use crate::jsonpath::Buffering;
 
 impl Explanation {
     /// For a machine.
@@ -12,7 +13,7 @@ impl Explanation {
         let rule = |(name, why): &(std::sync::Arc<str>, Option<String>)| json!({ "rule": &**name, "matches": why.is_none(), "why_not": why });
         let action = |a: &Acting| {
             json!({
-                "rule": &*a.rule, "verb": a.verb, "selector": a.selector, "class": a.class, "key": a.key,
+                "rule": &*a.rule, "verb": a.verb, "selector": a.selector, "buffering": a.buffering, "class": a.class, "key": a.key,
                 "mode": a.mode, "suite": a.suite, "options": a.options, "selects": a.selects,
             })
         };
@@ -48,6 +49,9 @@ impl fmt::Display for Explanation {
         }
         for a in &self.actions {
             write!(f, "  {} {}  rule {}, class {}, key {}, {}", a.verb, a.selector, a.rule, a.class, a.key, a.mode)?;
+            if a.buffering != Buffering::Streaming.name() {
+                write!(f, ", {}", a.buffering)?;
+            }
             for option in a.suite.iter().copied().chain(a.options.iter().map(String::as_str)) {
                 write!(f, ", {option}")?;
             }

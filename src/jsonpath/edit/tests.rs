@@ -28,6 +28,27 @@ type Edited = Result<String, EditError<&'static str>>;
     r#"{"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa":1,"\u0061\u0061":2,"a\u0061a":3,"a":4}"#,
     r#"{"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa":1,"\u0061\u0061":<0:2>,"a\u0061a":3,"a":4}"#
 )]
+#[case("$[-1]", "[1, 2 ,3 ]", "[1, 2 ,<0:3> ]")]
+#[case("$..a[-2:]", r#"{"a":[1,[2],3],"b":{"a":[{"a":[4]}]}}"#, r#"{"a":[1,<0:[2]>,<0:3>],"b":{"a":[<0:{"a":[4]}>]}}"#)]
+#[case("$[::-2]", "[1,2,3]", "[<0:1>,2,<0:3>]")]
+#[case("$[0:9:2]", "[1,2,3]", "[<0:1>,2,<0:3>]")]
+#[case(
+    "$.c[?@.type == 'card'].pan",
+    r#"{"c":[{"type":"card","pan": "1" },{"pan":"2","type":"c\u0061rd"},{"type":"iban","pan":"3"},"card",{}]}"#,
+    r#"{"c":[{"type":"card","pan": <0:"1"> },{"pan":<0:"2">,"type":"c\u0061rd"},{"type":"iban","pan":"3"},"card",{}]}"#
+)]
+#[case("$[?@ > 1]", "[1, 1.0e1,\"2\" ,2]", "[1, <0:1.0e1>,\"2\" ,<0:2>]")]
+#[case("$.o[?@.x]", r#"{"o":{"a":{"x":null},"b":{}}}"#, r#"{"o":{"a":<0:{"x":null}>,"b":{}}}"#)]
+#[case(
+    "$.v[?@.k == $.k].s",
+    r#"{"v":[{"k":1,"s":2},{"k":2,"s":3}],"k":2.0}"#,
+    r#"{"v":[{"k":1,"s":2},{"k":2,"s":<0:3>}],"k":2.0}"#
+)]
+#[case(
+    "$..[?@.x == 1].y",
+    r#"[{"x":1,"y":{"x":1,"y":2}},[{"y":3,"x":1}]]"#,
+    r#"[{"x":1,"y":<0:{"x":1,"y":2}>},[{"y":<0:3>,"x":1}]]"#
+)]
 #[case(
     "$.x",
     "{\n\t\"y\" : [1.0, 1E5, 100000000000000000000, \"\\/\\u0041\"]\r\n}",
@@ -72,6 +93,10 @@ fn a_value_within_the_chunk_is_not_copied() {
         fn begin(&mut self, _: usize) -> usize {
             10
         }
+        fn buffer(&mut self) -> usize {
+            usize::MAX
+        }
+
         fn too_large(&mut self, _: usize) -> Result<(), ()> {
             Err(())
         }
@@ -202,7 +227,8 @@ proptest! {
     fn splits_and_waits_change_nothing(
         document in document(),
         damage in proptest::option::weighted(0.3, (any::<prop::sample::Index>(), any::<u8>())),
-        selector in proptest::sample::select(&["$", "$.a", "$..a", "$..*", "$[1:]", "$..[0]", "$['a','b'].a", "$.*.*"][..]),
+        selector in proptest::sample::select(&["$", "$.a", "$..a", "$..*", "$[1:]", "$..[0]", "$['a','b'].a", "$.*.*",
+            "$[-1]", "$..[-2:]", "$[?@.a].a", "$..[?@ == 1 || @.a]", "$.*[?@ == $[0]]", "$..[?length(@) > 1, -1]"][..]),
         limit in prop_oneof![Just(1_000), 0_usize..12],
         refuse_large: bool,
         waits in 0_usize..3,
@@ -227,7 +253,7 @@ proptest! {
 fn outcome(edited: Edited) -> Result<String, String> {
     edited.map_err(|error| match error {
         EditError::Json(error) => error.to_string(),
-        EditError::Refused(why) => why.to_owned(),
+        EditError::Undecided(why) | EditError::Refused(why) => why.to_owned(),
     })
 }
 
@@ -287,6 +313,10 @@ impl Replace for Mark {
         self.limit
     }
 
+    fn buffer(&mut self) -> usize {
+        self.limit.saturating_mul(4)
+    }
+
     fn too_large(&mut self, _: usize) -> Result<(), &'static str> {
         self.large += 1;
         if self.refuse_large { Err("too large") } else { Ok(()) }
@@ -302,4 +332,45 @@ impl Replace for Mark {
         out.push(b'>');
         Ok(Step::Done)
     }
+}
+
+#[rstest]
+#[case("$[?@.a == 1]", r#"[{"a":1,"a":2}]"#, Err("a filter looks at an object with duplicate names"))]
+#[case("$[?@.a == 1]", r#"[{"\u0061":2,"a":1}]"#, Err("a filter looks at an object with duplicate names"))]
+#[case("$[?@.a == 1]", r#"[{"a":1,"b":{"c":1,"c":2}}]"#, Ok(r#"[<0:{"a":1,"b":{"c":1,"c":2}}>]"#))]
+#[case(
+    "$[?@.a == 1].b",
+    r#"[{"a":1,"b":{"b":1}, "c":{"b":1,"b":2}}]"#,
+    Ok(r#"[{"a":1,"b":<0:{"b":1}>, "c":{"b":1,"b":2}}]"#)
+)]
+fn a_filter_never_decides_on_duplicate_names(
+    #[case] selector: &str,
+    #[case] document: &str,
+    #[case] expected: Result<&str, &str>,
+) {
+    let edited = outcome(run(&paths(&[selector]), &[document.as_bytes()], &mut Mark::new(1_000)));
+    assert_eq!(edited.as_deref().map_err(String::as_str), expected);
+}
+
+#[test]
+fn the_first_path_names_what_streaming_and_buffered_paths_select() {
+    let document = br#"{"c":[{"t":1,"s":"x","n":"y"},{"t":2,"s":"z","n":"w"}],"s":"v"}"#;
+    let edited = |selectors: &[&str]| run(&paths(selectors), &[document], &mut Mark::new(1_000)).unwrap();
+    assert_eq!(
+        edited(&["$.c[?@.t == 1].s", "$..s", "$..n"]),
+        r#"{"c":[{"t":1,"s":<0:"x">,"n":<2:"y">},{"t":2,"s":<1:"z">,"n":<2:"w">}],"s":<1:"v">}"#
+    );
+    assert_eq!(
+        edited(&["$..s", "$.c[?@.t == 1].s", "$.c[-1]"]),
+        r#"{"c":[{"t":1,"s":<0:"x">,"n":"y"},<2:{"t":2,"s":"z","n":"w"}>],"s":<0:"v">}"#
+    );
+    assert!(edited(&["$.c", "$.c[?@.t == 1].s"]).starts_with(r#"{"c":<0:["#));
+}
+
+#[test]
+fn steps_are_bounded() {
+    let document = format!("{}1{}", r#"{"a":"#.repeat(3_000), "}".repeat(3_000));
+    let mut editor = Editor::new(&paths(&["$..[?@..b || @..c || @..d].e"]), 10_000);
+    let edited = editor.feed(document.as_bytes(), &mut Vec::new(), &mut Mark::new(1 << 20));
+    assert!(matches!(edited, Err(EditError::Undecided("a filter takes too many steps in this document"))));
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::jsonpath::{Path, Selector};
+use crate::json::scan::Kind;
+use crate::jsonpath::{Buffering, Path, Selector};
 
 /// The paths as bits: bit n stands for segment n.
 pub struct Table {
@@ -12,10 +13,11 @@ pub struct Table {
     longest: usize,
     /// A path has a wildcard or descends.
     open: bool,
+    buffering: Buffering,
 }
 
 /// Where a path stands at a child, and whether it selects it.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Next {
     pub places: u64,
     pub selected: bool,
@@ -31,11 +33,19 @@ struct Bits {
     /// By place in `Table::names`, ascending.
     names: Vec<(usize, u64)>,
     indices: Vec<Indices>,
+    /// Segments whose filters look at one child at a time.
+    children: u64,
+    /// Segments that take the whole array, or the whole object.
+    arrays: u64,
+    objects: u64,
+    /// The selectors of these segments that are no names, numbers or wildcards.
+    buffered: Vec<(u64, Selector)>,
 }
 
 struct Indices {
     from: u64,
     to: u64,
+    step: u64,
     bit: u64,
 }
 
@@ -44,21 +54,61 @@ impl Table {
         let selectors = paths.iter().flat_map(|path| &path.segments).flat_map(|segment| &segment.selectors);
         let name = |selector: &Selector| match selector {
             Selector::Name(name) => Some(name.as_bytes().into()),
-            Selector::Wildcard | Selector::Index(_) | Selector::Slice(..) => None,
+            Selector::Wildcard
+            | Selector::Index(_)
+            | Selector::Slice { .. }
+            | Selector::FromEnd(_)
+            | Selector::Span(_)
+            | Selector::Filter(_) => None,
         };
         let mut names: Vec<Box<[u8]>> = Vec::with_capacity(paths.len());
         names.extend(selectors.filter_map(name));
         names.sort_unstable_by(|a, b| order(a, b));
         names.dedup();
         let longest = names.last().map_or(0, |name| name.len());
+        let buffering = paths.iter().map(|path| path.buffering()).max().unwrap_or(Buffering::Streaming);
         let paths: Vec<Bits> = paths.iter().map(|path| Bits::new(path, &names)).collect();
         let open = paths.iter().any(|bits| bits.wildcards | bits.descendants != 0);
-        Self { paths, names, longest, open }
+        Self { paths, names, longest, open, buffering }
     }
 
     /// How many paths.
     pub fn len(&self) -> usize {
         self.paths.len()
+    }
+
+    /// What the most demanding path needs.
+    pub fn buffering(&self) -> Buffering {
+        self.buffering
+    }
+
+    /// At which of these places of a path a filter looks at each child by itself.
+    pub fn at_children(&self, path: u32, places: u64) -> u64 {
+        self.bits(path).map_or(0, |bits| places & bits.children)
+    }
+
+    /// Whether at one of these places of a path a container is looked at as a whole.
+    pub fn at_whole(&self, path: u32, places: u64, kind: Kind) -> bool {
+        self.bits(path).is_some_and(|bits| {
+            let whole = match kind {
+                Kind::Array => bits.arrays,
+                Kind::Object => bits.objects,
+                Kind::Scalar => 0,
+            };
+            places & whole != 0
+        })
+    }
+
+    /// The selectors of a path at these places that need more than a child's name or number, each with its place.
+    pub fn buffered(&self, path: u32, places: u64) -> impl Iterator<Item = (u64, &Selector)> {
+        let all = self.bits(path).map_or(&[][..], |bits| &bits.buffered);
+        all.iter().filter(move |(bit, _)| places & bit != 0).map(|(bit, selector)| (*bit, selector))
+    }
+
+    /// Where a path stands at a child that the selectors of these places matched.
+    pub fn matched(&self, path: u32, places: u64) -> Next {
+        let accept = self.bits(path).map_or(0, |bits| bits.accept);
+        Next { places: places << 1, selected: (places << 1) & accept != 0 }
     }
 
     /// The first path that selects the whole document.
@@ -94,12 +144,18 @@ impl Table {
     /// From these places of a path to those at an element.
     pub fn element(&self, path: u32, places: u64, index: u64) -> Next {
         let Some(bits) = self.bits(path) else { return Next::default() };
-        let matching = bits.indices.iter().filter(|indices| (indices.from..indices.to).contains(&index));
+        let matching = bits.indices.iter().filter(|indices| indices.contain(index));
         bits.next(places, matching.fold(0, |all, indices| all | indices.bit))
     }
 
     fn bits(&self, path: u32) -> Option<&Bits> {
         self.paths.get(path as usize)
+    }
+}
+
+impl Indices {
+    fn contain(&self, index: u64) -> bool {
+        (self.from..self.to).contains(&index) && (self.step == 1 || (index - self.from).is_multiple_of(self.step))
     }
 }
 
@@ -115,10 +171,14 @@ impl Bits {
                 match selector {
                     Selector::Wildcard => bits.wildcards |= bit,
                     Selector::Index(index) => {
-                        bits.indices.push(Indices { from: *index, to: index.saturating_add(1), bit });
+                        bits.indices.push(Indices { from: *index, to: index.saturating_add(1), step: 1, bit });
                     }
-                    Selector::Slice(from, to) => {
-                        bits.indices.push(Indices { from: *from, to: to.unwrap_or(u64::MAX), bit });
+                    Selector::Slice { start, end, step } => {
+                        let to = end.unwrap_or(u64::MAX);
+                        bits.indices.push(Indices { from: *start, to, step: *step, bit });
+                    }
+                    Selector::FromEnd(_) | Selector::Span(_) | Selector::Filter(_) => {
+                        bits.buffered.push((bit, selector.clone()));
                     }
                     Selector::Name(name) => {
                         if let Ok(id) = names.binary_search_by(|candidate| order(candidate, name.as_bytes())) {
@@ -126,6 +186,14 @@ impl Bits {
                         }
                     }
                 }
+            }
+            let any = |of: fn(&Selector) -> bool| segment.selectors.iter().any(of);
+            let filters = any(|selector| matches!(selector, Selector::Filter(_)));
+            if any(|selector| matches!(selector, Selector::FromEnd(_) | Selector::Span(_))) {
+                bits.arrays |= bit;
+                bits.objects |= if filters { bit } else { 0 };
+            } else if filters {
+                bits.children |= bit;
             }
         }
         bits

@@ -48,6 +48,35 @@ proptest! {
         prop_assert_eq!(ours, outermost);
     }
 
+    /// What is found as the document streams by is what is found in it whole.
+    #[test]
+    fn the_editor_finds_the_same(document in document(), a in selector(), b in selector()) {
+        use crate::json::splice::{Fed, Replace, Step};
+        use crate::jsonpath::Editor;
+        struct Mark;
+        impl Replace for Mark {
+            type Error = ();
+            fn begin(&mut self, _: usize) -> usize { usize::MAX }
+            fn buffer(&mut self) -> usize { usize::MAX }
+            fn too_large(&mut self, _: usize) -> Result<(), ()> { Err(()) }
+            fn replace(&mut self, selector: usize, raw: &[u8], out: &mut Vec<u8>) -> Result<Step, ()> {
+                out.extend_from_slice(format!("<{selector}:{}>", raw.len()).as_bytes());
+                Ok(Step::Done)
+            }
+        }
+        let paths: Vec<Arc<Path>> = [a, b].iter().flat_map(|text| compile(text).unwrap()).map(|one| one.path).collect();
+        let mut expected = document.clone().into_bytes();
+        for one in select(document.as_bytes(), &paths).unwrap().into_iter().rev() {
+            expected.splice(one.span.clone(), format!("<{}:{}>", one.path, one.span.len()).into_bytes());
+        }
+        let (mut editor, mut out) = (Editor::new(&paths, 512), Vec::new());
+        for byte in document.as_bytes().chunks(7) {
+            prop_assert_eq!(editor.feed(byte, &mut out, &mut Mark).unwrap(), Fed::All);
+        }
+        editor.finish(&mut out, &mut Mark).unwrap();
+        prop_assert_eq!(String::from_utf8(out).unwrap(), String::from_utf8(expected).unwrap());
+    }
+
     #[test]
     fn overlap_is_never_missed(document in document(), a in selector(), b in selector()) {
         use crate::jsonpath::{may_contain, may_overlap};
@@ -124,8 +153,51 @@ fn selector() -> impl Strategy<Value = String> {
             let text = |bound: Option<i32>| bound.map_or_else(String::new, |bound| bound.to_string());
             format!("{}:{}", text(from), text(to))
         }),
+        1 => (-4..0_i8).prop_map(|index| index.to_string()),
+        1 => (proptest::option::of(-4..4), proptest::option::of(-4..4), prop_oneof![-3..0, 1..4]).prop_map(|(from, to, step)| {
+            let text = |bound: Option<i32>| bound.map_or_else(String::new, |bound| bound.to_string());
+            format!("{}:{}:{step}", text(from), text(to))
+        }),
+        3 => filter().prop_map(|filter| format!("?{filter}")),
     ];
     let segment = (any::<bool>(), proptest::collection::vec(one, 1..3))
         .prop_map(|(descendant, one)| format!("{}[{}]", if descendant { ".." } else { "" }, one.join(",")));
     proptest::collection::vec(segment, 0..4).prop_map(|segments| format!("${}", segments.concat()))
+}
+
+fn filter() -> impl Strategy<Value = String> {
+    let singular = || {
+        let step = prop_oneof![
+            3 => proptest::sample::select(&NAMES[..3]).prop_map(|name| spelled(name, 0)),
+            1 => (-2..3_i8).prop_map(|index| index.to_string()),
+        ];
+        (prop_oneof![4 => Just("@"), 1 => Just("$")], proptest::collection::vec(step, 0..3))
+            .prop_map(|(from, steps)| steps.iter().fold(from.to_owned(), |query, step| format!("{query}[{step}]")))
+    };
+    let many = || {
+        (singular(), prop_oneof![Just(""), Just("[*]"), Just("..a"), Just("..*"), Just("['a','a']"), Just("[::-1]")])
+            .prop_map(|(query, rest)| query + rest)
+    };
+    let operand = move || {
+        prop_oneof![
+            3 => singular(),
+            1 => proptest::sample::select(&["null", "true", "1", "-150", "1.5", "'a'", "'ssn'", "-1.50e2", "\"\""][..]).prop_map(str::to_owned),
+                1 => many().prop_map(|query| format!("value({query})")),
+            1 => singular().prop_map(|query| format!("length({query})")),
+        ]
+    };
+    let test = prop_oneof![
+        3 => (any::<bool>(), many()).prop_map(|(not, query)| format!("{}{query}", if not { "!" } else { "" })),
+        4 => (operand(), proptest::sample::select(&["==", "!=", "<", "<=", ">", ">="][..]), operand())
+            .prop_map(|(left, sign, right)| format!("{left} {sign} {right}")),
+        1 => (any::<bool>(), singular(), proptest::sample::select(&["a", "s.n", "[a-b]*", "q|ssn", ".*"][..]))
+            .prop_map(|(whole, text, pattern)| format!("{}({text}, '{pattern}')", if whole { "match" } else { "search" })),
+    ];
+    test.prop_recursive(2, 6, 2, |inner| {
+        prop_oneof![
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{a} && {b}")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a} || {b})")),
+            inner.prop_map(|inner| format!("!({inner})")),
+        ]
+    })
 }

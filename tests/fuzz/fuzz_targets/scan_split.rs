@@ -57,6 +57,10 @@ impl Replace for Mark {
         self.limit
     }
 
+    fn buffer(&mut self) -> usize {
+        usize::MAX
+    }
+
     fn too_large(&mut self, _: usize) -> Result<(), ()> {
         Ok(())
     }

@@ -1,0 +1,258 @@
+//! Whether a filter holds for a value (RFC 9535 2.3.5.2).
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::collections::HashSet;
+
+use super::Undecided;
+use crate::json::scan::Kind;
+use crate::json::text::unescape;
+use crate::jsonpath::Selector;
+use crate::jsonpath::filter::{Comparison, Filter, Operand, Query};
+use crate::jsonpath::number::Number;
+use crate::jsonpath::pattern::Pattern;
+use crate::jsonpath::tree::{Id, Tree};
+
+/// Steps per value in the tree that filters may take together; ordinary filters take a handful.
+const STEPS_PER_NODE: usize = 256;
+const STEPS_AT_LEAST: usize = 65_536;
+
+/// Judges values of one tree, within bounds.
+pub struct Judge<'t, 'a> {
+    tree: &'t Tree<'a>,
+    steps: usize,
+    /// Objects that were looked at: their names are distinct.
+    distinct: HashSet<usize>,
+}
+
+enum Value<'a> {
+    /// Of a query that selects nothing.
+    Nothing,
+    Null,
+    Bool(bool),
+    Number(Number),
+    /// Unescaped.
+    Text(Cow<'a, [u8]>),
+    /// An object or array.
+    Node(Id),
+}
+
+impl<'t, 'a> Judge<'t, 'a> {
+    pub fn new(tree: &'t Tree<'a>) -> Self {
+        let steps = tree.len().saturating_mul(STEPS_PER_NODE).max(STEPS_AT_LEAST);
+        Self { tree, steps, distinct: HashSet::new() }
+    }
+
+    /// Whether the filter holds for `current`.
+    pub fn holds(&mut self, filter: &Filter, current: Id) -> Result<bool, Undecided> {
+        self.step(1)?;
+        match filter {
+            Filter::Or(several) => {
+                for one in several {
+                    if self.holds(one, current)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+            Filter::And(several) => {
+                for one in several {
+                    if !self.holds(one, current)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            Filter::Not(inner) => Ok(!self.holds(inner, current)?),
+            Filter::Exists(query) => Ok(!self.nodes(query, current)?.is_empty()),
+            Filter::Compare(left, comparison, right) => {
+                let (left, right) = (self.value(left, current)?, self.value(right, current)?);
+                self.compare(&left, *comparison, &right)
+            }
+            Filter::Matches { whole, text, pattern, compiled } => {
+                let (text, pattern) = (self.value(text, current)?, self.value(pattern, current)?);
+                let (Value::Text(text), Value::Text(pattern)) = (text, pattern) else { return Ok(false) };
+                // A lone surrogate is no character that a pattern could match.
+                let Ok(text) = std::str::from_utf8(&text) else { return Ok(false) };
+                if let Some(compiled) = compiled {
+                    return Ok(compiled.matches(text));
+                }
+                // Compiling takes about as long as so many steps.
+                self.step(pattern.len().saturating_add(16).saturating_mul(16))?;
+                let pattern = std::str::from_utf8(&pattern).ok().and_then(|source| Pattern::new(source, *whole));
+                Ok(pattern.is_some_and(|pattern| pattern.matches(text)))
+            }
+        }
+    }
+
+    fn value(&mut self, operand: &Operand, current: Id) -> Result<Value<'a>, Undecided> {
+        Ok(match operand {
+            Operand::Null => Value::Null,
+            Operand::Bool(value) => Value::Bool(*value),
+            Operand::Number(number) => Value::Number(number.clone()),
+            Operand::Text(text) => Value::Text(Cow::Owned(text.clone().into_bytes())),
+            Operand::Singular(query) | Operand::Value(query) => match self.nodes(query, current)?.as_slice() {
+                [one] => self.value_of(*one),
+                _ => Value::Nothing,
+            },
+            Operand::Count(query) => Value::Number(Number::from_count(self.nodes(query, current)?.len())),
+            Operand::Length(inner) => match self.value(inner, current)? {
+                Value::Text(text) => {
+                    // Every character has one byte that continues none, a lone surrogate too.
+                    Value::Number(Number::from_count(text.iter().filter(|byte| **byte & 0xc0 != 0x80).count()))
+                }
+                Value::Node(id) => {
+                    self.must_be_distinct(id)?;
+                    Value::Number(Number::from_count(usize::try_from(self.tree.count(id)).unwrap_or(usize::MAX)))
+                }
+                Value::Nothing | Value::Null | Value::Bool(_) | Value::Number(_) => Value::Nothing,
+            },
+        })
+    }
+
+    fn value_of(&self, id: Id) -> Value<'a> {
+        match (self.tree.kind(id), self.tree.raw(id)) {
+            (Kind::Object | Kind::Array, _) => Value::Node(id),
+            (Kind::Scalar, b"null") => Value::Null,
+            (Kind::Scalar, b"true") => Value::Bool(true),
+            (Kind::Scalar, b"false") => Value::Bool(false),
+            (Kind::Scalar, [b'"', text @ .., b'"']) => Value::Text(unescape(text)),
+            (Kind::Scalar, number) => Value::Number(Number::parse(number)),
+        }
+    }
+
+    fn compare(&mut self, left: &Value<'a>, comparison: Comparison, right: &Value<'a>) -> Result<bool, Undecided> {
+        let order = match (left, right) {
+            (Value::Number(left), Value::Number(right)) => Some(left.cmp(right)),
+            // Generalised UTF-8 sorts as the code points do.
+            (Value::Text(left), Value::Text(right)) => Some(left.cmp(right)),
+            _ => None,
+        };
+        Ok(match comparison {
+            Comparison::Equal => self.equal(left, right)?,
+            Comparison::NotEqual => !self.equal(left, right)?,
+            Comparison::Less => order == Some(Ordering::Less),
+            Comparison::Greater => order == Some(Ordering::Greater),
+            Comparison::LessOrEqual => order == Some(Ordering::Less) || self.equal(left, right)?,
+            Comparison::GreaterOrEqual => order == Some(Ordering::Greater) || self.equal(left, right)?,
+        })
+    }
+
+    fn equal(&mut self, left: &Value<'a>, right: &Value<'a>) -> Result<bool, Undecided> {
+        Ok(match (left, right) {
+            (Value::Nothing, Value::Nothing) | (Value::Null, Value::Null) => true,
+            (Value::Bool(left), Value::Bool(right)) => left == right,
+            (Value::Number(left), Value::Number(right)) => left == right,
+            (Value::Text(left), Value::Text(right)) => left == right,
+            (Value::Node(left), Value::Node(right)) => self.deep_equal(*left, *right)?,
+            _ => false,
+        })
+    }
+
+    /// Without recursion: documents nest.
+    fn deep_equal(&mut self, left: Id, right: Id) -> Result<bool, Undecided> {
+        let mut pairs = vec![(left, right)];
+        while let Some((left, right)) = pairs.pop() {
+            self.step(1)?;
+            let (kind, count) = (self.tree.kind(left), self.tree.count(left));
+            if (kind, count) != (self.tree.kind(right), self.tree.count(right)) {
+                return Ok(false);
+            }
+            match kind {
+                Kind::Scalar => {
+                    let (left, right) = (self.value_of(left), self.value_of(right));
+                    if !self.equal(&left, &right)? {
+                        return Ok(false);
+                    }
+                }
+                Kind::Array => pairs.extend(self.tree.children(left).zip(self.tree.children(right))),
+                Kind::Object => {
+                    self.must_be_distinct(left)?;
+                    self.must_be_distinct(right)?;
+                    let (left, right) = (self.sorted(left), self.sorted(right));
+                    if left.iter().map(|(name, _)| name).ne(right.iter().map(|(name, _)| name)) {
+                        return Ok(false);
+                    }
+                    pairs.extend(left.iter().zip(&right).map(|((_, left), (_, right))| (*left, *right)));
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// What a query selects, in document order, a node as often as it is selected.
+    fn nodes(&mut self, query: &Query, current: Id) -> Result<Vec<Id>, Undecided> {
+        let mut nodes = vec![if query.root { self.tree.root() } else { current }];
+        for segment in &query.segments {
+            let mut next = Vec::new();
+            for node in nodes {
+                if !segment.descendant {
+                    self.children(node, &segment.selectors, &mut next)?;
+                    continue;
+                }
+                let mut open = vec![node];
+                while let Some(node) = open.pop() {
+                    self.children(node, &segment.selectors, &mut next)?;
+                    open.extend(self.tree.children(node));
+                }
+            }
+            nodes = next;
+        }
+        Ok(nodes)
+    }
+
+    fn children(&mut self, node: Id, selectors: &[Selector], out: &mut Vec<Id>) -> Result<(), Undecided> {
+        let (tree, kind) = (self.tree, self.tree.kind(node));
+        self.step(1)?;
+        for selector in selectors {
+            let of_names = matches!(selector, Selector::Name(_) | Selector::Wildcard | Selector::Filter(_));
+            if kind == Kind::Scalar || (kind == Kind::Object && !of_names) {
+                continue;
+            }
+            self.must_be_distinct(node)?;
+            for child in tree.children(node) {
+                self.step(1)?;
+                let index = tree.index(child);
+                let matches = match selector {
+                    Selector::Wildcard => true,
+                    Selector::Name(name) => kind == Kind::Object && *tree.name(child) == *name.as_bytes(),
+                    Selector::Index(wanted) => index == *wanted,
+                    Selector::Slice { start, end, step } => {
+                        (*start..end.unwrap_or(u64::MAX)).contains(&index) && (index - start).is_multiple_of(*step)
+                    }
+                    Selector::FromEnd(_) | Selector::Span(_) => selector.counts(index, tree.count(node)),
+                    Selector::Filter(filter) => self.holds(filter, child)?,
+                };
+                if matches {
+                    out.push(child);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn must_be_distinct(&mut self, id: Id) -> Result<(), Undecided> {
+        let at = self.tree.span(id).start;
+        if self.tree.kind(id) != Kind::Object || self.distinct.contains(&at) {
+            return Ok(());
+        }
+        let names = self.sorted(id);
+        self.step(names.len())?;
+        if names.windows(2).any(|pair| matches!(pair, [(a, _), (b, _)] if a == b)) {
+            return Err(Undecided::DuplicateNames);
+        }
+        self.distinct.insert(at);
+        Ok(())
+    }
+
+    fn sorted(&self, id: Id) -> Vec<(Cow<'a, [u8]>, Id)> {
+        let mut members: Vec<_> = self.tree.children(id).map(|child| (self.tree.name(child), child)).collect();
+        members.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        members
+    }
+
+    fn step(&mut self, steps: usize) -> Result<(), Undecided> {
+        self.steps = self.steps.checked_sub(steps).ok_or(Undecided::TooCostly)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,204 @@
+//! Regular expressions as RFC 9485 (I-Regexp) has them, run by `regex`, whose time is linear in the text.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use regex::{Regex, RegexBuilder};
+
+/// Patterns come from documents, too.
+const LONGEST: usize = 4096;
+const COMPILED: usize = 1 << 20;
+
+/// A compiled pattern, with its source.
+#[derive(Clone)]
+pub struct Pattern {
+    source: String,
+    whole: bool,
+    regex: Regex,
+}
+
+impl Pattern {
+    /// `whole`: for `match`, else for `search`. `None`: not an I-Regexp, or one that takes too much memory.
+    pub fn new(source: &str, whole: bool) -> Option<Self> {
+        if source.len() > LONGEST {
+            return None;
+        }
+        let translated = translate(source)?;
+        let anchored = if whole { format!(r"\A(?:{translated})\z") } else { translated };
+        let regex = RegexBuilder::new(&anchored).size_limit(COMPILED).dfa_size_limit(COMPILED).build().ok()?;
+        Some(Self { source: source.to_owned(), whole, regex })
+    }
+
+    /// Whether it matches.
+    pub fn matches(&self, text: &str) -> bool {
+        self.regex.is_match(text)
+    }
+}
+
+/// What `regex` reads the same way: a dot is anything but a line's end, and nothing that I-Regexp does not have is let through.
+fn translate(source: &str) -> Option<String> {
+    let mut out = String::with_capacity(source.len() + 8);
+    let mut chars = source.chars().peekable();
+    let mut class = Class::Outside;
+    let mut groups = 0_usize;
+    while let Some(c) = chars.next() {
+        match (class, c) {
+            (_, '\\') => {
+                let escaped = chars.next()?;
+                out.push('\\');
+                match escaped {
+                    'p' | 'P' => {
+                        out.push(escaped);
+                        if chars.next()? != '{' {
+                            return None;
+                        }
+                        out.push('{');
+                        loop {
+                            let c = chars.next()?;
+                            out.push(c);
+                            match c {
+                                '}' => break,
+                                _ if c.is_ascii_alphanumeric() => {}
+                                _ => return None,
+                            }
+                        }
+                    }
+                    '(' | ')' | '*' | '+' | '-' | '.' | '?' | '[' | '\\' | ']' | '^' | 'n' | 'r' | 't' | '{' | '|'
+                    | '}' | '$' => {
+                        out.push(escaped);
+                    }
+                    _ => return None,
+                }
+            }
+            (Class::Outside, '.') => out.push_str(r"[^\n\r]"),
+            (Class::Outside, '[') => {
+                out.push('[');
+                if chars.peek() == Some(&'^') {
+                    chars.next();
+                    out.push('^');
+                }
+                class = Class::Begun;
+            }
+            // No lazy or possessive repetition, no flags, no named groups.
+            (Class::Outside, '*' | '+' | '?' | '}') => {
+                out.push(c);
+                if matches!(chars.peek(), Some('*' | '+' | '?' | '{')) {
+                    return None;
+                }
+            }
+            (Class::Outside, '(') => {
+                groups += 1;
+                if groups > 64 || chars.peek() == Some(&'?') {
+                    return None;
+                }
+                out.push_str("(?:");
+            }
+            (Class::Outside, ']') => return None,
+            // Anchors are not in I-Regexp: there they are plain characters.
+            (Class::Outside, '^' | '$') => {
+                out.push('\\');
+                out.push(c);
+            }
+            (Class::Begun, ']') => return None,
+            (Class::Inside, ']') => {
+                out.push(']');
+                class = Class::Outside;
+            }
+            // `regex` has set operations and nested classes where others have characters.
+            (Class::Begun | Class::Inside, '[') => return None,
+            (Class::Begun | Class::Inside, '&' | '~' | '^') => {
+                out.push('\\');
+                out.push(c);
+                class = Class::Inside;
+            }
+            (Class::Inside, '-') if chars.peek() == Some(&'-') => return None,
+            (Class::Begun | Class::Inside, _) => {
+                out.push(c);
+                class = Class::Inside;
+            }
+            (Class::Outside, _) => out.push(c),
+        }
+        if matches!(class, Class::Begun) && c == '\\' {
+            class = Class::Inside;
+        }
+    }
+    matches!(class, Class::Outside).then_some(out)
+}
+
+#[derive(Clone, Copy)]
+enum Class {
+    Outside,
+    /// Just behind its `[` or `[^`.
+    Begun,
+    Inside,
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.source, self.whole) == (&other.source, other.whole)
+    }
+}
+
+impl Eq for Pattern {}
+
+impl Hash for Pattern {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.source, self.whole).hash(state);
+    }
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("a.b", "axb", true)]
+    #[case("a.b", "a\nb", false)]
+    #[case("a.b", "a\rb", false)]
+    #[case("a.b", "a\u{2028}b", true)]
+    #[case("a", "ba", false)]
+    #[case("a|ab", "ab", true)]
+    #[case("[0-9]{3}-[0-9]{2}", "123-45", true)]
+    #[case(r"\p{Lu}[^a-c]", "Éd", true)]
+    #[case(r"\.\$", ".$", true)]
+    #[case("^a$", "^a$", true)]
+    #[case("[&&^]", "^", true)]
+    #[case(r"[\]a]", "]", true)]
+    #[case("", "", true)]
+    #[case("😀", "😀", true)]
+    fn whole(#[case] pattern: &str, #[case] text: &str, #[case] expected: bool) {
+        assert_eq!(Pattern::new(pattern, true).unwrap().matches(text), expected);
+    }
+
+    #[rstest]
+    #[case(r"\d")]
+    #[case(r"\bx")]
+    #[case("(?i)a")]
+    #[case("(?=a)")]
+    #[case("a*?")]
+    #[case("a++")]
+    #[case("[a")]
+    #[case("a]")]
+    #[case("[[:alpha:]]")]
+    #[case("(a")]
+    #[case(r"\")]
+    #[case(r"\1")]
+    #[case(r"\p{^L}")]
+    #[case("((((a{1000}){1000}){1000}){1000})")]
+    fn not_an_i_regexp(#[case] pattern: &str) {
+        assert!(Pattern::new(pattern, true).is_none());
+    }
+
+    #[test]
+    fn search_looks_anywhere() {
+        assert!(Pattern::new("b.", false).unwrap().matches("abc"));
+    }
+}
