@@ -64,6 +64,8 @@ mod passthrough_log;
 mod passthrough_upstream;
 #[path = "integration/pki.rs"]
 mod pki;
+#[path = "integration/postgres.rs"]
+mod postgres;
 #[path = "integration/reload.rs"]
 mod reload;
 #[path = "integration/review.rs"]

@@ -161,6 +161,12 @@ pub(crate) enum Action {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Move the keyring from its SQLite file to PostgreSQL, with directory and audit log; the file stays
+    Migrate {
+        /// An empty database: postgres://USER@HOST:PORT/DATABASE
+        #[arg(long, value_name = "URL")]
+        to: String,
+    },
     /// Make an issuer for a process that seals and cannot open
     EncryptOnly {
         /// The partition it seals for
@@ -208,6 +214,7 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
         Action::RotateMaster { new_key_file, reseal } => make::rotate_master(options, new_key_file, *reseal, out),
         Action::Export { file } => make::export(options, file, out),
         Action::Import { file } => make::import(options, file, out),
+        Action::Migrate { to } => make::migrate(options, to, out),
         Action::EncryptOnly { partition, output } => recovery::encrypt_only(options, partition, output, out),
     }
 }

@@ -151,8 +151,8 @@ pub trait Store: Send + Sync {
         Ok(None)
     }
 
-    /// Waits until another process writes, at most for `timeout`. May return early without a reason, and may hear of nothing:
-    /// [`Self::change`] is what tells.
+    /// Waits until another process has written since [`Self::change`] was last asked, at most for `timeout`. May return early
+    /// without a reason, and may hear of nothing: [`Self::change`] is what tells.
     fn wait(&self, timeout: Duration) {
         thread::park_timeout(timeout);
     }

@@ -26,7 +26,7 @@ mod records;
 mod schema;
 mod tls;
 
-pub use fill::Moved;
+pub use fill::Source;
 pub use place::PostgresPlace;
 
 use bridge::Bridge;
@@ -220,6 +220,7 @@ fn is_undone(error: &Error) -> bool {
 
 impl Store for PostgresStore {
     fn change(&self) -> Result<u64, StoreError> {
+        self.news.asking();
         // The generation first: one that is counted meanwhile shows the next time.
         let generation = self.generation();
         let (number, _) = self.number()?;
@@ -263,7 +264,7 @@ impl Store for PostgresStore {
     }
 
     fn dump(&self) -> Result<Dump, StoreError> {
-        self.bridge.wait(self.connections.with_all(async |client| fill::dump(client).await))
+        self.read_all()
     }
 
     fn keys(&self) -> Result<Vec<KeyRow>, StoreError> {

@@ -19,9 +19,9 @@ use super::tls;
 /// Most calls come one at a time, from under the keyring's lock; the directory and the audit log come beside it.
 const CONNECTIONS: usize = 4;
 /// For a connection, from the pool or new, over all addresses.
-const CONNECT: Duration = Duration::from_secs(4);
+const CONNECT: Duration = Duration::from_secs(3);
 /// The server's own bounds come first (see [`SESSION`]); this one is for a server or network that has gone silent.
-const ANSWER: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(3);
 /// For reading or writing a whole keyring.
 const ANSWER_WHOLE: Duration = Duration::from_secs(600);
 /// After a connection failed, others fail at once for so long: callers wait in line for each other.
@@ -199,22 +199,33 @@ pub fn explain(name: &str, error: &Error) -> StoreError {
     let Some(code) = error.code() else {
         let mut source = error.source();
         while let Some(cause) = source {
-            if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+            let io = cause.downcast_ref::<io::Error>();
+            let inner =
+                io.and_then(io::Error::get_ref).map_or(cause, |inner| inner as &(dyn std::error::Error + 'static));
+            if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
                 return StoreError::Unavailable(format!(
                     "{name}: TLS failed ({tls}); check the server's certificate and `sslrootcert`"
                 ));
             }
-            if let Some(io) = cause.downcast_ref::<io::Error>()
-                && io.get_ref().is_none()
-            {
+            if let Some(io) = io.filter(|io| io.get_ref().is_none()) {
                 return StoreError::Unavailable(format!(
                     "{name} cannot be reached: {}; check that the database runs",
                     io.kind()
                 ));
             }
-            source = cause.source().or_else(|| cause.downcast_ref::<io::Error>()?.get_ref()?.source());
+            source = inner.source();
         }
         let text = error.to_string();
+        if error.source().is_some_and(|cause| cause.to_string().contains("does not support TLS")) {
+            return StoreError::Unavailable(format!(
+                "{name} offers no TLS; turn it on there (`ssl = on`), or write `sslmode=disable` if the network between is yours"
+            ));
+        }
+        if text.starts_with("invalid configuration") || text.starts_with("authentication error") {
+            return StoreError::Unavailable(format!(
+                "{name} asks for a password, or proves its own identity otherwise; name one as `store_password`"
+            ));
+        }
         return if text.starts_with("error retrieving column") || text.starts_with("error deserializing column") {
             not_ours(name)
         } else {

@@ -23,20 +23,27 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// What was heard.
 #[derive(Debug, Default)]
 pub struct News {
-    /// Whether anything was since somebody last waited.
-    heard: Mutex<bool>,
+    /// Counts what was.
+    heard: Mutex<u64>,
     ring: Condvar,
+    /// How much of it was when the store was last asked.
+    asked: AtomicU64,
     /// Counts connections: a new one may be to a server that lost rows.
     connections: AtomicU64,
 }
 
 impl News {
-    /// Waits until something is heard that nobody has waited for yet, or for that long.
+    /// Waits until something is heard after the store was asked, or for that long. All who wait are woken.
     pub fn wait(&self, timeout: Duration) {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut heard, _) =
-            self.ring.wait_timeout_while(heard, timeout, |heard| !*heard).unwrap_or_else(PoisonError::into_inner);
-        *heard = false;
+        let nothing_new = |heard: &mut u64| *heard == self.asked.load(Ordering::Acquire);
+        drop(self.ring.wait_timeout_while(heard, timeout, nothing_new));
+    }
+
+    /// To be called before the store is asked.
+    pub fn asking(&self) {
+        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        self.asked.store(heard, Ordering::Release);
     }
 
     /// How many connections there have been.
@@ -45,7 +52,9 @@ impl News {
     }
 
     fn hear(&self) {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        *heard = heard.wrapping_add(1);
+        drop(heard);
         self.ring.notify_all();
     }
 }
