@@ -55,6 +55,8 @@ mod sealing;
 mod stage;
 #[path = "integration/support.rs"]
 mod support;
+#[path = "integration/tenants.rs"]
+mod tenants;
 #[path = "integration/tools.rs"]
 mod tools;
 #[path = "integration/vectors.rs"]
