@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::audit::{Act, Audit};
+use crate::audit::Audit;
 use crate::clock::SharedClock;
 use crate::directory::Directory;
 use crate::keyring::{Keyring, KeyringError, State};
@@ -46,15 +46,6 @@ impl Authority {
         let credentials = Credentials::new(directory.clone())?;
         let vault = Vault::new(Arc::clone(&keyring), Arc::clone(&audit));
         Ok(Self { keyring, directory, credentials, vault, audit, clock })
-    }
-
-    /// Does something that the audit log tells of before and after. May block.
-    pub fn audited<T>(&self, act: &Act<'_>, work: impl FnOnce() -> Result<T, Refused>) -> Result<T, Refused> {
-        let started = self.audit.begin(act)?;
-        let done = work();
-        let outcome = done.as_ref().map(drop).map_err(ToString::to_string);
-        self.audit.end(started, outcome.as_ref().map(|()| ()).map_err(String::as_str))?;
-        done
     }
 }
 

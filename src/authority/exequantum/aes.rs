@@ -29,7 +29,7 @@ pub async fn decrypt(State(authority): State<Arc<Authority>>, session: Session, 
     under_key(&authority, &session, &DECRYPT, &mut fields, ciphertext, open).await
 }
 
-type Work = fn(&Secret<32>, SecretBytes) -> Result<String, Problem>;
+type Work = fn(&Secret<32>, &mut SecretBytes) -> Result<String, Problem>;
 
 async fn under_key(
     authority: &Arc<Authority>,
@@ -41,7 +41,7 @@ async fn under_key(
 ) -> Answer {
     let key = if fields.has("key") { fields.bytes(&["key"], &[32]) } else { None };
     fields.check()?;
-    let Some(value) = value else { return Err(fields.problem()) };
+    let Some(mut value) = value else { return Err(fields.problem()) };
     let sharer = Sharer::of(session, authority.clock.now());
     let done = session.run(authority, act, move |authority| {
         let key = match key {
@@ -49,12 +49,12 @@ async fn under_key(
             None => sharer.recall(authority)?,
         };
         let key = key.and_then(|key| Secret::from_slice(key.expose()));
-        work(&key.ok_or(Problem::Detail(StatusCode::BAD_REQUEST, assumed::NO_KEY))?, value)
+        work(&key.ok_or(Problem::Detail(StatusCode::BAD_REQUEST, assumed::NO_KEY))?, &mut value)
     });
     ok(done.await?)
 }
 
-fn seal(key: &Secret<32>, mut text: SecretBytes) -> Result<String, Problem> {
+fn seal(key: &Secret<32>, text: &mut SecretBytes) -> Result<String, Problem> {
     let nonce: [u8; NONCE] = random::bytes()?;
     let tag = Gcm::new(key.expose())
         .seal(&nonce, b"", text.expose_mut())
@@ -62,7 +62,7 @@ fn seal(key: &Secret<32>, mut text: SecretBytes) -> Result<String, Problem> {
     Ok(hex::encode(&[nonce.as_slice(), text.expose(), &tag].concat()))
 }
 
-fn open(key: &Secret<32>, sealed: SecretBytes) -> Result<String, Problem> {
+fn open(key: &Secret<32>, sealed: &mut SecretBytes) -> Result<String, Problem> {
     let (nonce, rest) = sealed.expose().split_first_chunk::<NONCE>().ok_or(Refused::NotAuthentic)?;
     let (ciphertext, tag) = rest.split_last_chunk::<TAG>().ok_or(Refused::NotAuthentic)?;
     let mut text = SecretBytes::new(ciphertext.to_vec());
@@ -77,18 +77,18 @@ mod tests {
     #[test]
     fn only_what_was_sealed_opens() {
         let key = Secret::from_slice(&[7; 32]).unwrap();
-        let sealed = seal(&key, SecretBytes::new("größer".into())).unwrap();
+        let sealed = seal(&key, &mut SecretBytes::new("größer".into())).unwrap();
         assert_eq!(sealed.len(), 2 * (12 + 8 + 16));
         let bytes = hex::decode(sealed.as_bytes()).unwrap();
-        assert_eq!(open(&key, SecretBytes::new(bytes.clone())).unwrap(), "größer");
+        assert_eq!(open(&key, &mut SecretBytes::new(bytes.clone())).unwrap(), "größer");
         for at in [0, 12, bytes.len() - 1] {
             let mut wrong = bytes.clone();
             wrong[at] ^= 1;
-            assert!(open(&key, SecretBytes::new(wrong)).is_err());
+            assert!(open(&key, &mut SecretBytes::new(wrong)).is_err());
         }
         for length in [0, 11, 27] {
-            assert!(open(&key, SecretBytes::new(vec![0; length])).is_err());
+            assert!(open(&key, &mut SecretBytes::new(vec![0; length])).is_err());
         }
-        assert!(open(&Secret::from_slice(&[8; 32]).unwrap(), SecretBytes::new(bytes)).is_err());
+        assert!(open(&Secret::from_slice(&[8; 32]).unwrap(), &mut SecretBytes::new(bytes)).is_err());
     }
 }

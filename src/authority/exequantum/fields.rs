@@ -92,7 +92,8 @@ impl Fields {
 
 /// Whole seconds or counts of a query: at least 1, at most `most`.
 pub fn number(query: &str, name: &str, default: u64, most: u64) -> Result<u64, Value> {
-    let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8().map(std::borrow::Cow::into_owned);
+    let decoded =
+        |text: &str| percent_encoding::percent_decode_str(text).decode_utf8().map(std::borrow::Cow::into_owned);
     let mut found = None;
     for pair in query.split('&') {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -106,10 +107,9 @@ pub fn number(query: &str, name: &str, default: u64, most: u64) -> Result<u64, V
         return Err(line("value is not a valid integer".into(), "type_error.integer"));
     };
     match u64::try_from(number) {
-        Ok(number) if number > most => Err(line(
-            format!("ensure this value is less than or equal to {most}"),
-            "value_error.number.not_le",
-        )),
+        Ok(number) if number > most => {
+            Err(line(format!("ensure this value is less than or equal to {most}"), "value_error.number.not_le"))
+        }
         Ok(number) if number >= 1 => Ok(number),
         _ => Err(line("ensure this value is greater than or equal to 1".into(), "value_error.number.not_ge")),
     }
@@ -169,7 +169,9 @@ mod tests {
     fn numbers_of_a_query_are_whole_and_bounded() {
         assert_eq!(number("", "n", 5, 9), Ok(5));
         assert_eq!(number("m=1&n=%39", "n", 5, 9), Ok(9));
-        for (query, kind) in [("n=10", "not_le"), ("n=0", "not_ge"), ("n=-1", "not_ge"), ("n=", "integer"), ("n=1.5", "integer")] {
+        for (query, kind) in
+            [("n=10", "not_le"), ("n=0", "not_ge"), ("n=-1", "not_ge"), ("n=", "integer"), ("n=1.5", "integer")]
+        {
             let line = number(query, "n", 5, 9).unwrap_err();
             assert!(line["type"].as_str().unwrap().ends_with(kind), "{query}: {line}");
         }

@@ -7,10 +7,10 @@ use http::StatusCode;
 use serde::Serialize;
 
 use super::answer::{Answer, Problem, ok};
+use super::assumed;
 use super::fields::Fields;
 use super::kept::{self, Sharer};
 use super::session::{Session, UNWRAP, WRAP};
-use super::assumed;
 use crate::authority::Authority;
 use crate::crypto::hex;
 use crate::crypto::kem::{BadKem, DecapsulationKey, EncapsulationKey, KemSuite, expanded};

@@ -12,14 +12,15 @@ use super::answer::Problem;
 use super::assumed;
 use super::fields::Fields;
 use crate::audit;
+use crate::authority::credentials::ApiKey;
 use crate::authority::{Authority, Caller, Refused, blocking};
 use crate::crypto::base64url;
 use crate::crypto::kdf::sha256;
 use crate::keyring::{Permissions, State};
 use crate::name::{Class, PartitionName};
 
-/// What temporary tokens begin with.
-pub const PREFIX: &str = "exqt_";
+/// What temporary tokens begin with, and no API key does.
+pub const PREFIX: &str = "exqt.";
 /// Of their entries.
 pub const KIND: &str = "exequantum-token";
 
@@ -28,6 +29,8 @@ pub const KIND: &str = "exequantum-token";
 pub struct Kept {
     /// The API key that made it.
     pub parent: u64,
+    /// Its text then.
+    pub mark: String,
 }
 
 /// An authenticated call.
@@ -36,6 +39,8 @@ pub struct Session {
     pub caller: Caller,
     /// The API key's number.
     pub number: u64,
+    /// What changes when the API key gets another text.
+    pub mark: String,
     /// Where its role is looked up.
     pub partition: PartitionName,
     /// The entry of the temporary token, and when it ends.
@@ -72,30 +77,45 @@ pub const DECRYPT: Act = act(Permissions::DECRYPT, "exequantum.aes", audit::Use:
 impl Session {
     async fn begin(authority: &Arc<Authority>, headers: &HeaderMap) -> Result<Self, Refused> {
         let token = presented(headers).ok_or(Refused::Unauthenticated)?;
-        let (key, temporary) = if token.starts_with(PREFIX) {
-            let (key, temporary) = temporary(authority, token).await?;
-            (key, Some(temporary))
+        let (key, mark, temporary) = if token.starts_with(PREFIX) {
+            temporary(authority, token).await?
         } else {
-            (authority.credentials.api_key(assumed::PURPOSE, token).await?, None)
+            let key = authority.credentials.api_key(assumed::PURPOSE, token).await?;
+            let (key, mark) =
+                authority.credentials.api_key_marked(key.number).await?.ok_or(Refused::Unauthenticated)?;
+            (key, mark, None)
         };
         let partition = match &key.partition {
             Some(name) => PartitionName::new(name).map_err(|_| Refused::Unauthenticated)?,
             None => PartitionName::default_name(),
         };
-        Ok(Self { caller: key.caller(), number: key.number, partition, temporary })
+        Ok(Self { caller: key.caller(), number: key.number, mark, partition, temporary })
     }
 
-    /// Does something if the caller may, and counts it.
+    /// Does something if the caller may, and counts it if the caller's role has it counted.
     pub async fn run<T: Send + 'static>(
         &self,
         authority: &Arc<Authority>,
         act: &Act,
         work: impl FnOnce(&Authority) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let done = self.run_permitted(authority, act, work).await;
+        let permitted = self.permit(authority, act).await;
+        let granted = permitted.as_ref().copied().unwrap_or(Permissions(0));
+        let done = match permitted {
+            Ok(_) => self.run_permitted(authority, act, work).await,
+            Err(refused) => Err(refused.into()),
+        };
         let what = if done.is_ok() { act.counts } else { audit::Use::Refused };
-        authority.vault.count(&self.caller, &self.partition, &Class::new(act.class), what, 1);
+        if what.is_recorded(granted) {
+            authority.vault.count(&self.caller, &self.partition, &Class::new(act.class), what, 1);
+        }
         done
+    }
+
+    async fn permit(&self, authority: &Arc<Authority>, act: &Act) -> Result<Permissions, Refused> {
+        let permissions = authority.vault.permit(&self.caller, &self.partition, act.bits).await?;
+        let masked = act.bits == Permissions::DECRYPT && permissions.has(Permissions::MASK);
+        if masked { Err(Refused::Forbidden) } else { Ok(permissions) }
     }
 
     async fn run_permitted<T: Send + 'static>(
@@ -104,10 +124,6 @@ impl Session {
         act: &Act,
         work: impl FnOnce(&Authority) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let permissions = authority.vault.permit(&self.caller, &self.partition, act.bits).await?;
-        if act.bits == Permissions::DECRYPT && permissions.has(Permissions::MASK) {
-            return Err(Refused::Forbidden.into());
-        }
         let (authority, partition) = (Arc::clone(authority), self.partition.clone());
         let seals = act.counts == audit::Use::Sealed;
         blocking(move || {
@@ -146,18 +162,19 @@ pub fn entry_id(token: &str) -> String {
 async fn temporary(
     authority: &Arc<Authority>,
     token: &str,
-) -> Result<(crate::authority::credentials::ApiKey, (String, u64)), Refused> {
+) -> Result<(ApiKey, String, Option<(String, u64)>), Refused> {
     let (shared, id) = (Arc::clone(authority), entry_id(token));
     let look_up = id.clone();
     let entry = blocking(move || Ok::<_, Refused>(shared.directory.recall::<Kept>(KIND, &look_up)?)).await?;
     let entry = entry.ok_or(Refused::Unauthenticated)?;
-    let key = authority.credentials.api_key_numbered(entry.value.parent).await?;
-    let key = key.filter(|key| key.purpose == assumed::PURPOSE).ok_or(Refused::Unauthenticated)?;
-    authority.credentials.limit(&format!("apikey {}", key.number))?;
+    let parent = authority.credentials.api_key_marked(entry.value.parent).await?;
+    let parent = parent.filter(|(key, mark)| key.purpose == assumed::PURPOSE && *mark == entry.value.mark);
+    let (key, mark) = parent.ok_or(Refused::Unauthenticated)?;
+    authority.credentials.limit(&key.caller().name)?;
     let (shared, take) = (Arc::clone(authority), id.clone());
     let left = blocking(move || Ok::<_, Refused>(shared.directory.take(KIND, &take)?)).await?;
     left.ok_or(Refused::Unauthenticated)?;
-    Ok((key, (id, entry.expires)))
+    Ok((key, mark, Some((id, entry.expires))))
 }
 
 /// `auth_token T` or `bearer T`, once.

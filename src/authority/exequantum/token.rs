@@ -36,8 +36,8 @@ fn make(authority: &Authority, session: &Session, expiry: u64, attempts: u64) ->
     let token = format!("{PREFIX}{}", base64url::encode(random::secret::<32>()?.expose()));
     let ends = Ends { at: authority.clock.now() + expiry, after: Some(attempts) };
     let act = Act { who: &session.caller.name, what: "exequantum.token.create", on: session.partition.as_str() };
-    authority.audited(&act, || {
-        let kept = Kept { parent: session.number };
+    authority.audit.around(&act, || {
+        let kept = Kept { parent: session.number, mark: session.mark.clone() };
         match authority.directory.put(KIND, &entry_id(&token), 0, &kept, ends)? {
             Put::Done => Ok(()),
             Put::Conflict => Err(Refused::Unavailable("two temporary tokens were the same".into())),
