@@ -21,10 +21,16 @@ mod attacks;
 mod authority;
 #[path = "integration/bad_input.rs"]
 mod bad_input;
+#[path = "integration/calls.rs"]
+mod calls;
 #[path = "integration/canaries.rs"]
 mod canaries;
 #[path = "integration/cli.rs"]
 mod cli;
+#[path = "integration/described.rs"]
+mod described;
+#[path = "integration/exequantum.rs"]
+mod exequantum;
 #[path = "integration/fidelity.rs"]
 mod fidelity;
 #[path = "integration/interop.rs"]
