@@ -27,6 +27,8 @@ mod calls;
 mod canaries;
 #[path = "integration/cli.rs"]
 mod cli;
+#[path = "integration/crypteron.rs"]
+mod crypteron;
 #[path = "integration/described.rs"]
 mod described;
 #[path = "integration/exequantum.rs"]
