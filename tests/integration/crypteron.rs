@@ -455,7 +455,7 @@ fn many_who_ask_for_one_key_get_one_key() {
     let answers: Vec<Message> = std::thread::scope(|scope| {
         let ask = |n: usize| {
             let body = json!({ "AppId": 2376, "SecPartId": "x" }).to_string();
-            call(if n % 2 == 0 { stage.at } else { other }, "POST", "/v1/keys", &basic(&stage.key), Some(&body))
+            call(if n.is_multiple_of(2) { stage.at } else { other }, "POST", "/v1/keys", &basic(&stage.key), Some(&body))
         };
         let callers: Vec<_> = (0..8).map(|n| scope.spawn(move || ask(n))).collect();
         callers.into_iter().map(|caller| caller.join().unwrap()).collect()
