@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::admin::{self, AdminError, Operations, Ports, RulesStatus};
+use crate::audit::Audit;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::keyring::{Keyring, KeyringError};
@@ -30,6 +31,7 @@ pub struct App {
     server: Server,
     shared: Arc<Shared>,
     keyring: Option<Arc<Keyring>>,
+    audit: Option<Arc<Audit>>,
     ticker: Option<Ticker>,
     _watcher: Option<Watcher>,
     ports: Ports,
@@ -77,8 +79,15 @@ impl App {
         keys::check_partitions(&rules, keyring.as_deref(), config.dev).map_err(AppError::Rules)?;
 
         metrics.reloaded(Some(rules.rules.len()), clock.now());
-        let shared =
-            Shared::new(config.proxy.clone(), rules, sealer(&keyring), metrics, clock).map_err(KeyringError::from)?;
+        // A store without a log (an authority's API) has its own behind it.
+        let audit = match &keyring {
+            Some(keyring) if keyring.records().is_ok() => {
+                Some(Arc::new(Audit::open(Arc::clone(keyring), Arc::clone(&clock))?))
+            }
+            _ => None,
+        };
+        let sealer = sealer(keyring.as_ref(), audit.as_ref());
+        let shared = Shared::new(config.proxy.clone(), rules, sealer, metrics, clock).map_err(KeyringError::from)?;
         let shared = Arc::new(shared);
         shared.health.rules_loaded();
         if let Some(keyring) = &keyring {
@@ -111,7 +120,7 @@ impl App {
             Some(keyring) => Some(Ticker::start(Arc::clone(keyring), Arc::clone(&shared), Arc::clone(&reload))?),
             None => None,
         };
-        Ok(Self { server, shared, keyring, ticker, _watcher: watcher, ports })
+        Ok(Self { server, shared, keyring, audit, ticker, _watcher: watcher, ports })
     }
 
     /// Where the listeners are, by name, with the real ports.
@@ -149,6 +158,9 @@ impl App {
     pub fn wait(self) {
         self.server.join();
         drop(self.ticker);
+        if let Some(audit) = &self.audit {
+            audit.stop();
+        }
         drop(self.keyring);
         drop(self.ports);
     }
@@ -262,8 +274,9 @@ pub(crate) fn warn(warnings: &[Finding]) {
     }
 }
 
-fn sealer(keyring: &Option<Arc<Keyring>>) -> Option<Arc<dyn crate::transform::Sealer>> {
-    keyring.as_ref().map(|keyring| Arc::new(Local::new(Arc::clone(keyring))) as Arc<dyn crate::transform::Sealer>)
+fn sealer(keyring: Option<&Arc<Keyring>>, audit: Option<&Arc<Audit>>) -> Option<Arc<dyn crate::transform::Sealer>> {
+    let local = Local::new(Arc::clone(keyring?)).recording(audit.map(Arc::clone));
+    Some(Arc::new(local))
 }
 
 fn ports(config: &Config) -> Result<admin::Settings, AppError> {

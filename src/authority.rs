@@ -7,14 +7,16 @@ use std::time::Duration;
 use crate::audit::Audit;
 use crate::clock::SharedClock;
 use crate::directory::Directory;
-use crate::keyring::{Keyring, KeyringError, State};
+use crate::keyring::{Changed, Keyring, KeyringError, State};
 
+pub mod apps;
 pub mod credentials;
 pub mod crittora;
 pub mod crypteron;
 pub mod exequantum;
 pub mod identity;
 pub mod keyring_api;
+pub mod lifecycle;
 pub mod listen;
 pub mod management;
 pub mod ncloud_kms;
@@ -105,6 +107,14 @@ impl From<KeyringError> for Refused {
             KeyringError::Unknown(_) => Self::NotFound,
             other => Self::Unavailable(other.to_string()),
         }
+    }
+}
+
+/// The new version, unless somebody else was first.
+fn changed(changed: Changed) -> Result<u64, Refused> {
+    match changed {
+        Changed::Done(version) => Ok(version),
+        Changed::Stale(version) => Err(Refused::Conflict(format!("it was changed meanwhile, to version {version}"))),
     }
 }
 

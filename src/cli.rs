@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod audit;
 mod call;
 mod check;
 mod common;
@@ -53,6 +54,8 @@ enum Command {
     Explain(explain::Args),
     /// Make a keyring, and work on its partitions and keys
     Keys(keys::Args),
+    /// Check or read the log of what was done to the keyring and with it
+    Audit(audit::Args),
     /// Seal values or fields of documents
     Seal(seal::Args),
     /// Open values or fields of documents
@@ -108,6 +111,7 @@ fn dispatch(command: &Command, out: &mut Out) -> Result<(), Failure> {
         Command::Check(args) => check::run(args, out),
         Command::Explain(args) => explain::run(args, out),
         Command::Keys(args) => keys::run(args, out),
+        Command::Audit(args) => audit::run(args, out),
         Command::Seal(args) => seal::run(args, out),
         Command::Open(args) => open::run(args, out),
         Command::Inspect(args) => inspect::run(args, out),

@@ -41,6 +41,8 @@ mod interop;
 mod json_server;
 #[path = "integration/log.rs"]
 mod log;
+#[path = "integration/management.rs"]
+mod management;
 #[path = "integration/operations.rs"]
 mod operations;
 #[path = "integration/passthrough.rs"]

@@ -78,6 +78,15 @@ impl Purpose {
         }
     }
 
+    /// The further secrets that a key for this purpose has.
+    pub fn secrets(self) -> &'static [&'static str] {
+        match self {
+            Self::Crittora => &["access_key", "secret_key"],
+            Self::NcloudKms => &["secret_key"],
+            Self::Management | Self::Sidecar | Self::EncryptOnly | Self::Crypteron | Self::Exequantum => &[],
+        }
+    }
+
     /// The purpose that a face asks for.
     pub(super) fn served_as(self) -> Self {
         if self == Self::EncryptOnly { Self::Sidecar } else { self }
@@ -240,6 +249,16 @@ impl Credentials {
     /// Makes a user, or gives one a new password and role. May block.
     pub fn put_user(&self, name: &str, password: &SecretBytes, role: &str) -> Result<(), Refused> {
         passwords::put(&self.directory, name, password, role)
+    }
+
+    /// Makes a user; one who is there already is a conflict. May block.
+    pub fn create_user(&self, name: &str, password: &SecretBytes, role: &str) -> Result<(), Refused> {
+        passwords::create(&self.directory, name, password, role)
+    }
+
+    /// Gives a user a new password and ends the user's sessions; whether there is such a user. May block.
+    pub fn set_user_password(&self, name: &str, password: &SecretBytes) -> Result<bool, Refused> {
+        passwords::set_password(&self.directory, name, password)
     }
 
     /// Up to `limit` users after `after`, in the order of their names. May block.
