@@ -17,16 +17,17 @@ use super::Authority;
 mod acl;
 mod answer;
 mod apikeys;
+mod applications;
 mod apps;
 mod assumed;
 mod body;
 mod describe;
 mod entity;
+mod fate;
 mod keys;
 mod names;
 mod roles;
 mod session;
-mod switch;
 mod token;
 
 /// Its routes, in any case.

@@ -165,6 +165,9 @@ impl Keyring {
     pub fn set_roles(&self, name: &PartitionName, roles: &[(String, Permissions)]) -> Result<(), KeyringError> {
         let io = self.lock_fresh()?;
         self.edit(&io, name, |record| {
+            if record.state == State::Destroyed {
+                return Err(KeyringError::Denied(name.clone(), State::Destroyed));
+            }
             record.roles = roles.to_vec();
             Ok(())
         })

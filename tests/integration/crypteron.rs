@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 use sidecloak::authority::credentials::Purpose;
+use sidecloak::authority::lifecycle::Lifecycle;
 use sidecloak::authority::{Refused, crypteron};
 use sidecloak::keyring::{Permissions, State};
 use sidecloak::name::PartitionName;
@@ -277,7 +278,7 @@ fn the_breach_switch_reaches_every_partition_and_the_vault() {
 
     let answer = stage.call("PUT", "/v1/Apps/2376", Some(&json!({ "State": "Paused" })));
     let time = "2027-01-15T08:00:00.0000000Z";
-    let shown = |state: &str| format!(r#"{{"AppId":2376,"State":"{state}","ModifiedAt":"{time}","Partitions":5}}"#);
+    let shown = |state: &str| format!(r#"{{"AppId":2376,"State":"{state}","CreatedAt":"{time}","Partitions":5}}"#);
     assert_eq!((answer.status(), answer.text()), (200, shown("Paused")));
     for name in ["a", "b", "by-itself", "opens-only", "made-elsewhere"] {
         assert_eq!(stage.state(&format!("2376.{name}")), State::Paused, "{name}");
@@ -444,8 +445,52 @@ fn a_deleted_key_is_gone_and_its_name_is_used_up() {
     }
     assert_eq!(stage.call("PUT", &format!("/v1/keys/{id}"), Some(&json!({}))).status(), 404);
     assert_eq!(stage.call("GET", "/v1/keys", None).text(), "[]");
-    let answer = stage.call("POST", "/v1/keys", Some(&json!({ "AppId": 2376, "SecPartId": "x" })));
+    let again = json!({ "AppId": 2376, "SecPartId": "x" });
+    let answer = stage.call("POST", "/v1/keys", Some(&again));
     assert_eq!(answer.status(), 409, "{}", answer.text());
+    // Neither does its application wake it, but whoever calls its destruction off does.
+    for state in ["Paused", "Active"] {
+        assert_eq!(stage.call("PUT", "/v1/apps/2376", Some(&json!({ "State": state }))).status(), 200);
+        assert_eq!(stage.state("2376.x"), State::Paused);
+    }
+    let lifecycle = Lifecycle::of(&stage.house.authority).unwrap();
+    lifecycle.cancel("test", "partition:2376.x").unwrap();
+    let answer = stage.call("POST", "/v1/keys", Some(&again));
+    assert_eq!((answer.status(), &read(&answer)["KeyId"]), (201, &json!(id)), "{}", answer.text());
+    assert_eq!(stage.call("DELETE", &format!("/v1/keys/{id}"), None).status(), 204);
+    stage.house.clock.advance(8 * 86_400);
+    lifecycle.run_due();
+    assert_eq!(stage.state("2376.x"), State::Destroyed);
+    assert_eq!(stage.call("POST", "/v1/keys", Some(&again)).status(), 409);
+}
+
+#[test]
+fn a_key_rolls_by_itself_and_counts_only_what_was_asked_for() {
+    let stage = Stage::new();
+    let body = json!({ "AppId": 2376, "SecPartId": "x", "RolloverDays": 90 });
+    assert_eq!(read(&stage.call("POST", "/v1/keys", Some(&body)))["RolloverDays"], 90);
+    let epoch = || {
+        let token = stage.house.seal(&stage.house.authority, "2376.x").unwrap();
+        sidecloak::token::v1::parse(&token).unwrap().epoch
+    };
+    let lifecycle = Lifecycle::of(&stage.house.authority).unwrap();
+    let next = || lifecycle.schedules().unwrap().first().map(|schedule| schedule.next);
+    assert_eq!(next(), Some(NOW + 90 * 86_400));
+    let before = epoch();
+    stage.house.clock.advance(90 * 86_400);
+    lifecycle.run_due();
+    assert_ne!(epoch(), before);
+    assert_eq!(next(), Some(NOW + 180 * 86_400));
+    stage.house.clock.advance(60);
+    let shown = read(&stage.call("GET", "/v1/keys/1", None));
+    assert_eq!((&shown["SecPartVer"], &shown["RolloverDays"]), (&json!(1), &json!(90)));
+    // Sent back as it was shown, it changes nothing.
+    assert_eq!(stage.call("PUT", "/v1/keys/1", Some(&shown)).status(), 200);
+    assert_eq!(next(), Some(NOW + 180 * 86_400));
+    assert_eq!(stage.call("PUT", "/v1/keys/1", Some(&json!({ "RolloverDays": 0 }))).status(), 200);
+    assert_eq!(next(), None);
+    let body = json!({ "RolloverDays": 0 });
+    assert_eq!(stage.call("PUT", "/v1/keys/1", Some(&body)).status(), 200, "said twice");
 }
 
 #[test]
@@ -455,7 +500,13 @@ fn many_who_ask_for_one_key_get_one_key() {
     let answers: Vec<Message> = std::thread::scope(|scope| {
         let ask = |n: usize| {
             let body = json!({ "AppId": 2376, "SecPartId": "x" }).to_string();
-            call(if n.is_multiple_of(2) { stage.at } else { other }, "POST", "/v1/keys", &basic(&stage.key), Some(&body))
+            call(
+                if n.is_multiple_of(2) { stage.at } else { other },
+                "POST",
+                "/v1/keys",
+                &basic(&stage.key),
+                Some(&body),
+            )
         };
         let callers: Vec<_> = (0..8).map(|n| scope.spawn(move || ask(n))).collect();
         callers.into_iter().map(|caller| caller.join().unwrap()).collect()
@@ -515,7 +566,7 @@ fn management_is_in_the_audit_log_and_no_key_is() {
         .iter()
         .map(|(_, line)| String::from_utf8_lossy(line).into_owned() + "\n")
         .collect();
-    for act in ["key.create", "key.rollover", "apikey.create", "app.pause", "key.destroy"] {
+    for act in ["partition.create", "partition.rollover", "apikey.create", "app.pause", "partition.destroy-later"] {
         assert!(log.contains(act), "{act}: {log}");
     }
     assert!(log.contains(&format!("apikey {}", stage.number)) && log.contains("2376.x"));

@@ -161,8 +161,8 @@ fn schemas() -> Value {
         "NewKey": object(&[pair.as_slice(), changes.as_slice()].concat(), &["AppId", "SecPartId"]),
         "KeyChange": object(&[[("KeyId", number.clone())].as_slice(), pair.as_slice(), changes.as_slice()].concat(), &[]),
         "App": object(
-            &[("AppId", app.clone()), ("State", state.clone()), ("ModifiedAt", maybe_time.clone()), ("Partitions", number.clone())],
-            &["AppId", "State", "ModifiedAt", "Partitions"],
+            &[("AppId", app.clone()), ("State", state.clone()), ("CreatedAt", maybe_time.clone()), ("Partitions", number.clone())],
+            &["AppId", "State", "CreatedAt", "Partitions"],
         ),
         "AppChange": object(&[("AppId", app.clone()), ("State", state)], &["State"]),
         "Role": object(&[("RoleId", named("RoleId")), ("Permissions", bits.clone())], &["RoleId", "Permissions"]),

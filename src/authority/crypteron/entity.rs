@@ -129,6 +129,15 @@ impl Entity {
         edited.ok_or(Refused::NotFound)
     }
 
+    /// Takes back that it was deleted. May block.
+    pub fn revive(authority: &Authority, partition: &PartitionName) -> Result<(), Refused> {
+        let edited = authority.directory.edit::<Self, Refused>(KIND, partition.as_str(), |entity| {
+            entity.deleted = false;
+            Ok(())
+        })?;
+        edited.map(drop).ok_or(Refused::NotFound)
+    }
+
     /// Those of an application, or of all, in the order of their numbers. May block.
     pub fn list(authority: &Authority, app: Option<&AppId>) -> Result<Vec<Self>, Refused> {
         let prefix = app.map(AppId::prefix).unwrap_or_default();

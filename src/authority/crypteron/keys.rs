@@ -8,15 +8,17 @@ use http::{HeaderValue, StatusCode, header};
 
 use super::acl;
 use super::answer::{Answer, Problem, nothing, ok};
+use super::applications;
 use super::assumed;
 use super::body::Body;
 use super::entity::{Entity, Shown};
+use super::fate;
 use super::names::AppId;
 use super::session::{Places, Rank, Session, query};
-use super::switch;
 use crate::audit::Act;
+use crate::authority::lifecycle::Kinds;
 use crate::authority::{Authority, Refused, blocking};
-use crate::keyring::{KeyringError, Kind, Permissions, State as PartitionState};
+use crate::keyring::{KeyringError, Permissions, State as PartitionState};
 use crate::name::PartitionName;
 
 /// Lost races before we give up.
@@ -49,6 +51,20 @@ impl Changes {
     /// Who may see partitions' values is for admins to say.
     fn rank(&self, otherwise: Rank) -> Rank {
         if self.roles.is_some() { Rank::Admin } else { otherwise }
+    }
+
+    /// Rolls by itself from now on, unless it does so already.
+    fn schedule(
+        &self,
+        authority: &Authority,
+        session: &Session,
+        partition: &PartitionName,
+        before: u64,
+    ) -> Result<(), Refused> {
+        match self.rollover_days {
+            Some(days) if days != before => fate::schedule(authority, &session.name, partition, days),
+            _ => Ok(()),
+        }
     }
 
     fn apply(&self, entity: &mut Entity) {
@@ -95,7 +111,7 @@ pub async fn create(State(authority): State<Arc<Authority>>, session: Session, m
     session.require_app(&app)?;
     let shown = blocking(move || {
         for _ in 0..ATTEMPTS {
-            if switch::app(&authority, &app)?.paused {
+            if applications::known(&authority, &app)?.paused {
                 return Err(Refused::Conflict("The application is paused.".into()).into());
             }
             if Entity::of(&authority, &partition)?.is_some() {
@@ -133,9 +149,18 @@ pub async fn update(
         same(&mut body, &entity);
         body.check()?;
         let partition = entity.partition()?;
-        let act = Act { who: &session.name, what: "key.update", on: partition.as_str() };
-        let entity = authority.audit.around(&act, || change(&authority, &partition, &changes))?;
-        entity.show(&authority)
+        let act = Act { who: &session.name, what: "partition.update", on: partition.as_str() };
+        let changed = authority.audit.around(&act, || {
+            if let Some(roles) = &changes.roles {
+                authority.keyring.set_roles(&partition, roles)?;
+            }
+            changes.schedule(&authority, &session, &partition, entity.rollover_days)?;
+            Entity::edit(&authority, &partition, |entity| {
+                changes.apply(entity);
+                Ok(())
+            })
+        })?;
+        changed.show(&authority)
     });
     ok(StatusCode::OK, &shown.await?)
 }
@@ -146,22 +171,15 @@ pub async fn destroy(State(authority): State<Arc<Authority>>, session: Session, 
     let number = places.number()?;
     blocking(move || {
         let partition = seen(&authority, &session, number)?.partition()?;
-        let act = Act { who: &session.name, what: "key.destroy", on: partition.as_str() };
-        authority.audit.around(&act, || {
-            schedule_destruction(&authority, &partition)?;
-            Entity::edit(&authority, &partition, |entity| {
-                entity.deleted = true;
-                Ok(())
-            })
-            .map(drop)
+        fate::schedule(&authority, &session.name, &partition, 0)?;
+        fate::destroy(&authority, &session.name, &partition)?;
+        Entity::edit(&authority, &partition, |entity| {
+            entity.deleted = true;
+            Ok(())
         })
     })
     .await?;
     nothing()
-}
-
-fn schedule_destruction(authority: &Authority, partition: &PartitionName) -> Result<(), Refused> {
-    Ok(authority.keyring.set_state(partition, PartitionState::Paused)?)
 }
 
 /// The key of that number, if the caller sees it.
@@ -193,7 +211,7 @@ fn make(
     partition: &PartitionName,
     changes: &Changes,
 ) -> Result<Option<Entity>, Refused> {
-    let act = Act { who: &session.name, what: "key.create", on: partition.as_str() };
+    let act = Act { who: &session.name, what: "partition.create", on: partition.as_str() };
     authority.audit.around(&act, || {
         // It may be there: made by a sidecar, by hand, or by a call that broke off.
         match authority.keyring.partition(partition) {
@@ -201,13 +219,15 @@ fn make(
                 return Err(Refused::Conflict("This key was destroyed; use another SecPartId.".into()));
             }
             Ok(_) => {}
-            Err(KeyringError::Unknown(_)) => drop(authority.keyring.provision(partition, usize::MAX)?),
+            Err(KeyringError::Unknown(_)) => match authority.create_partition(partition) {
+                Ok(()) | Err(Refused::Conflict(_)) => applications::settle(authority, app, partition)?,
+                Err(refused) => return Err(refused),
+            },
             Err(error) => return Err(error.into()),
         }
         if let Some(roles) = &changes.roles {
             authority.keyring.set_roles(partition, roles)?;
         }
-        switch::settle(authority, app, partition)?;
         let now = authority.clock.now();
         let mut entity = Entity {
             key_id: 0,
@@ -223,6 +243,7 @@ fn make(
             deleted: false,
         };
         changes.apply(&mut entity);
+        changes.schedule(authority, session, partition, 0)?;
         entity.enter(authority, partition)
     })
 }
@@ -234,30 +255,26 @@ fn roll(
     partition: &PartitionName,
     changes: &Changes,
 ) -> Result<Entity, Refused> {
-    let act = Act { who: &session.name, what: "key.rollover", on: partition.as_str() };
+    let act = Act { who: &session.name, what: "partition.rollover", on: partition.as_str() };
     authority.audit.around(&act, || {
-        if Entity::of(authority, partition)?.is_none_or(|entity| entity.deleted) {
-            return Err(Refused::Conflict("This key is deleted; use another SecPartId.".into()));
+        let entity = Entity::of(authority, partition)?.ok_or(Refused::NotFound)?;
+        if entity.deleted {
+            // Somebody may have called its destruction off.
+            if fate::is_doomed(authority, partition)? {
+                return Err(Refused::Conflict("This key is deleted; use another SecPartId.".into()));
+            }
+            Entity::revive(authority, partition)?;
         }
         if let Some(roles) = &changes.roles {
             authority.keyring.set_roles(partition, roles)?;
         }
-        authority.keyring.rollover(partition, &[Kind::Random, Kind::Deterministic])?;
+        changes.schedule(authority, session, partition, entity.rollover_days)?;
+        authority.keyring.rollover(partition, Kinds::All.as_kinds())?;
         Entity::edit(authority, partition, |entity| {
             entity.version += 1;
             changes.apply(entity);
             Ok(())
         })
-    })
-}
-
-fn change(authority: &Authority, partition: &PartitionName, changes: &Changes) -> Result<Entity, Refused> {
-    if let Some(roles) = &changes.roles {
-        authority.keyring.set_roles(partition, roles)?;
-    }
-    Entity::edit(authority, partition, |entity| {
-        changes.apply(entity);
-        Ok(())
     })
 }
 

@@ -9,13 +9,13 @@ use serde_json::Value;
 
 use super::acl;
 use super::answer::{Answer, nothing, ok};
+use super::applications;
 use super::body::Body;
 use super::names::AppId;
 use super::session::{Places, Rank, Session};
-use super::switch;
 use crate::audit::Act;
 use crate::authority::{Authority, Refused, blocking};
-use crate::keyring::{Permissions, State as PartitionState};
+use crate::keyring::Permissions;
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -28,9 +28,8 @@ struct Shown {
 pub async fn list(State(authority): State<Arc<Authority>>, session: Session, places: Places) -> Answer {
     session.require(Rank::Auditor)?;
     let app = places.app(&session)?;
-    let app = blocking(move || switch::app(&authority, &app)).await?;
-    let shown: Vec<Shown> =
-        app.roles.into_iter().map(|(role_id, permissions)| Shown { role_id, permissions }).collect();
+    let roles = blocking(move || applications::roles(&authority, &app)).await?;
+    let shown: Vec<Shown> = roles.0.into_iter().map(|(role_id, permissions)| Shown { role_id, permissions }).collect();
     ok(StatusCode::OK, &shown)
 }
 
@@ -84,7 +83,7 @@ pub async fn remove(State(authority): State<Arc<Authority>>, session: Session, p
     let app = places.app(&session)?;
     let role = places.text("role").to_owned();
     blocking(move || {
-        let known = switch::app(&authority, &app)?.roles.iter().any(|(listed, _)| *listed == role);
+        let known = applications::roles(&authority, &app)?.0.iter().any(|(listed, _)| *listed == role);
         if known { change(&authority, &session, &app, &role, None) } else { Err(Refused::NotFound) }
     })
     .await?;
@@ -98,24 +97,8 @@ fn change(
     role: &str,
     permissions: Option<Permissions>,
 ) -> Result<(), Refused> {
-    let what = if permissions.is_some() { "app.role.set" } else { "app.role.remove" };
-    let on = format!("{} {role}", app.as_str());
-    authority.audit.around(&Act { who: &session.name, what, on: &on }, || {
-        let mut full = false;
-        switch::edit(authority, app, |app| {
-            app.roles.retain(|(listed, _)| listed != role);
-            app.roles.extend(permissions.map(|permissions| (role.to_owned(), permissions.0)));
-        })
-        .map(|app| full = app.roles.len() > super::assumed::ENTRIES)?;
-        if full {
-            switch::edit(authority, app, |app| app.roles.retain(|(listed, _)| listed != role))?;
-            return Err(Refused::Conflict("The application has too many roles.".into()));
-        }
-        for partition in switch::partitions(authority, app)? {
-            if authority.keyring.partition(&partition)?.state != PartitionState::Destroyed {
-                authority.keyring.set_role(&partition, role, permissions)?;
-            }
-        }
-        Ok(())
-    })
+    let what = if permissions.is_some() { "role.set" } else { "role.remove" };
+    let on = format!("app:{} {role}", app.as_str());
+    let act = Act { who: &session.name, what, on: &on };
+    authority.audit.around(&act, || applications::change_role(authority, app, role, permissions))
 }
