@@ -14,6 +14,7 @@ pub mod credentials;
 pub mod crittora;
 pub mod crypteron;
 pub mod exequantum;
+pub mod face;
 pub mod identity;
 pub mod keyring_api;
 pub mod lifecycle;
