@@ -323,6 +323,14 @@ fn an_application_nobody_knows_is_not_there() {
     assert_eq!(read(&stage.call_as(&all, "GET", "/v1/apps/999", None))["State"], "Paused");
     let body = json!({ "AppId": 999, "SecPartId": "x" });
     assert_eq!(stage.call_as(&all, "POST", "/v1/keys", Some(&body)).status(), 409);
+    // The switch of what would be an application by this name is another API's partition's.
+    stage.house.authority.keyring.create_partition(&PartitionName::new("partner").unwrap()).unwrap();
+    for name in ["default", "partner"] {
+        let paused = stage.call_as(&all, "PUT", &format!("/v1/apps/{name}"), Some(&json!({ "State": "Paused" })));
+        let body = json!({ "AppId": name, "SecPartId": "x" });
+        assert_eq!((paused.status(), stage.call_as(&all, "POST", "/v1/keys", Some(&body)).status()), (409, 409));
+        assert_eq!(stage.state(name), State::Active);
+    }
 }
 
 #[test]

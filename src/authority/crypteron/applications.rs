@@ -8,7 +8,7 @@ use crate::authority::apps::App;
 use crate::authority::{Authority, Refused};
 use crate::directory::Ends;
 use crate::keyring::store::Put;
-use crate::keyring::{Permissions, State};
+use crate::keyring::{KeyringError, Permissions, State};
 use crate::name::PartitionName;
 
 const ROLES: &str = "crypteron-roles";
@@ -19,10 +19,17 @@ const ATTEMPTS: usize = 8;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Roles(pub Vec<(String, u32)>);
 
-/// The application, made if it is new. May block.
+/// The application, made if it is new. One that has the name of a partition is not: its switch would be that partition's, which may be
+/// another API's, or `default`. May block.
 pub fn known(authority: &Authority, id: &AppId) -> Result<App, Refused> {
     if let Some(app) = authority.app(id.as_str())? {
         return Ok(app);
+    }
+    let head = PartitionName::new(id.as_str()).map_err(|_| Refused::NotFound)?;
+    match authority.keyring.partition(&head) {
+        Err(KeyringError::Unknown(_)) => {}
+        Ok(_) => return Err(Refused::Conflict("There is a partition of this name; use another AppId.".into())),
+        Err(error) => return Err(error.into()),
     }
     match authority.create_app(id.as_str(), id.as_str()) {
         Ok(app) => Ok(app),
