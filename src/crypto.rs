@@ -1,6 +1,8 @@
 //! The primitives, one file each; no file outside this folder imports a crypto crate.
 
 pub mod aead;
+pub mod base64;
+pub mod hex;
 pub mod kdf;
 pub mod kem;
 pub mod mac;

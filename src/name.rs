@@ -33,6 +33,22 @@ impl PartitionName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Appends any bytes in a form that may stand in a name, percent-encoded but for `A-Za-z0-9_-`: no two encode alike, and none
+    /// holds a dot.
+    pub fn escape_into(bytes: &[u8], out: &mut String) {
+        const HEX: &[u8; 16] = b"0123456789ABCDEF";
+        for byte in bytes {
+            if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-') {
+                out.push(char::from(*byte));
+            } else {
+                out.push('%');
+                let digits =
+                    [byte >> 4, byte & 0xf].map(|digit| HEX.get(usize::from(digit)).copied().unwrap_or_default());
+                out.extend(digits.map(char::from));
+            }
+        }
+    }
 }
 
 impl Class {
@@ -66,6 +82,14 @@ shows_as_its_text!(PartitionName, Class);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn anything_can_be_escaped_into_a_name() {
+        let mut name = String::new();
+        PartitionName::escape_into("a.b%2E_-/é".as_bytes(), &mut name);
+        assert_eq!(name, "a%2Eb%252E_-%2F%C3%A9");
+        assert!(PartitionName::new(&name).is_ok());
+    }
 
     #[test]
     fn a_partition_name_is_checked() {

@@ -27,6 +27,8 @@ mod authority_process;
 mod bad_input;
 #[path = "integration/bind.rs"]
 mod bind;
+#[path = "integration/calls.rs"]
+mod calls;
 #[path = "integration/canaries.rs"]
 mod canaries;
 #[path = "integration/cli.rs"]
@@ -34,6 +36,12 @@ mod cli;
 #[path = "integration/cluster.rs"]
 #[allow(dead_code, reason = "shared with the keyring's own tests, which use the rest")]
 mod cluster;
+#[path = "integration/crypteron.rs"]
+mod crypteron;
+#[path = "integration/described.rs"]
+mod described;
+#[path = "integration/exequantum.rs"]
+mod exequantum;
 #[path = "integration/fidelity.rs"]
 mod fidelity;
 #[path = "integration/filters.rs"]

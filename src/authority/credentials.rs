@@ -201,6 +201,14 @@ impl Credentials {
         Ok(self.kept(number).await?.map(|kept| kept.key))
     }
 
+    /// The same with something that changes when the key gets another text, for tokens that must not outlive the text.
+    pub async fn api_key_marked(&self, number: u64) -> Result<Option<(ApiKey, String)>, Refused> {
+        Ok(self.kept(number).await?.map(|kept| {
+            let mark = kept.mark();
+            (kept.key, mark)
+        }))
+    }
+
     /// The user with this name, if the password is right. A verified one is remembered for a minute; failures lock out.
     pub async fn password(&self, name: &str, password: &str) -> Result<User, Refused> {
         self.password_from(name, password, None).await

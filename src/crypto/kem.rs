@@ -7,6 +7,8 @@ use x_wing::XWingKem;
 use super::random::{self, RandomError};
 use crate::secret::{Secret, SecretBytes};
 
+pub mod expanded;
+
 /// The KEM of a recipient, by the number that records carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]

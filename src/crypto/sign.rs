@@ -8,6 +8,8 @@ use super::kdf::pae;
 use super::random::{self, RandomError};
 use crate::secret::{Secret, SecretBytes};
 
+pub mod plain;
+
 /// Bytes of a signature.
 pub const SIGNATURE: usize = 3309;
 /// Bytes of a verifying key.

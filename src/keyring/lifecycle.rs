@@ -98,6 +98,18 @@ impl Keyring {
         Ok(infos)
     }
 
+    /// The names of all partitions that begin so, whatever their state. May block.
+    pub fn names_with_prefix(&self, prefix: &str) -> Result<Vec<PartitionName>, KeyringError> {
+        let mut names = Vec::new();
+        self.each_partition(|name| {
+            if name.as_str().starts_with(prefix) {
+                names.push(name.clone());
+            }
+            Ok(())
+        })?;
+        Ok(names)
+    }
+
     /// Up to `limit` epochs of a partition, in no meaningful order; for destroying the right one.
     pub fn epochs(&self, name: &PartitionName, limit: usize) -> Result<Vec<EpochInfo>, KeyringError> {
         let io = self.lock_fresh()?;
@@ -145,6 +157,18 @@ impl Keyring {
         self.edit(&io, name, |record| {
             record.roles.retain(|(listed, _)| listed != role);
             record.roles.extend(permissions.map(|permissions| (role.to_owned(), permissions)));
+            Ok(())
+        })
+    }
+
+    /// Gives these roles their permissions and takes all others away, in one change.
+    pub fn set_roles(&self, name: &PartitionName, roles: &[(String, Permissions)]) -> Result<(), KeyringError> {
+        let io = self.lock_fresh()?;
+        self.edit(&io, name, |record| {
+            if record.state == State::Destroyed {
+                return Err(KeyringError::Denied(name.clone(), State::Destroyed));
+            }
+            record.roles = roles.to_vec();
             Ok(())
         })
     }

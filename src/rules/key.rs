@@ -1,7 +1,5 @@
 //! `key:` — which partition, read from the file and filled from a request.
 
-use std::fmt::Write as _;
-
 use http::HeaderMap;
 
 use crate::name::PartitionName;
@@ -189,13 +187,7 @@ fn encode(value: &[u8], what: &str, out: &mut String) -> Result<(), KeyError> {
     if value.len() > 255 {
         return Err(KeyError::TooLong);
     }
-    for byte in value {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-') {
-            out.push(char::from(*byte));
-        } else if write!(out, "%{byte:02X}").is_err() {
-            return Err(KeyError::TooLong);
-        }
-    }
+    PartitionName::escape_into(value, out);
     Ok(())
 }
 
