@@ -25,6 +25,8 @@ mod bad_input;
 mod canaries;
 #[path = "integration/cli.rs"]
 mod cli;
+#[path = "integration/crittora.rs"]
+mod crittora;
 #[path = "integration/fidelity.rs"]
 mod fidelity;
 #[path = "integration/interop.rs"]

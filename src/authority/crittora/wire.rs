@@ -97,8 +97,8 @@ impl<'a> ToSeal<'a> {
 
 impl Permission {
     fn partner(&self) -> Result<&str, Failure> {
-        if self.partner_id.is_empty() || self.partner_id.len() > MAX_PARTNER_ID {
-            return Err(Failure::invalid(format!("a `partner_id` has 1 to {MAX_PARTNER_ID} bytes")));
+        if self.partner_id.is_empty() || self.partner_id.chars().count() > MAX_PARTNER_ID {
+            return Err(Failure::invalid(format!("a `partner_id` has 1 to {MAX_PARTNER_ID} characters")));
         }
         let given = &self.permissions;
         if !given.iter().all(|one| lets_open(one) || lets_verify(one)) {
