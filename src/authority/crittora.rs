@@ -53,12 +53,18 @@ pub fn router(authority: Arc<Authority>) -> Router {
         }
     }
     router
-        .fallback(async || Failure::new(StatusCode::NOT_FOUND, "Not Found").response(Shape::Direct))
-        .method_not_allowed_fallback(async || {
-            Failure::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed").response(Shape::Direct)
+        .fallback(async |request: Request| refused(request, StatusCode::NOT_FOUND, "Not Found").await)
+        .method_not_allowed_fallback(async |request: Request| {
+            refused(request, StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed").await
         })
         .layer(axum::middleware::map_response(async |response: Response| answer::identified(response)))
         .with_state(face)
+}
+
+/// What is no call at all.
+async fn refused(request: Request, status: StatusCode, message: &'static str) -> Response {
+    wire::drain(request.into_body()).await;
+    Failure::new(status, message).response(Shape::Direct)
 }
 
 /// What the handlers share.

@@ -32,7 +32,13 @@ impl Face {
     async fn done(&self, shape: Shape, call: Call, request: Request) -> Result<Response, Failure> {
         let (head, body) = request.into_parts();
         // Before the body: nobody unknown gets us to hold one.
-        let who = self.who(shape, &head.headers, who::address(&head.extensions)).await?;
+        let who = match self.who(shape, &head.headers, who::address(&head.extensions)).await {
+            Ok(who) => who,
+            Err(failure) => {
+                wire::drain(body).await;
+                return Err(failure);
+            }
+        };
         let body = wire::body(body, MAX_BODY).await?;
         match call {
             Call::Encrypt | Call::SignEncrypt => {

@@ -56,6 +56,7 @@ async fn logged_in(face: &Face, request: Request) -> Result<Given, Fault> {
     let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     let operation = target.strip_prefix(SERVICE).unwrap_or_default();
     if operation != "InitiateAuth" {
+        wire::drain(body).await;
         return Err(Fault::new("UnknownOperationException", "InitiateAuth is the one operation that is offered here"));
     }
     let body = wire::body(body, MAX_LOGIN)

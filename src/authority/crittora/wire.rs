@@ -3,29 +3,65 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use http::StatusCode;
+use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Call;
 use super::answer::Failure;
-use super::assumptions::{MAX_DATA, MAX_PARTNER_ID, MAX_PARTNERS, lets_open, lets_verify};
+use super::assumptions::{MAX_BODY, MAX_DATA, MAX_PARTNER_ID, MAX_PARTNERS, lets_open, lets_verify};
 use crate::crypto::base64url;
 
 /// How long a body may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long one may that nobody reads.
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// A body of at most so many bytes.
-pub(super) async fn body(body: Body, most: usize) -> Result<Bytes, Failure> {
-    match tokio::time::timeout(PATIENCE, to_bytes(body, most)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        // Nobody is there to hear of a connection that broke.
-        Ok(Err(_)) => {
+pub(super) async fn body(mut body: Body, most: usize) -> Result<Bytes, Failure> {
+    match tokio::time::timeout(PATIENCE, collect(&mut body, most)).await {
+        Ok(Ok(Some(bytes))) => Ok(bytes),
+        Ok(Ok(None)) => {
+            drain(body).await;
             Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, format!("Request Too Long: at most {most} bytes")))
         }
+        Ok(Err(_)) => Err(Failure::invalid("the body broke off")),
         Err(_) => Err(Failure::invalid("the body did not come in time")),
     }
+}
+
+/// `None` if it is longer. The one piece that a short body comes in is not copied.
+async fn collect(body: &mut Body, most: usize) -> Result<Option<Bytes>, axum::Error> {
+    let (mut first, mut rest) = (Bytes::new(), Vec::new());
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame?.into_data() else { continue };
+        if first.len() + rest.len() + piece.len() > most {
+            return Ok(None);
+        }
+        match (first.is_empty(), rest.is_empty()) {
+            (true, true) => first = piece,
+            (false, true) => rest = [std::mem::take(&mut first), piece].concat(),
+            (_, false) => rest.extend_from_slice(&piece),
+        }
+    }
+    Ok(Some(if rest.is_empty() { first } else { rest.into() }))
+}
+
+/// Reads and drops what is left of the body of a request that is refused: many clients see no answer while they still send.
+pub(super) async fn drain(mut body: Body) {
+    let mut left = MAX_BODY;
+    let all = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Whether or not all was read, the answer goes out.
+    drop(tokio::time::timeout(DRAIN, all).await);
 }
 
 /// The body of `encrypt` and `sign-encrypt`.
