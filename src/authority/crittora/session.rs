@@ -1,15 +1,16 @@
 //! Sessions of the log-in: an id token and an access token, which every replica verifies without asking anybody but for the
-//! user's generation, and a refresh token, which is a number drawn at random, its digest an entry of the directory.
+//! user's generation, and a refresh token, which is a number drawn at random, its digest in an entry of the directory. A user has
+//! so many places for sessions; who logs in without end ends the oldest of them and fills no store.
 
 use serde::{Deserialize, Serialize};
 
-use super::assumptions::{ISSUER, REFRESH_SECONDS, SCOPE};
+use super::assumptions::{ISSUER, REFRESH_SECONDS, SCOPE, SESSIONS};
 use crate::authority::credentials::User;
 use crate::authority::{Authority, Refused, blocking};
 use crate::crypto::hs256::Hs256;
-use crate::crypto::kdf::{pae, sha256};
-use crate::crypto::{base64url, random};
-use crate::directory::Ends;
+use crate::crypto::kdf::{key_id, pae, sha256};
+use crate::crypto::{base64url, mac, random};
+use crate::directory::{Directory, Ends};
 use crate::keyring::KeyringError;
 use crate::keyring::store::Put;
 
@@ -19,9 +20,10 @@ pub(super) const SECONDS: u64 = 3600;
 const AHEAD: u64 = 60;
 const KEY_LABEL: &str = "sidecloak/1 crittora id token";
 const KIND: &str = "crittora-refresh";
-/// Of a refresh token, 32 bytes as base64url.
-const REFRESH_TEXT: usize = 43;
+/// Of a refresh token: the user's subject, the place of the session, and what only the client knows.
+const REFRESH: usize = 16 + 8 + 32;
 const LONGEST: usize = 4096;
+const ATTEMPTS: usize = 8;
 
 /// See the module.
 pub(super) struct Sessions(Hs256);
@@ -44,6 +46,8 @@ struct Session {
     since: u64,
     /// The same in all tokens of a session.
     origin: String,
+    /// Of the refresh token: whoever reads the entry has not the token.
+    digest: String,
 }
 
 /// Of both tokens, as Cognito has them; the last is ours.
@@ -97,39 +101,45 @@ impl Sessions {
 
     /// A new session of a user whose password was right.
     pub(super) async fn begin(&self, authority: &Authority, user: &User, client: &str) -> Result<Given, Refused> {
-        let session = Session {
+        let directory = authority.directory.clone();
+        let secret = random::secret::<32>().map_err(KeyringError::from)?;
+        let mut session = Session {
             user: user.name.clone(),
             generation: user.generation,
             client: client.to_owned(),
             since: authority.clock.now(),
-            origin: fresh_id()?,
+            origin: uuid(random::bytes().map_err(KeyringError::from)?),
+            digest: String::new(),
         };
         let given = self.give(authority, &session)?;
-        let refresh = random::secret::<32>().map_err(KeyringError::from)?;
-        let refresh = base64url::encode(refresh.expose());
-        let (directory, id) = (authority.directory.clone(), place(&refresh));
-        let ends = Ends::at(session.since.saturating_add(REFRESH_SECONDS));
-        match blocking(move || Ok::<_, Refused>(directory.put(KIND, &id, 0, &session, ends)?)).await? {
-            Put::Done => Ok(Given { refresh: Some(refresh), ..given }),
-            Put::Conflict => Err(Refused::Unavailable("a refresh token was drawn twice".into())),
-        }
+        let refresh = blocking(move || {
+            let number = directory.next_number(&format!("{KIND} {}", session.user))?;
+            let place = [&subject(&session.user)[..], &(number % SESSIONS).to_be_bytes()].concat();
+            let refresh = base64url::encode(&[&place[..], secret.expose()].concat());
+            session.digest = digest(&refresh);
+            keep(&directory, &base64url::encode(&place), &session)?;
+            Ok::<_, Refused>(refresh)
+        });
+        Ok(Given { refresh: Some(refresh.await?), ..given })
     }
 
-    /// New tokens for a refresh token, and whose they are; `None` if it is none, or has ended, or the user's sessions have.
+    /// New tokens for a refresh token; `None` if it is none, or has ended, or the user's sessions have.
     pub(super) async fn renew(
         &self,
         authority: &Authority,
         refresh: &str,
         client: &str,
     ) -> Result<Option<Given>, Refused> {
-        if refresh.len() != REFRESH_TEXT {
-            return Ok(None);
-        }
-        let (directory, id) = (authority.directory.clone(), place(refresh));
-        let found = blocking(move || Ok::<_, Refused>(directory.get::<Session>(KIND, &id)?)).await?;
-        let Some(session) = found.map(|entry| entry.value).filter(|session| session.client == client) else {
+        let bytes = base64url::decode(refresh.as_bytes()).filter(|bytes| bytes.len() == REFRESH);
+        let Some((place, _)) = bytes.as_deref().and_then(|bytes| bytes.split_at_checked(REFRESH - 32)) else {
             return Ok(None);
         };
+        let (directory, id) = (authority.directory.clone(), base64url::encode(place));
+        let found = blocking(move || Ok::<_, Refused>(directory.get::<Session>(KIND, &id)?)).await?;
+        let Some(session) = found.map(|entry| entry.value) else { return Ok(None) };
+        if !mac::same(session.digest.as_bytes(), digest(refresh).as_bytes()) || session.client != client {
+            return Ok(None);
+        }
         let user = authority.credentials.user(&session.user).await?;
         if user.is_none_or(|user| user.generation != session.generation) {
             return Ok(None);
@@ -142,7 +152,7 @@ impl Sessions {
         let now = authority.clock.now();
         let claims = |token_use: &str| -> Result<Claims, Refused> {
             Ok(Claims {
-                sub: subject(&session.user),
+                sub: uuid(subject(&session.user)),
                 iss: ISSUER.into(),
                 token_use: token_use.into(),
                 aud: None,
@@ -152,7 +162,7 @@ impl Sessions {
                 username: None,
                 origin_jti: session.origin.clone(),
                 event_id: session.origin.clone(),
-                jti: fresh_id()?,
+                jti: uuid(random::bytes().map_err(KeyringError::from)?),
                 auth_time: session.since,
                 iat: now,
                 exp: now.saturating_add(SECONDS),
@@ -173,21 +183,27 @@ impl Sessions {
     }
 }
 
-/// Where a refresh token's session is kept: whoever reads the store has not the token.
-fn place(refresh: &str) -> String {
+/// Puts a session in its place, whatever was there.
+fn keep(directory: &Directory, id: &str, session: &Session) -> Result<(), Refused> {
+    let ends = Ends::at(session.since.saturating_add(REFRESH_SECONDS));
+    for _ in 0..ATTEMPTS {
+        let version = directory.get::<Session>(KIND, id)?.map_or(0, |there| there.version);
+        if directory.put(KIND, id, version, session, ends)? == Put::Done {
+            return Ok(());
+        }
+        // One that has ended is there and not found.
+        directory.delete(KIND, id)?;
+    }
+    Err(Refused::Unavailable("others log in at the same place".into()))
+}
+
+fn digest(refresh: &str) -> String {
     base64url::encode(&sha256(&pae(&[b"sidecloak/1 crittora refresh token", refresh.as_bytes()])))
 }
 
 /// The same for a user at every replica and log-in, and no name.
-fn subject(user: &str) -> String {
-    let digest = sha256(&pae(&[b"sidecloak/1 crittora subject", user.as_bytes()]));
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(digest.split_at(16).0);
-    uuid(bytes)
-}
-
-fn fresh_id() -> Result<String, Refused> {
-    Ok(uuid(random::bytes().map_err(KeyringError::from)?))
+fn subject(user: &str) -> [u8; 16] {
+    key_id(&pae(&[b"sidecloak/1 crittora subject", user.as_bytes()]))
 }
 
 /// The bytes as RFC 9562 writes them, as version 8: made as the maker likes.

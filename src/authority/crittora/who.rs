@@ -34,7 +34,7 @@ impl Who {
         let partition = key.partition.as_deref().and_then(|name| PartitionName::new(name).ok()).ok_or_else(|| {
             Failure::new(StatusCode::FORBIDDEN, "Forbidden: this api_key has no partition; make one that has")
         })?;
-        let caller = Caller { name: format!("user {}, apikey {}", user.name, key.number), role: key.role.clone() };
+        let caller = Caller { name: format!("apikey {}, user {}", key.number, user.name), role: key.role.clone() };
         let as_user = (user.role != key.role).then(|| Caller { name: caller.name.clone(), role: user.role });
         Ok(Self { user: user.name, key, partition, caller, as_user })
     }

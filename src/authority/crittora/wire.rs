@@ -160,3 +160,25 @@ impl<'a> ToOpen<'a> {
         base64url::decode_public(self.encrypted_data.trim_end_matches('=').as_bytes())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    fn pieces(pieces: &[&'static [u8]]) -> Body {
+        let frames: Vec<Result<_, Infallible>> = pieces.iter().map(|piece| Ok(Bytes::from_static(piece))).collect();
+        Body::from_stream(futures_util::stream::iter(frames))
+    }
+
+    #[tokio::test]
+    async fn a_body_comes_in_pieces_and_has_an_end() {
+        for parts in [&[&b"abcdef"[..]][..], &[b"a", b"", b"bcd", b"ef"], &[b"", b"abc", b"def", b""]] {
+            assert_eq!(body(pieces(parts), 6).await.unwrap(), "abcdef");
+            assert!(body(pieces(parts), 5).await.is_err());
+        }
+        assert_eq!(body(Body::empty(), 0).await.unwrap(), "");
+        drain(pieces(&[b"abc", b"def"])).await;
+    }
+}

@@ -127,7 +127,9 @@ fn tokens_end_and_are_renewed() {
     let bad = json!({"__type": "NotAuthorizedException", "message": "Invalid Refresh Token"});
     for (client, token) in [
         ("another", tokens["RefreshToken"].clone()),
-        ("client", json!("x".repeat(43))),
+        ("client", json!("x".repeat(75))),
+        ("client", json!(tokens["RefreshToken"].as_str().unwrap().replacen(|_| true, "_", 1))),
+        ("client", json!(format!("{}AAAA", tokens["RefreshToken"].as_str().unwrap().get(..71).unwrap()))),
         ("client", tokens["IdToken"].clone()),
     ] {
         let answer = place.cognito("InitiateAuth", &refresh(client, &token));
@@ -206,4 +208,25 @@ fn what_is_not_offered_is_refused_as_cognito_does() {
         let answer = place.cognito("InitiateAuth", &body);
         assert_eq!((answer.status, &answer.json["__type"]), (400, &json!(kind)), "{}", answer.json);
     }
+}
+
+#[test]
+fn a_place_of_a_session_that_ended_is_used_again() {
+    let place = Place::new();
+    let log_in = || place.tokens("alice")["RefreshToken"].clone();
+    let works = |token: &Value| place.cognito("InitiateAuth", &refresh("client", token)).status == 200;
+    let (first, second) = (log_in(), log_in());
+    // As if there had been so many log-ins meanwhile.
+    let kept = place.authority.directory.get::<u64>("sequence", "crittora-refresh alice").unwrap().unwrap();
+    let far = assumptions::SESSIONS;
+    let never = crate::directory::Ends::never();
+    place.authority.directory.put("sequence", &kept.id, kept.version, &far, never).unwrap();
+    let third = log_in();
+    assert!(!works(&first), "the oldest has ended");
+    assert!(works(&second) && works(&third));
+    place.clock.advance(assumptions::REFRESH_SECONDS);
+    assert!(!works(&second) && !works(&third));
+    let kept = place.authority.directory.get::<u64>("sequence", "crittora-refresh alice").unwrap().unwrap();
+    place.authority.directory.put("sequence", &kept.id, kept.version, &(2 * far), never).unwrap();
+    assert!(works(&log_in()));
 }

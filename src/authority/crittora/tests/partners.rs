@@ -130,3 +130,26 @@ fn a_text_that_looks_like_an_envelope_is_a_text() {
     assert_eq!(place.done(&acme, "decrypt", &json!({"encrypted_data": encrypted}))["decrypted_data"], text);
     assert!(!opens(&place, &beta, "decrypt", &encrypted));
 }
+
+#[test]
+fn a_text_that_a_sidecar_signed_has_a_signature_and_no_user() {
+    let place = Place::new();
+    let acme = place.partner("acme", "acme");
+    let caller = crate::authority::Caller { name: "a sidecar".into(), role: "default".into() };
+    let job = crate::transform::SealJob {
+        partition: &partition("acme"),
+        class: &Class::new(CLASS),
+        suite: Suite::Xaes,
+        sign: true,
+        pad: Some(64),
+        text: br"a\u00e9",
+        is_string: true,
+        record_id: None,
+    };
+    let token = place.runtime.block_on(place.authority.vault.seal(&caller, &job)).unwrap();
+    let mut encrypted = Vec::new();
+    base64url::encode_public_into(&token, &mut encrypted);
+    let body = json!({"encrypted_data": String::from_utf8(encrypted).unwrap()});
+    let opened = place.done(&acme, "decrypt-verify", &body);
+    assert_eq!(opened, json!({"decrypted_data": "aé", "is_valid_signature": true}));
+}
