@@ -143,3 +143,90 @@ fn the_roles_of_key_and_user_must_both_allow_it() {
         assert!(answer.json["message"].as_str().unwrap().contains("role"), "{}", answer.json);
     }
 }
+
+/// Every route, every identity.
+#[test]
+fn the_table_of_who_may_what() {
+    let place = Place::new();
+    let acme = place.partner("acme", "acme");
+    let (plain, signed) = (
+        place.encrypted(&acme, "encrypt", &json!({"data": "x"})),
+        place.encrypted(&acme, "sign-encrypt", &json!({"data": "x"})),
+    );
+    let tokens = place.tokens("alice");
+    let bearer = tokens["IdToken"].as_str().unwrap().to_owned();
+    let body = |call: Call| match call {
+        Call::Encrypt | Call::SignEncrypt => json!({"data": "x"}),
+        Call::Decrypt => json!({"encrypted_data": plain}),
+        Call::DecryptVerify => json!({"encrypted_data": signed}),
+    };
+    let ask = |shape: Shape, call: Call, change: &dyn Fn(&mut HeaderMap)| {
+        let mut request = managed(&acme, call.name()).body(Body::from(body(call).to_string())).unwrap();
+        if shape == Shape::Direct {
+            *request.uri_mut() = format!("/{}", call.name()).parse().unwrap();
+            let headers = request.headers_mut();
+            headers.remove("username");
+            headers.remove("password");
+            headers.insert("authorization", format!("Bearer {bearer}").parse().unwrap());
+        }
+        change(request.headers_mut());
+        place.send(request).status
+    };
+    let set = |name: &'static str, value: &str| {
+        let value: http::HeaderValue = value.parse().unwrap();
+        move |headers: &mut HeaderMap| drop(headers.insert(name, value.clone()))
+    };
+    let everywhere = |what: &str, managed: u16, direct: u16, change: &dyn Fn(&mut HeaderMap)| {
+        for call in Call::ALL {
+            assert_eq!(ask(Shape::Managed, call, change), managed, "managed {call:?}: {what}");
+            assert_eq!(ask(Shape::Direct, call, change), direct, "direct {call:?}: {what}");
+        }
+    };
+    everywhere("all is right", 200, 200, &|_| ());
+    everywhere("nobody", 403, 401, &|headers| headers.clear());
+    everywhere("no partner", 403, 403, &|headers| drop(headers.remove("api_key")));
+    everywhere("another's secret", 403, 403, &set("secret_key", &place.partner("beta", "beta").secret_key));
+    everywhere("no bearer", 200, 401, &|headers| drop(headers.remove("authorization")));
+    everywhere(
+        "an access token",
+        200,
+        401,
+        &set("authorization", &format!("Bearer {}", tokens["AccessToken"].as_str().unwrap())),
+    );
+    everywhere("a password and no bearer", 200, 401, &set("authorization", "Basic YWxpY2U6eA=="));
+
+    place.authority.keyring.set_role(&partition("acme"), "writer", Some(crate::keyring::Permissions(8))).unwrap();
+    place.authority.keyring.set_role(&partition("acme"), "reader", Some(crate::keyring::Permissions(4))).unwrap();
+    place
+        .authority
+        .keyring
+        .set_role(&partition("acme"), "masked", Some(crate::keyring::Permissions(12 | 0x400)))
+        .unwrap();
+    for (role, seals, opens) in [("writer", 200, 403), ("reader", 403, 200), ("masked", 200, 403), ("none", 403, 403)] {
+        let key = place.partner_as(role, Some("acme"), role);
+        let user = format!("user-{role}");
+        place.user(&user, role);
+        let as_user = place.tokens(&user)["IdToken"].as_str().unwrap().to_owned();
+        for call in Call::ALL {
+            let expected = if matches!(call, Call::Encrypt | Call::SignEncrypt) { seals } else { opens };
+            let by_key = |headers: &mut HeaderMap| {
+                set("api_key", &key.api_key)(headers);
+                set("access_key", &key.access_key)(headers);
+                set("secret_key", &key.secret_key)(headers);
+            };
+            let by_user = |headers: &mut HeaderMap| {
+                set("username", &user)(headers);
+                set("authorization", &format!("Bearer {as_user}"))(headers);
+            };
+            for shape in [Shape::Managed, Shape::Direct] {
+                assert_eq!(ask(shape, call, &by_key), expected, "{shape:?} {call:?} by key as {role}");
+                assert_eq!(ask(shape, call, &by_user), expected, "{shape:?} {call:?} by user as {role}");
+            }
+        }
+    }
+    place.clock.advance(3600);
+    everywhere("an hour later", 200, 401, &|_| ());
+    place.authority.credentials.revoke_api_key(acme.number).unwrap();
+    place.clock.advance(2);
+    everywhere("a key that was revoked", 403, 401, &|_| ());
+}
