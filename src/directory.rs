@@ -90,20 +90,32 @@ impl Directory {
         (self.clock.now().saturating_sub(recalled.at) <= FRESH).then(|| self.entry(&recalled))
     }
 
-    /// Up to `limit` entries of a kind after `after`, in the order of their ids. May block.
+    /// Up to `limit` entries of a kind after `after`, in the order of their ids; fewer only if there are no more. One that does
+    /// not authenticate is left out, and logged. May block.
     pub fn list<T: DeserializeOwned>(
         &self,
         kind: &'static str,
         after: &str,
         limit: usize,
     ) -> Result<Vec<Entry<T>>, KeyringError> {
-        let rows = self.keyring.records()?.entries(kind, after, limit)?;
-        let mut found = Vec::with_capacity(rows.len());
-        for row in rows {
-            let content = self.open(&row)?;
-            found.extend(self.entry(&Recalled { row: Some((row, content)), at: 0 })?);
+        let (mut found, mut after, limit) = (Vec::new(), after.to_owned(), limit.max(1));
+        loop {
+            let rows = self.keyring.records()?.entries(kind, &after, limit)?;
+            let more = rows.len() >= limit;
+            for row in rows {
+                after.clone_from(&row.id);
+                match self.open(&row) {
+                    Ok(content) => found.extend(self.entry(&Recalled { row: Some((row, content)), at: 0 })?),
+                    Err(error) => tracing::error!(alarm = true, "{error}"),
+                }
+                if found.len() >= limit {
+                    return Ok(found);
+                }
+            }
+            if !more {
+                return Ok(found);
+            }
         }
-        Ok(found)
     }
 
     /// Writes an entry over version `expected` (0: a new one). `Conflict`: somebody else was first. May block.

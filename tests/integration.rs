@@ -35,6 +35,8 @@ mod interop;
 mod json_server;
 #[path = "integration/log.rs"]
 mod log;
+#[path = "integration/management.rs"]
+mod management;
 #[path = "integration/operations.rs"]
 mod operations;
 #[path = "integration/passthrough.rs"]
@@ -57,6 +59,8 @@ mod sealing;
 mod stage;
 #[path = "integration/support.rs"]
 mod support;
+#[path = "integration/tenants.rs"]
+mod tenants;
 #[path = "integration/tools.rs"]
 mod tools;
 #[path = "integration/vectors.rs"]

@@ -41,6 +41,8 @@ pub enum Purpose {
     Management,
     /// A sidecar at `/keyring/v1`; its `role` is the one its callers have at the keyring.
     Sidecar,
+    /// The same for a sidecar that only encrypts.
+    EncryptOnly,
     /// A partner at the Crittora face (`api_key`, `access_key`, `secret_key`).
     Crittora,
     /// The Crypteron face.
@@ -49,6 +51,46 @@ pub enum Purpose {
     NcloudKms,
     /// The ExeQuantum face.
     Exequantum,
+}
+
+impl Purpose {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Management,
+        Self::Sidecar,
+        Self::EncryptOnly,
+        Self::Crittora,
+        Self::Crypteron,
+        Self::NcloudKms,
+        Self::Exequantum,
+    ];
+
+    /// The purpose as a word, such as `ncloud-kms`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Management => "management",
+            Self::Sidecar => "sidecar",
+            Self::EncryptOnly => "encrypt-only",
+            Self::Crittora => "crittora",
+            Self::Crypteron => "crypteron",
+            Self::NcloudKms => "ncloud-kms",
+            Self::Exequantum => "exequantum",
+        }
+    }
+
+    /// The further secrets that a key for this purpose has.
+    pub fn secrets(self) -> &'static [&'static str] {
+        match self {
+            Self::Crittora => &["access_key", "secret_key"],
+            Self::NcloudKms => &["secret_key"],
+            Self::Management | Self::Sidecar | Self::EncryptOnly | Self::Crypteron | Self::Exequantum => &[],
+        }
+    }
+
+    /// The purpose that a face asks for.
+    pub(super) fn served_as(self) -> Self {
+        if self == Self::EncryptOnly { Self::Sidecar } else { self }
+    }
 }
 
 /// An API key as it is kept: never the key itself, only what it was derived to.
@@ -199,6 +241,16 @@ impl Credentials {
     /// Makes a user, or gives one a new password and role. May block.
     pub fn put_user(&self, name: &str, password: &SecretBytes, role: &str) -> Result<(), Refused> {
         passwords::put(&self.directory, name, password, role)
+    }
+
+    /// Makes a user; one who is there already is a conflict. May block.
+    pub fn create_user(&self, name: &str, password: &SecretBytes, role: &str) -> Result<(), Refused> {
+        passwords::create(&self.directory, name, password, role)
+    }
+
+    /// Gives a user a new password and ends the user's sessions; whether there is such a user. May block.
+    pub fn set_user_password(&self, name: &str, password: &SecretBytes) -> Result<bool, Refused> {
+        passwords::set_password(&self.directory, name, password)
     }
 
     /// Up to `limit` users after `after`, in the order of their names. May block.

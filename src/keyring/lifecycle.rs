@@ -58,7 +58,7 @@ pub struct EpochInfo {
 }
 
 impl EpochInfo {
-    fn of(row: &EpochRow, now: u64) -> Option<Self> {
+    pub(super) fn of(row: &EpochRow, now: u64) -> Option<Self> {
         let Core { kind, created, not_after, .. } = EpochRecord::decode(&row.record).ok()?.core;
         Some(Self { id: row.id, kind, created, not_after, age: now.saturating_sub(created) })
     }
@@ -246,7 +246,7 @@ impl Keyring {
         Err(KeyringError::Unavailable(format!("partition {name} is being changed by other processes; try again")))
     }
 
-    fn info(&self, io: &Io, name: &PartitionName) -> Result<PartitionInfo, KeyringError> {
+    pub(super) fn info(&self, io: &Io, name: &PartitionName) -> Result<PartitionInfo, KeyringError> {
         let loaded = self.load_partition(io, name)?;
         let record = &loaded.record;
         let now = self.clock.now();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::caches::{Loaded, Sealing};
 use super::cbor::Record;
 use super::epoch::{self, Epoch};
+use super::manage;
 use super::store::{EpochRow, Inserted, NewEpoch, Put};
 use super::{Io, Keyring, KeyringError, Kind, Partition, State};
 use crate::crypto::sign::SigningKey;
@@ -35,6 +36,15 @@ impl Keyring {
         }
         if max != usize::MAX && !io.provisions.take(self.clock.now()) {
             return Err(KeyringError::Unknown("too many new partitions in too short a time; ask again later".into()));
+        }
+        // A paused application gets no new partitions either.
+        if let Some(head) = manage::head(name)
+            && self.store.partition(&head)?.is_some()
+        {
+            let state = self.load_partition(&io, &head)?.partition.state;
+            if state != State::Active {
+                return Err(KeyringError::Denied(name.clone(), state));
+            }
         }
         let mut record = self.load_partition(&io, &PartitionName::default_name())?.record.clone();
         record.name = name.clone();

@@ -2,10 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use sidecloak::authority::Authority;
+use sidecloak::authority::{Authority, Settings};
 use sidecloak::clock::SystemClock;
 use sidecloak::crypto::kem::KemSuite;
 use sidecloak::keyring::{KeySource, Keyring, Options};
@@ -21,21 +20,25 @@ pub struct Place {
 impl Place {
     /// With these partitions beside `default`.
     pub fn new(partitions: &[&str]) -> Self {
+        Self::with(partitions, &Settings::default())
+    }
+
+    /// The same with these settings.
+    pub fn with(partitions: &[&str], settings: &Settings) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let options = Options {
-            path: directory.path().join("keyring.db"),
-            master_keys: vec![KeySource::File(directory.path().join("master.key"))],
-            i_know: true,
-            ..Options::default()
-        };
-        let keyring = Keyring::init(&options, KemSuite::MlKem768, SystemClock::shared()).unwrap();
+        let keyring = Keyring::init(&options(directory.path()), KemSuite::MlKem768, SystemClock::shared()).unwrap();
         for name in partitions {
             keyring.create_partition(&PartitionName::new(name).unwrap()).unwrap();
         }
-        let authority =
-            Authority::new(Arc::new(keyring), SystemClock::shared(), Duration::from_secs(300)).unwrap().into();
+        let authority = Authority::new(Arc::new(keyring), SystemClock::shared(), settings).unwrap().into();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         Self { directory, authority, runtime }
+    }
+
+    /// Another process's authority on the same store.
+    pub fn another(&self) -> Arc<Authority> {
+        let keyring = Keyring::open(&options(self.directory.path()), SystemClock::shared()).unwrap();
+        Authority::new(Arc::new(keyring), SystemClock::shared(), &Settings::default()).unwrap().into()
     }
 
     /// Serves a face on loopback until this place is dropped.
@@ -53,6 +56,15 @@ impl Place {
     /// Runs something asynchronous, such as making a call of [`Authority::credentials`].
     pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
+    }
+}
+
+fn options(directory: &std::path::Path) -> Options {
+    Options {
+        path: directory.join("keyring.db"),
+        master_keys: vec![KeySource::File(directory.join("master.key"))],
+        i_know: true,
+        ..Options::default()
     }
 }
 

@@ -154,26 +154,33 @@ impl Drop for Flight<'_> {
 }
 
 pub fn put(directory: &Directory, name: &str, password: &SecretBytes, role: &str) -> Result<(), Refused> {
-    text::check_text("a user name", name, NAME)?;
-    text::check_role(role)?;
-    if !(SHORTEST..=LONGEST).contains(&password.expose().len()) || std::str::from_utf8(password.expose()).is_err() {
-        return Err(Refused::Invalid(format!("a password has {SHORTEST} to {LONGEST} bytes of UTF-8")));
-    }
-    let hash = password::hash(password.expose()).map_err(KeyringError::from)?;
+    let mut user = new(directory, name, password, role)?;
     for _ in 0..ATTEMPTS {
         let old = directory.get::<User>(KIND, name)?;
         let (version, before) = old.map_or((0, 0), |entry| (entry.version, entry.value.generation));
-        let user = User {
-            name: name.to_owned(),
-            password: hash.clone(),
-            role: role.to_owned(),
-            generation: next_generation(directory, before),
-        };
+        user.generation = next_generation(directory, before);
         if directory.put(KIND, name, version, &user, Ends::never())? == Put::Done {
             return Ok(());
         }
     }
     Err(Refused::Conflict("the user is being changed by others; try again".into()))
+}
+
+pub fn create(directory: &Directory, name: &str, password: &SecretBytes, role: &str) -> Result<(), Refused> {
+    match directory.put(KIND, name, 0, &new(directory, name, password, role)?, Ends::never())? {
+        Put::Done => Ok(()),
+        Put::Conflict => Err(Refused::Conflict("there is such a user already".into())),
+    }
+}
+
+pub fn set_password(directory: &Directory, name: &str, password: &SecretBytes) -> Result<bool, Refused> {
+    let hash = hash(password)?;
+    let changed = directory.edit::<User, Refused>(KIND, name, |user| {
+        user.password.clone_from(&hash);
+        user.generation = next_generation(directory, user.generation);
+        Ok(())
+    })?;
+    Ok(changed.is_some())
 }
 
 pub fn list(directory: &Directory, after: &str, limit: usize) -> Result<Vec<Entry<User>>, Refused> {
@@ -200,6 +207,20 @@ pub fn log_out(directory: &Directory, name: &str) -> Result<bool, Refused> {
 
 pub fn delete(directory: &Directory, name: &str) -> Result<bool, Refused> {
     Ok(directory.delete(KIND, name)?)
+}
+
+fn new(directory: &Directory, name: &str, password: &SecretBytes, role: &str) -> Result<User, Refused> {
+    text::check_text("a user name", name, NAME)?;
+    text::check_role(role)?;
+    let generation = next_generation(directory, 0);
+    Ok(User { name: name.to_owned(), password: hash(password)?, role: role.to_owned(), generation })
+}
+
+fn hash(password: &SecretBytes) -> Result<String, Refused> {
+    if !(SHORTEST..=LONGEST).contains(&password.expose().len()) || std::str::from_utf8(password.expose()).is_err() {
+        return Err(Refused::Invalid(format!("a password has {SHORTEST} to {LONGEST} bytes of UTF-8")));
+    }
+    Ok(password::hash(password.expose()).map_err(KeyringError::from)?)
 }
 
 /// By the time of day: a user who is deleted and made again must not meet tokens of the first one.
