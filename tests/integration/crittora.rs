@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
-use sidecloak::authority::credentials::{Credentials, Limits, NewApiKey, Purpose};
-use sidecloak::authority::{Authority, crittora};
+use sidecloak::authority::credentials::{Limits, NewApiKey, Purpose};
+use sidecloak::authority::{Authority, Settings, crittora};
 use sidecloak::clock::{Clock, ManualClock, SystemClock};
 use sidecloak::keyring::{Permissions, State};
 use sidecloak::name::PartitionName;
@@ -61,13 +60,13 @@ fn the_vendors_client_works() {
     place.authority.keyring.set_state(&PartitionName::new("paused").unwrap(), State::Paused).unwrap();
 
     let url = place.serve(crittora::router(Arc::clone(&place.authority)));
-    let replica =
-        |clock| Authority::new(Arc::clone(&place.authority.keyring), clock, Duration::from_secs(300)).unwrap();
-    let mut limited = replica(SystemClock::shared());
-    let limits = Limits { per_second: 2, burst: 5 };
-    limited.credentials = Credentials::with_limits(limited.directory.clone(), &limits).unwrap();
-    let limited = place.serve(crittora::router(Arc::new(limited)));
-    let later = place.serve(crittora::router(Arc::new(replica(ManualClock::at(SystemClock.now() + 2 * 3600)))));
+    let replica = |clock, limits| {
+        let settings = Settings { limits, ..Settings::default() };
+        let authority = Authority::new(Arc::clone(&place.authority.keyring), clock, &settings).unwrap();
+        place.serve(crittora::router(Arc::new(authority)))
+    };
+    let limited = replica(SystemClock::shared(), Limits { per_second: 2, burst: 5 });
+    let later = replica(ManualClock::at(SystemClock.now() + 2 * 3600), Limits::default());
 
     let given = json!({
         "url": format!("http://{url}"),

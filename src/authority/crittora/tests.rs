@@ -1,7 +1,5 @@
 //! Requests to the router of an authority of its own.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use http::{HeaderMap, Request};
 use proptest::prelude::*;
@@ -9,6 +7,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
+use crate::authority::Settings;
 use crate::authority::credentials::{ApiKey, NewApiKey, Purpose};
 use crate::clock::ManualClock;
 use crate::crypto::base64url;
@@ -63,7 +62,7 @@ impl Place {
         for name in ["acme", "beta"] {
             keyring.create_partition(&partition(name)).unwrap();
         }
-        let authority = Arc::new(Authority::new(Arc::new(keyring), clock.clone(), Duration::from_secs(300)).unwrap());
+        let authority = Arc::new(Authority::new(Arc::new(keyring), clock.clone(), &Settings::default()).unwrap());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let router = router(Arc::clone(&authority));
         let place = Self { _directory: directory, runtime, clock, authority, router };

@@ -172,7 +172,7 @@ fn every_replica_takes_what_one_gave_out_and_no_other_authority_does() {
     assert_eq!(encrypt(&replica, &replica.partner("acme", "acme"), &tokens["IdToken"]), 401);
     let clock: crate::clock::SharedClock = place.clock.clone();
     let again =
-        Authority::new(Arc::clone(&place.authority.keyring), clock, Duration::from_secs(300)).map(Arc::new).unwrap();
+        Authority::new(Arc::clone(&place.authority.keyring), clock, &Settings::default()).map(Arc::new).unwrap();
     replica.router = router(again);
     assert_eq!(encrypt(&replica, &acme, &tokens["IdToken"]), 200);
     assert_eq!(replica.cognito("InitiateAuth", &refresh("client", &tokens["RefreshToken"])).status, 200);
