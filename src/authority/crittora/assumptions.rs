@@ -46,5 +46,5 @@ pub(super) const ISSUER: &str = "urn:sidecloak:crittora";
 pub(super) const SCOPE: &str = "aws.cognito.signin.user.admin";
 /// How long a refresh token lasts, as long as Cognito's do unless told otherwise.
 pub(super) const REFRESH_SECONDS: u64 = 30 * 24 * 3600;
-/// Sessions of a user: with one more the oldest ends.
-pub(super) const SESSIONS: u64 = 1024;
+/// Places for sessions of a user; far from all of them taken, a further session seldom takes the place of another.
+pub(super) const SESSIONS: u64 = 4096;

@@ -1,6 +1,6 @@
 //! Sessions of the log-in: an id token and an access token, which every replica verifies without asking anybody but for the
 //! user's generation, and a refresh token, which is a number drawn at random, its digest in an entry of the directory. A user has
-//! so many places for sessions; who logs in without end ends the oldest of them and fills no store.
+//! so many places for sessions; who logs in without end ends sessions of their own and fills no store.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,7 @@ const KIND: &str = "crittora-refresh";
 const REFRESH: usize = 16 + 8 + 32;
 const LONGEST: usize = 4096;
 const ATTEMPTS: usize = 8;
+const DRAWS: usize = 4;
 
 /// See the module.
 pub(super) struct Sessions(Hs256);
@@ -38,7 +39,7 @@ pub(super) struct Given {
 
 /// A session as the directory keeps it.
 #[derive(Clone, Serialize, Deserialize)]
-struct Session {
+pub(super) struct Session {
     user: String,
     generation: u64,
     client: String,
@@ -113,8 +114,7 @@ impl Sessions {
         };
         let given = self.give(authority, &session)?;
         let refresh = blocking(move || {
-            let number = directory.next_number(&format!("{KIND} {}", session.user))?;
-            let place = [&subject(&session.user)[..], &(number % SESSIONS).to_be_bytes()].concat();
+            let place = free(&directory, &session.user)?;
             let refresh = base64url::encode(&[&place[..], secret.expose()].concat());
             session.digest = digest(&refresh);
             keep(&directory, &base64url::encode(&place), &session)?;
@@ -183,8 +183,22 @@ impl Sessions {
     }
 }
 
+/// A place for a session of a user: drawn, so that those who log in at once do not wait for each other, and free if one of a
+/// few draws is.
+fn free(directory: &Directory, user: &str) -> Result<Vec<u8>, Refused> {
+    let mut draws = DRAWS;
+    loop {
+        let number = u64::from_be_bytes(random::bytes().map_err(KeyringError::from)?) % SESSIONS;
+        let place = [&subject(user)[..], &number.to_be_bytes()].concat();
+        draws -= 1;
+        if draws == 0 || directory.get::<Session>(KIND, &base64url::encode(&place))?.is_none() {
+            return Ok(place);
+        }
+    }
+}
+
 /// Puts a session in its place, whatever was there.
-fn keep(directory: &Directory, id: &str, session: &Session) -> Result<(), Refused> {
+pub(super) fn keep(directory: &Directory, id: &str, session: &Session) -> Result<(), Refused> {
     let ends = Ends::at(session.since.saturating_add(REFRESH_SECONDS));
     for _ in 0..ATTEMPTS {
         let version = directory.get::<Session>(KIND, id)?.map_or(0, |there| there.version);

@@ -211,22 +211,26 @@ fn what_is_not_offered_is_refused_as_cognito_does() {
 }
 
 #[test]
-fn a_place_of_a_session_that_ended_is_used_again() {
+fn sessions_have_places_of_their_own_and_so_many() {
     let place = Place::new();
     let log_in = || place.tokens("alice")["RefreshToken"].clone();
     let works = |token: &Value| place.cognito("InitiateAuth", &refresh("client", token)).status == 200;
-    let (first, second) = (log_in(), log_in());
-    // As if there had been so many log-ins meanwhile.
-    let kept = place.authority.directory.get::<u64>("sequence", "crittora-refresh alice").unwrap().unwrap();
-    let far = assumptions::SESSIONS;
-    let never = crate::directory::Ends::never();
-    place.authority.directory.put("sequence", &kept.id, kept.version, &far, never).unwrap();
-    let third = log_in();
-    assert!(!works(&first), "the oldest has ended");
-    assert!(works(&second) && works(&third));
-    place.clock.advance(assumptions::REFRESH_SECONDS);
-    assert!(!works(&second) && !works(&third));
-    let kept = place.authority.directory.get::<u64>("sequence", "crittora-refresh alice").unwrap().unwrap();
-    place.authority.directory.put("sequence", &kept.id, kept.version, &(2 * far), never).unwrap();
-    assert!(works(&log_in()));
+    let tokens: Vec<_> = (0..20).map(|_| log_in()).collect();
+    assert!(tokens.iter().all(works));
+    let kept = || place.authority.directory.list::<Value>("crittora-refresh", "", 100).unwrap();
+    assert_eq!(kept().len(), 20);
+    for entry in kept() {
+        let bytes = base64url::decode(entry.id.as_bytes()).unwrap();
+        let number = u64::from_be_bytes(bytes[16..].try_into().unwrap());
+        assert!(number < assumptions::SESSIONS);
+        let text = entry.value.to_string();
+        assert!(tokens.iter().all(|token| !text.contains(token.as_str().unwrap())), "the store does not hold a token");
+    }
+    // Who comes to a place that is taken, or where a session has ended, takes it.
+    let client = kept()[0].clone();
+    let session = serde_json::from_value(client.value).unwrap();
+    for after in [0, assumptions::REFRESH_SECONDS] {
+        place.clock.advance(after);
+        session::keep(&place.authority.directory, &client.id, &session).unwrap();
+    }
 }
