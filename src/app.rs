@@ -1,5 +1,6 @@
 //! The only wiring: from a checked configuration to a running process, and back down in order.
 
+pub mod authority;
 pub mod keys;
 
 use std::path::PathBuf;
@@ -9,6 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::admin::{self, AdminError, Operations, Ports, RulesStatus};
+use crate::audit::Audit;
+use crate::authority::listen::ListenError;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::keyring::{Keyring, KeyringError};
@@ -30,6 +33,7 @@ pub struct App {
     server: Server,
     shared: Arc<Shared>,
     keyring: Option<Arc<Keyring>>,
+    audit: Option<Arc<Audit>>,
     ticker: Option<Ticker>,
     _watcher: Option<Watcher>,
     ports: Ports,
@@ -47,6 +51,9 @@ pub enum AppError {
     /// See there.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// A listener of the authority.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The probe or admin interface.
     #[error(transparent)]
     Admin(#[from] AdminError),
@@ -77,8 +84,15 @@ impl App {
         keys::check_partitions(&rules, keyring.as_deref(), config.dev).map_err(AppError::Rules)?;
 
         metrics.reloaded(Some(rules.rules.len()), clock.now());
-        let shared =
-            Shared::new(config.proxy.clone(), rules, sealer(&keyring), metrics, clock).map_err(KeyringError::from)?;
+        // A store without a log (an authority's API) has its own behind it.
+        let audit = match &keyring {
+            Some(keyring) if keyring.records().is_ok() => {
+                Some(Arc::new(Audit::open(Arc::clone(keyring), Arc::clone(&clock))?))
+            }
+            _ => None,
+        };
+        let sealer = sealer(keyring.as_ref(), audit.as_ref());
+        let shared = Shared::new(config.proxy.clone(), rules, sealer, metrics, clock).map_err(KeyringError::from)?;
         let shared = Arc::new(shared);
         shared.health.rules_loaded();
         if let Some(keyring) = &keyring {
@@ -108,10 +122,21 @@ impl App {
             None => None,
         };
         let ticker = match &keyring {
-            Some(keyring) => Some(Ticker::start(Arc::clone(keyring), Arc::clone(&shared), Arc::clone(&reload))?),
+            Some(keyring) => {
+                let (keyring, shared, reload) = (Arc::clone(keyring), Arc::clone(&shared), Arc::clone(&reload));
+                Some(Ticker::start(move |round| {
+                    keyring.tick();
+                    if round.is_multiple_of(4) {
+                        reload.retry();
+                    }
+                    if round.is_multiple_of(20) {
+                        shared.health.keyring_works(keys::canary(&keyring));
+                    }
+                })?)
+            }
             None => None,
         };
-        Ok(Self { server, shared, keyring, ticker, _watcher: watcher, ports })
+        Ok(Self { server, shared, keyring, audit, ticker, _watcher: watcher, ports })
     }
 
     /// Where the listeners are, by name, with the real ports.
@@ -149,6 +174,9 @@ impl App {
     pub fn wait(self) {
         self.server.join();
         drop(self.ticker);
+        if let Some(audit) = &self.audit {
+            audit.stop();
+        }
         drop(self.keyring);
         drop(self.ports);
     }
@@ -262,8 +290,9 @@ pub(crate) fn warn(warnings: &[Finding]) {
     }
 }
 
-fn sealer(keyring: &Option<Arc<Keyring>>) -> Option<Arc<dyn crate::transform::Sealer>> {
-    keyring.as_ref().map(|keyring| Arc::new(Local::new(Arc::clone(keyring))) as Arc<dyn crate::transform::Sealer>)
+fn sealer(keyring: Option<&Arc<Keyring>>, audit: Option<&Arc<Audit>>) -> Option<Arc<dyn crate::transform::Sealer>> {
+    let local = Local::new(Arc::clone(keyring?)).recording(audit.map(Arc::clone));
+    Some(Arc::new(local))
 }
 
 fn ports(config: &Config) -> Result<admin::Settings, AppError> {
@@ -282,27 +311,22 @@ fn ports(config: &Config) -> Result<admin::Settings, AppError> {
     })
 }
 
-/// Calls the keyring's `tick` and keeps the probe's view of it.
+/// Calls something again and again, on a thread of its own.
 struct Ticker {
     stop: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Ticker {
-    fn start(keyring: Arc<Keyring>, shared: Arc<Shared>, reload: Arc<Reload>) -> std::io::Result<Self> {
+    /// `tick` is told how often it was called.
+    fn start(tick: impl Fn(u32) + Send + 'static) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new().name("keyring".into()).spawn(move || {
             let mut round = 0u32;
             while !stopped.load(Ordering::Acquire) {
-                keyring.tick();
                 round = round.wrapping_add(1);
-                if round.is_multiple_of(4) {
-                    reload.retry();
-                }
-                if round.is_multiple_of(20) {
-                    shared.health.keyring_works(keys::canary(&keyring));
-                }
+                tick(round);
                 thread::park_timeout(TICK);
             }
         })?;

@@ -19,6 +19,8 @@ const LABEL: &str = "sidecloak/1 directory";
 const CACHED: u64 = 65_536;
 /// How old an entry may be that [`Directory::recall`] gives without asking the store.
 const FRESH: u64 = 1;
+/// Rows read at once.
+const PAGE: usize = 256;
 /// Lost races before we give up.
 const ATTEMPTS: usize = 16;
 
@@ -189,6 +191,55 @@ impl Directory {
             }
         }
         Err(KeyringError::Unavailable("others number entries at the same time; try again".into()))
+    }
+
+    /// How many entries there are that are not sealed under the first master key. May block.
+    pub fn under_others(&self) -> Result<u64, KeyringError> {
+        let mut count = 0;
+        self.each_row(|row| {
+            count += u64::from(!self.keyring.is_under_first_master(&row.sealed));
+            Ok(true)
+        })?;
+        Ok(count)
+    }
+
+    /// Seals up to `limit` entries under the first master key that are not yet, and returns how many it did; 0: all are. May block.
+    pub fn reseal(&self, limit: u64) -> Result<u64, KeyringError> {
+        let mut done = 0;
+        self.each_row(|row| {
+            if self.keyring.is_under_first_master(&row.sealed) {
+                return Ok(true);
+            }
+            let content = self.open(&row)?;
+            let mut new = EntryRow { version: row.version + 1, ..row };
+            new.sealed = self.keyring.seal_under_master(LABEL, &aad(&new), content.expose())?;
+            // On a conflict somebody else changed it, and so sealed it, or it is gone.
+            let (Put::Done | Put::Conflict) = self.keyring.records()?.put_entry(&new, new.version - 1)?;
+            done += 1;
+            Ok(done < limit)
+        })?;
+        Ok(done)
+    }
+
+    fn each_row(&self, mut each: impl FnMut(EntryRow) -> Result<bool, KeyringError>) -> Result<(), KeyringError> {
+        let records = self.keyring.records()?;
+        for kind in records.entry_kinds()? {
+            let mut after = String::new();
+            loop {
+                let page = records.entries(&kind, &after, PAGE)?;
+                let last = page.len() < PAGE;
+                for row in page {
+                    after.clone_from(&row.id);
+                    if !each(row)? {
+                        return Ok(());
+                    }
+                }
+                if last {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Of what it tells the time by.

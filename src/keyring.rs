@@ -48,7 +48,7 @@ use store::{KeyRow, Store};
 pub use caches::CacheStats;
 pub use epoch::Epoch;
 pub(crate) use files::check_private;
-pub use lifecycle::{EpochInfo, PartitionInfo, RecipientInfo};
+pub use lifecycle::{Cursor, EpochInfo, PartitionInfo, RecipientInfo, Rewrapped};
 pub use manage::{Change, Changed};
 pub use memo::Memo;
 pub use options::{KeySource, KeyringError, Options};

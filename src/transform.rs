@@ -11,6 +11,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
+use crate::audit::Use;
 use crate::keyring::{Cached, KeyringError, Kind, Memo, Permissions};
 use crate::name::{Class, PartitionName};
 use crate::token::v1::{OpenError, Opened, Token};
@@ -30,6 +31,9 @@ pub trait Sealer: Send + Sync + 'static {
 
     /// Opens one token, whose partition the caller has compared with its rule's.
     fn open(&self, job: &OpenJob<'_>, memo: &mut Memo) -> Result<Ready<Opened>, OpenFailure>;
+
+    /// Records what was done with a body's values for a caller of this role. Never blocks.
+    fn record(&self, _role: &str, _partition: &PartitionName, _class: &Class, _what: Use, _values: u64) {}
 
     /// Whether [`Sealer::fetch`] would find this at hand.
     fn at_hand(&self, need: &Need) -> Cached<()>;

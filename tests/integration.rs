@@ -19,6 +19,8 @@ mod architecture;
 mod attacks;
 #[path = "integration/authority.rs"]
 mod authority;
+#[path = "integration/authority_process.rs"]
+mod authority_process;
 #[path = "integration/bad_input.rs"]
 mod bad_input;
 #[path = "integration/canaries.rs"]
@@ -33,6 +35,8 @@ mod fidelity;
 mod interop;
 #[path = "integration/json_server.rs"]
 mod json_server;
+#[path = "integration/listen.rs"]
+mod listen;
 #[path = "integration/log.rs"]
 mod log;
 #[path = "integration/management.rs"]
@@ -49,6 +53,8 @@ mod passthrough_headers;
 mod passthrough_log;
 #[path = "integration/passthrough_upstream.rs"]
 mod passthrough_upstream;
+#[path = "integration/pki.rs"]
+mod pki;
 #[path = "integration/reload.rs"]
 mod reload;
 #[path = "integration/review.rs"]
@@ -61,6 +67,8 @@ mod stage;
 mod support;
 #[path = "integration/tenants.rs"]
 mod tenants;
+#[path = "integration/tls.rs"]
+mod tls;
 #[path = "integration/tools.rs"]
 mod tools;
 #[path = "integration/vectors.rs"]

@@ -280,8 +280,8 @@ mod tests {
         #[test]
         fn any_text_comes_back(who: String, on: String, act: u32, error: Option<String>) {
             for content in [
-                Content::Act { who: who.clone(), what: on.clone(), on: on.clone() },
-                Content::Outcome { act: u64::from(act), ok: error.is_none(), error: error.clone() },
+                Content::Act { who: who.clone(), what: on.clone(), on },
+                Content::Outcome { act: u64::from(act), ok: error.is_none(), error },
             ] {
                 let line = line(content);
                 let bytes = line.encode().unwrap();

@@ -43,12 +43,14 @@ impl Vault {
     /// Seals one value to a token.
     pub async fn seal(&self, caller: &Caller, job: &SealJob<'_>) -> Result<Vec<u8>, Refused> {
         let permitted = self.permit(caller, job.partition, Permissions::ENCRYPT).await;
-        let sealed = match permitted {
-            Ok(_) => self.seal_permitted(job).await,
-            Err(refused) => Err(refused),
+        let (permissions, sealed) = match permitted {
+            Ok(permissions) => (permissions, self.seal_permitted(job).await),
+            Err(refused) => (Permissions(0), Err(refused)),
         };
         let what = if sealed.is_ok() { Use::Sealed } else { Use::Refused };
-        self.audit.count(&caller.name, job.partition, job.class, what, 1);
+        if what.is_recorded(permissions) {
+            self.audit.count(&caller.name, job.partition, job.class, what, 1);
+        }
         sealed
     }
 
@@ -80,13 +82,17 @@ impl Vault {
         record_id: Option<&[u8]>,
         accept: impl FnOnce(v1::Opened) -> Result<T, Refused>,
     ) -> Result<T, Refused> {
-        let opened = match self.permit(caller, partition, Permissions::DECRYPT).await {
-            Ok(permissions) if permissions.has(Permissions::MASK) => Err(Refused::Forbidden),
-            Ok(_) => self.open_permitted(partition, class, token, record_id).await.and_then(accept),
-            Err(refused) => Err(refused),
+        let (permissions, opened) = match self.permit(caller, partition, Permissions::DECRYPT).await {
+            Ok(permissions) if permissions.has(Permissions::MASK) => (permissions, Err(Refused::Forbidden)),
+            Ok(permissions) => {
+                (permissions, self.open_permitted(partition, class, token, record_id).await.and_then(accept))
+            }
+            Err(refused) => (Permissions(0), Err(refused)),
         };
         let what = if opened.is_ok() { Use::Opened } else { Use::Refused };
-        self.audit.count(&caller.name, partition, class, what, 1);
+        if what.is_recorded(permissions) {
+            self.audit.count(&caller.name, partition, class, what, 1);
+        }
         opened
     }
 
@@ -123,8 +129,12 @@ impl Vault {
         if epoch.partition == *partition { Ok(epoch) } else { Err(Refused::NotAuthentic) }
     }
 
-    /// Counts for faces with ciphertexts of their own.
+    /// Counts for faces with ciphertexts of their own, if the caller's role has it counted.
     pub fn count(&self, caller: &Caller, partition: &PartitionName, class: &Class, what: Use, values: u64) {
+        let permissions = self.sealer.permissions(partition, &caller.role);
+        if matches!(permissions, Cached::Hit(permissions) if !what.is_recorded(permissions)) {
+            return;
+        }
         self.audit.count(&caller.name, partition, class, what, values);
     }
 

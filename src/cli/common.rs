@@ -9,6 +9,7 @@ use clap::builder::FalseyValueParser;
 
 use super::exit::Failure;
 use super::out::Out;
+use crate::bounded;
 use crate::config::{self, Config, LogLevel, Machine, Overrides, Purpose};
 use crate::report::Finding;
 
@@ -82,6 +83,19 @@ impl From<LogArg> for LogLevel {
             LogArg::Trace => Self::Trace,
         }
     }
+}
+
+/// Who runs this command, for the audit log. The name is only for reading: the number is what the system knows.
+pub(super) fn operator() -> String {
+    let uid = rustix::process::getuid().as_raw();
+    let accounts = bounded::read_text_file(Path::new("/etc/passwd"), 1 << 20).unwrap_or_default();
+    let number = uid.to_string();
+    let name = accounts.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == number).then_some(name)
+    });
+    name.map_or_else(|| format!("local uid {uid}"), |name| format!("local uid {uid} ({name})"))
 }
 
 /// A file that was not there before, and is gone again unless it is finished.

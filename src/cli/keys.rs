@@ -1,12 +1,14 @@
 //! `sidecloak keys`: the keyring, its partitions and keys.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::builder::PossibleValuesParser;
 
-use super::common::KeyringArgs;
+use super::common::{KeyringArgs, operator};
 use super::exit::{Exit, Failure};
 use super::out::Out;
+use crate::audit::{Act, Audit};
 use crate::clock::SystemClock;
 use crate::config::Purpose;
 use crate::crypto::kem::KemSuite;
@@ -165,8 +167,27 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
     }
 }
 
-fn open(options: &Options) -> Result<Keyring, Failure> {
-    Ok(Keyring::open(options, SystemClock::shared())?)
+fn open(options: &Options) -> Result<Arc<Keyring>, Failure> {
+    Ok(Arc::new(Keyring::open(options, SystemClock::shared())?))
+}
+
+/// Opens the keyring and changes something in it; the audit log says so before and after.
+fn change<T>(
+    options: &Options,
+    (what, on): (&'static str, &str),
+    work: impl FnOnce(&Keyring) -> Result<T, KeyringError>,
+) -> Result<T, Failure> {
+    acting(&open(options)?, (what, on), work)
+}
+
+/// The same on a keyring that is open.
+fn acting<T>(
+    keyring: &Arc<Keyring>,
+    (what, on): (&'static str, &str),
+    work: impl FnOnce(&Keyring) -> Result<T, KeyringError>,
+) -> Result<T, Failure> {
+    let audit = Audit::for_acts(Arc::clone(keyring), SystemClock::shared())?;
+    audit.around(&Act { who: &operator(), what, on }, || work(keyring)).map_err(refused)
 }
 
 fn suite(name: &str) -> Result<KemSuite, Failure> {

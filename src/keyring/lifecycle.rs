@@ -15,6 +15,11 @@ use crate::name::PartitionName;
 use crate::secret::SecretBytes;
 use crate::token::EpochId;
 
+mod retire;
+mod rewrap;
+
+pub use rewrap::{Cursor, Rewrapped};
+
 /// Lost races before we give up.
 const ATTEMPTS: usize = 8;
 const PAGE: usize = 256;
@@ -36,6 +41,8 @@ pub struct PartitionInfo {
     pub recipients: Vec<RecipientInfo>,
     /// How many keys may make epochs, beside the owner.
     pub issuers: usize,
+    /// Their ids.
+    pub issuer_ids: Vec<[u8; 16]>,
     /// Ids of the keys that may sign values, as a rule's `signers:` names them.
     pub signers: Vec<[u8; 16]>,
     /// Roles and their permissions.
@@ -267,6 +274,7 @@ impl Keyring {
             current,
             recipients: record.recipients.iter().map(recipient).collect(),
             issuers: record.issuers.len(),
+            issuer_ids: record.issuers.iter().map(|issuer| issuer.key.id()).collect(),
             signers: record.signers.iter().map(VerifyingKey::id).collect(),
             roles: record.roles.clone(),
         })

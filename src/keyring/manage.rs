@@ -61,12 +61,6 @@ impl Keyring {
         }
     }
 
-    /// All there is to know of a partition. May block.
-    pub fn partition_info(&self, name: &PartitionName) -> Result<PartitionInfo, KeyringError> {
-        let io = self.lock_fresh()?;
-        self.info(&io, name)
-    }
-
     /// Up to `limit` epochs of a partition whose ids sort after `after`, each with whether it is sealed under now. May block.
     pub fn epoch_page(
         &self,
@@ -79,15 +73,6 @@ impl Keyring {
         let rows = self.store.epochs_of(name, after, limit)?;
         let now = self.clock.now();
         Ok(rows.iter().filter_map(|row| Some((EpochInfo::of(row, now)?, row.current))).collect())
-    }
-
-    /// The partition that an epoch is of. May block.
-    pub fn epoch_partition(&self, id: EpochId) -> Result<PartitionName, KeyringError> {
-        let io = self.lock_fresh()?;
-        match self.store.epoch(id)? {
-            Some(row) => Ok(self.verified(&io, &row)?.core.partition),
-            None => Err(KeyringError::Unknown(format!("there is no epoch {id}"))),
-        }
     }
 
     /// Makes a partition in this state with what `default` lists; `false`: the name is taken. May block.

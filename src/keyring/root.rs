@@ -25,6 +25,16 @@ impl Keyring {
         self.masters.by_id(sealed)?.open(label, aad, sealed)
     }
 
+    /// Whether sealed bytes are under the first master key, by their own word.
+    pub fn is_under_first_master(&self, sealed: &[u8]) -> bool {
+        self.masters.first().is_ok_and(|master| sealed.starts_with(&master.id()))
+    }
+
+    /// Names the first master key; `None` in a process without.
+    pub fn first_master(&self) -> Option<[u8; 16]> {
+        self.masters.first().ok().map(super::master::Master::id)
+    }
+
     /// A key derived from each master key for one purpose, the one that wraps first.
     pub fn derived_from_master(&self, label: &str) -> Vec<Secret<32>> {
         self.masters.0.iter().map(|master| master.derive(label)).collect()

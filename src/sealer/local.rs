@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use crate::audit::{Audit, Use};
 use crate::keyring::{Cached, Epoch, Keyring, KeyringError, Kind, Memo, Permissions};
-use crate::name::PartitionName;
+use crate::name::{Class, PartitionName};
 use crate::token::v1::{Opened, Plain, SealError};
 use crate::token::{EpochId, Suite};
 use crate::transform::{Need, OpenFailure, OpenJob, Ready, SealFailure, SealJob, Sealer};
@@ -21,12 +22,19 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 const FETCHES: usize = 16;
 
 /// See the module.
-pub struct Local(Arc<Keyring>, Arc<Semaphore>);
+pub struct Local(Arc<Keyring>, Arc<Semaphore>, Option<Arc<Audit>>);
 
 impl Local {
     /// On this keyring.
     pub fn new(keyring: Arc<Keyring>) -> Self {
-        Self(keyring, Arc::new(Semaphore::new(FETCHES)))
+        Self(keyring, Arc::new(Semaphore::new(FETCHES)), None)
+    }
+
+    /// Records there what is sealed and opened for callers whose role has the audit bits.
+    #[must_use]
+    pub fn recording(mut self, audit: Option<Arc<Audit>>) -> Self {
+        self.2 = audit;
+        self
     }
 
     /// The token's epoch, if its suite fits it.
@@ -109,6 +117,16 @@ impl Sealer for Local {
         };
         let key = self.0.field_key(&epoch, job.token.suite, job.class);
         Ok(Ready::Now(key.open(job.token, job.record_id, &signers, self.0.prefixes())?))
+    }
+
+    fn record(&self, role: &str, partition: &PartitionName, class: &Class, what: Use, values: u64) {
+        let Some(audit) = &self.2 else { return };
+        // What cannot be looked up now is recorded.
+        let silent =
+            matches!(self.permissions(partition, role), Cached::Hit(permissions) if !what.is_recorded(permissions));
+        if !silent {
+            audit.count(role, partition, class, what, values);
+        }
     }
 
     fn at_hand(&self, need: &Need) -> Cached<()> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::audit::Use;
 use crate::json::splice::{EditError, Fed, Replace, Step};
 use crate::jsonpath::Editor;
 use crate::keyring::{Cached, KeyringError, Memo, Permissions};
@@ -12,11 +13,14 @@ use crate::rules::{OnBad, OnUnreadable, Verb};
 
 use crate::token::EpochId;
 
-use super::plan::{HalfPlan, PlannedField, changes};
+use super::plan::{HalfPlan, PlannedField, Target, changes};
 use super::{Need, Sealer, open, seal};
 
 /// Nesting deeper than this is refused: no real document needs it, and every reader of ours is bounded by it.
 pub const MAX_DEPTH: usize = 512;
+
+/// Partitions of globs that one body's counts are remembered for.
+const STRAYS: usize = 16;
 
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +50,12 @@ pub(super) struct Fields {
     asked: Option<Need>,
     failed: Option<KeyringError>,
     pub(super) told: Told,
+    /// Where the token belongs that was looked at last; a glob does not say.
+    pub(super) home: Option<PartitionName>,
+    /// What was done with the values of globs, by field.
+    strays: Vec<(usize, PartitionName, Use, u64)>,
+    /// The field whose value ended the body.
+    broke: Option<usize>,
 }
 
 /// What the sealer said last. Forgotten whenever a piece of the body has been worked through, so that a change reaches the
@@ -90,6 +100,9 @@ impl BodyEdit {
                 asked: None,
                 failed: None,
                 told: Told::default(),
+                home: None,
+                strays: Vec::new(),
+                broke: None,
             },
         }
     }
@@ -138,6 +151,27 @@ impl BodyEdit {
         }
     }
 
+    /// Writes down what was done with the values, also of a body that was not done to its end: some may have left.
+    fn record(&self) {
+        let fields = &self.fields;
+        for (index, (field, counts)) in fields.plan.fields.iter().zip(&fields.tally.0).enumerate() {
+            let (Target::One(partition), Some(class)) = (&field.target, field.class()) else { continue };
+            for what in [Use::Sealed, Use::Opened, Use::Refused] {
+                let events = EVENTS.into_iter().zip(counts).filter(|(event, _)| used(*event) == Some(what));
+                let broke = u64::from(what == Use::Refused && fields.broke == Some(index));
+                let values = events.map(|(_, n)| n).sum::<u64>() + broke;
+                if values > 0 {
+                    fields.sealer.record(&fields.caller.role, partition, class, what, values);
+                }
+            }
+        }
+        for (index, partition, what, values) in &fields.strays {
+            if let Some(class) = fields.plan.fields.get(*index).and_then(PlannedField::class) {
+                fields.sealer.record(&fields.caller.role, partition, class, *what, *values);
+            }
+        }
+    }
+
     fn progress(&mut self, fed: Fed) -> Result<Progress, Refusal> {
         match fed {
             Fed::All => Ok(Progress::All),
@@ -149,6 +183,22 @@ impl BodyEdit {
                 None => Err(Refusal::new(Reason::KeyService, "a value waits for nothing")),
             },
         }
+    }
+}
+
+impl Drop for BodyEdit {
+    fn drop(&mut self) {
+        self.record();
+    }
+}
+
+/// What the audit log calls it, if it goes there.
+fn used(event: FieldEvent) -> Option<Use> {
+    match event {
+        FieldEvent::Sealed => Some(Use::Sealed),
+        FieldEvent::Opened | FieldEvent::Masked | FieldEvent::Lesser => Some(Use::Opened),
+        FieldEvent::Withheld | FieldEvent::Refused => Some(Use::Refused),
+        FieldEvent::Matched | FieldEvent::Absent | FieldEvent::Plaintext | FieldEvent::AlreadySealed => None,
     }
 }
 
@@ -203,16 +253,20 @@ impl Replace for Fields {
         let Some(field) = plan.fields.get(selector) else {
             return Err(Refusal::new(Reason::InvalidJson, "a selector outside the plan"));
         };
+        self.home = None;
         let outcome = match self.failed.take() {
-            Some(error) => after_failed_fetch(field, self.asked.take().as_ref(), &error, raw, out)?,
+            Some(error) => after_failed_fetch(field, self.asked.take().as_ref(), &error, raw, out),
             None => match field.action.verb {
-                Verb::Seal => seal::value(self, field, raw, out)?,
-                Verb::Open => open::value(self, field, raw, out)?,
+                Verb::Seal => seal::value(self, field, raw, out),
+                Verb::Open => open::value(self, field, raw, out),
             },
         };
-        match outcome {
+        match outcome.inspect_err(|_| self.broke(selector, field))? {
             Outcome::Done(event) => {
                 self.tally.add(selector, event);
+                if let Some(what) = used(event) {
+                    self.stray(selector, field, what);
+                }
                 Ok(Step::Done)
             }
             Outcome::Wait(need) => {
@@ -224,6 +278,27 @@ impl Replace for Fields {
 }
 
 impl Fields {
+    /// A value ends the body.
+    fn broke(&mut self, index: usize, field: &PlannedField) {
+        self.broke = Some(index);
+        self.stray(index, field, Use::Refused);
+    }
+
+    /// Of a glob, a token that belongs nowhere in this keyring is nobody's.
+    fn stray(&mut self, index: usize, field: &PlannedField, what: Use) {
+        let (Target::Glob(_), Some(home)) = (&field.target, self.home.take()) else { return };
+        let same =
+            |(i, of, done, _): &&mut (usize, PartitionName, Use, u64)| *i == index && *of == home && *done == what;
+        if let Some((.., values)) = self.strays.iter_mut().find(same) {
+            *values += 1;
+        } else if self.strays.len() < STRAYS {
+            self.strays.push((index, home, what, 1));
+        } else if let Some(class) = field.class() {
+            // Written down at once rather than remembered.
+            self.sealer.record(&self.caller.role, &home, class, what, 1);
+        }
+    }
+
     /// What the caller may do in a partition.
     pub(super) fn permissions(&mut self, partition: &PartitionName) -> Cached<Permissions> {
         if let Some((of, permissions)) = &self.told.permissions

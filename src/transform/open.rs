@@ -126,6 +126,9 @@ pub(super) fn authenticate(
         Cached::Unknown => return Err(Failure::Open(OpenFailure::UnknownEpoch)),
         Cached::Denied(state) => return Err(Failure::Denied(state)),
     };
+    if matches!(field.target, Target::Glob(_)) {
+        fields.home = Some(partition.clone());
+    }
     if !belongs(&field.target, &partition) {
         return Err(Failure::Foreign);
     }

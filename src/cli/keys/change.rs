@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::super::exit::{Exit, Failure};
 use super::super::out::Out;
-use super::{advise, named, open, refused};
+use super::{advise, change, named};
 use crate::keyring::{Kind, Options, Permissions, State};
 
 pub(super) fn rollover(options: &Options, partition: &str, kind: &str, out: &mut Out) -> Result<(), Failure> {
@@ -14,7 +14,7 @@ pub(super) fn rollover(options: &Options, partition: &str, kind: &str, out: &mut
         "deterministic" => &[Kind::Deterministic],
         _ => &[Kind::Random, Kind::Deterministic],
     };
-    open(options)?.rollover(&name, kinds).map_err(refused)?;
+    change(options, ("partition.rollover", name.as_str()), |keyring| keyring.rollover(&name, kinds))?;
     if kinds.contains(&Kind::Deterministic) {
         advise(out, "note: deterministic tokens from before no longer equal new ones; look-ups find only new records");
     }
@@ -24,7 +24,13 @@ pub(super) fn rollover(options: &Options, partition: &str, kind: &str, out: &mut
 
 pub(super) fn state(options: &Options, partition: &str, state: State, out: &mut Out) -> Result<(), Failure> {
     let name = named(partition)?;
-    open(options)?.set_state(&name, state).map_err(refused)?;
+    let what = match state {
+        State::Active => "partition.resume",
+        State::DecryptOnly => "partition.decrypt-only",
+        State::Paused => "partition.pause",
+        State::Destroyed => "partition.destroy",
+    };
+    change(options, (what, name.as_str()), |keyring| keyring.set_state(&name, state))?;
     let means = match state {
         State::Active => "seals and opens again",
         State::DecryptOnly => "opens and no longer seals; `sidecloak keys resume` lets it seal again",
@@ -41,7 +47,7 @@ pub(super) fn destroy(options: &Options, partition: &str, confirm: Option<&str>,
         let text = format!("destroying {name} loses for good everything that was ever sealed in it");
         return Err(Failure::new(Exit::Usage, text).help(format!("if that is meant, add `--confirm {name}`")));
     }
-    open(options)?.set_state(&name, State::Destroyed).map_err(refused)?;
+    change(options, ("partition.destroy", name.as_str()), |keyring| keyring.set_state(&name, State::Destroyed))?;
     advise(out, "note: copies count: delete backups, exports and mirrors that hold its epochs, too");
     let text = format!("partition {name} is destroyed; what was sealed in it cannot be opened again");
     done(out, &text, &json!({ "partition": name.as_str(), "state": State::Destroyed.name() }))
@@ -70,7 +76,8 @@ pub(super) fn role(
             }
         }))
     });
-    open(options)?.set_role(&name, role, permissions).map_err(refused)?;
+    let on = format!("{name} {role}");
+    change(options, ("partition.role", &on), |keyring| keyring.set_role(&name, role, permissions))?;
     let may = permissions.map_or_else(|| "nothing".to_owned(), |p| words(p).join(", "));
     let value = json!({ "partition": name.as_str(), "role": role, "allow": permissions.map_or_else(Vec::new, words) });
     done(out, &format!("role {role} may do in partition {name}: {may}"), &value)

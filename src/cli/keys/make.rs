@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -9,7 +10,7 @@ use super::super::common::folder;
 use super::super::exit::{Exit, Failure};
 use super::super::out::Out;
 use super::change::done;
-use super::{advise, hex, named, open, refused, suite};
+use super::{acting, advise, change, hex, named, suite};
 use crate::bounded;
 use crate::clock::SystemClock;
 use crate::crypto::kem::KemSuite;
@@ -26,6 +27,11 @@ pub(super) fn init(options: &Options, kem: Option<&str>, partitions: &[String], 
     let made_key = matches!(key, Some(KeySource::File(file)) if !file.exists());
     let kem_suite = suite(kem.unwrap_or("ml-kem-768"))?;
     let (keyring, there) = existing_or_new(options, kem_suite)?;
+    let keyring = Arc::new(keyring);
+    if !there {
+        // Before it was there, there was no log.
+        acting(&keyring, ("keyring.init", &path.to_string()), |_| Ok(()))?;
+    }
     if there && names.is_empty() {
         let failure = Failure::new(Exit::Usage, format!("{path} is a keyring already; it was left as it is"));
         return Err(
@@ -83,13 +89,13 @@ fn existing_or_new(options: &Options, kem: KemSuite) -> Result<(Keyring, bool), 
 }
 
 /// Makes those that are not there yet.
-fn make_partitions<'a>(keyring: &Keyring, names: &'a [PartitionName]) -> Result<Vec<&'a PartitionName>, Failure> {
+fn make_partitions<'a>(keyring: &Arc<Keyring>, names: &'a [PartitionName]) -> Result<Vec<&'a PartitionName>, Failure> {
     let mut made = Vec::new();
     for name in names {
         match keyring.partition(name) {
             Ok(_) => {}
             Err(KeyringError::Unknown(_)) => {
-                keyring.create_partition(name).map_err(refused)?;
+                acting(keyring, ("partition.create", name.as_str()), |keyring| keyring.create_partition(name))?;
                 made.push(name);
             }
             Err(error) => return Err(error.into()),
@@ -123,9 +129,10 @@ pub(super) fn rotate_master(options: &Options, new: &Path, out: &mut Out) -> Res
 
 pub(super) fn export(options: &Options, file: &Path, out: &mut Out) -> Result<(), Failure> {
     let what = file.display();
-    let keyring = open(options)?;
-    let sealed = keyring.export()?;
-    if keyring.alarms() > 0 {
+    let on = what.to_string();
+    let (sealed, alarms) =
+        change(options, ("keyring.export", &on), |keyring| Ok((keyring.export()?, keyring.alarms())))?;
+    if alarms > 0 {
         advise(
             out,
             "warning: the keyring holds rows that do not verify; they are not in the export: find out who wrote them",
@@ -150,7 +157,8 @@ pub(super) fn import(options: &Options, file: &Path, out: &mut Out) -> Result<()
     if options.path.exists() {
         return Err(there_already(&options.path));
     }
-    let keyring = Keyring::import(options, &exported, SystemClock::shared())?;
+    let keyring = Arc::new(Keyring::import(options, &exported, SystemClock::shared())?);
+    acting(&keyring, ("keyring.import", &file.display().to_string()), |_| Ok(()))?;
     let partitions = keyring.list()?.len();
     let text = format!(
         "imported {} with {partitions} partition{}",

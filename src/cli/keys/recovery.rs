@@ -10,7 +10,7 @@ use super::super::exit::{Exit, Failure};
 use super::super::out::Out;
 use super::change::done;
 use super::make::there_already;
-use super::{advise, hex, named, open, refused};
+use super::{acting, advise, change, hex, named, open};
 use crate::bounded;
 use crate::crypto::kem::KemSuite;
 use crate::keyring::{Options, Recovery};
@@ -20,10 +20,9 @@ use crate::secret::SecretBytes;
 const MAX_LINE: u64 = 8 << 10;
 
 pub(super) fn make(options: &Options, kem: KemSuite, output: &Path, out: &mut Out) -> Result<(), Failure> {
-    let keyring = open(options)?;
     // Before the recipient is made: one whose keys could not be written would stay in the keyring to no use.
     let file = create(output, 0o644)?;
-    let key = keyring.make_recovery(kem)?;
+    let key = change(options, ("keyring.recovery", kem.name()), |keyring| keyring.make_recovery(kem))?;
     advise(
         out,
         &format!(
@@ -82,12 +81,12 @@ pub(super) fn recover(
         let what = format!("cannot read the recovery key {}", key_file.display());
         SecretBytes::new(bounded::read_file(key_file, MAX_LINE).map_err(|e| Failure::io(what, &e))?)
     };
-    let keyring = open(options)?;
     let lost = Recovery::open(from, &line, owner)?;
     if owner.is_none() {
         advise(out, "note: without --from-owner, whoever could write to the lost keyring is believed");
     }
-    let taken = keyring.recover_from(&lost)?;
+    let on = from.display().to_string();
+    let taken = change(options, ("keyring.recover", &on), |keyring| keyring.recover_from(&lost))?;
     let text = format!(
         "took over {taken} epoch{} of {}; what was sealed under them opens here now",
         if taken == 1 { "" } else { "s" },
@@ -100,7 +99,7 @@ pub(super) fn encrypt_only(options: &Options, partition: &str, output: &Path, ou
     let name = named(partition)?;
     let keyring = open(options)?;
     let file = create(output, 0o600)?;
-    let key = keyring.add_encrypt_only_issuer(&name).map_err(refused)?;
+    let key = acting(&keyring, ("partition.encrypt-only", name.as_str()), |k| k.add_encrypt_only_issuer(&name))?;
     let line = SecretBytes::new([key.expose(), b"\n"].concat());
     file.finish(line.expose())?;
     let owner = hex(&keyring.owner_fingerprint());

@@ -28,6 +28,9 @@ pub trait Records: Send + Sync {
     /// Up to `limit` entries of a kind whose ids sort (by bytes) after `after`, in order.
     fn entries(&self, kind: &str, after: &str, limit: usize) -> Result<Vec<EntryRow>, StoreError>;
 
+    /// All kinds of entries that there are, in order.
+    fn entry_kinds(&self) -> Result<Vec<String>, StoreError>;
+
     /// Writes an entry whose version is `expected + 1`, provided that the stored version is `expected` (0: that there is none).
     fn put_entry(&self, row: &EntryRow, expected: u64) -> Result<Put, StoreError>;
 

@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::{SqliteStore, all_of, int, put, rows, uint};
+use super::{SqliteStore, all_of, first, int, put, rows, uint};
 use crate::keyring::store::{EntryRow, Put, Records, StoreError};
 
 const COLUMNS: &str = "kind, id, version, expires, remaining, iif(length(sealed) > 1048576, x'', sealed)";
@@ -17,6 +17,10 @@ impl Records for SqliteStore {
     fn entries(&self, kind: &str, after: &str, limit: usize) -> Result<Vec<EntryRow>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM entry WHERE kind = ?1 AND id > ?2 ORDER BY id LIMIT ?3");
         self.read(|c| all_of(c.prepare_cached(&sql)?.query_map(params![kind, after, rows(limit)], entry_row)?))
+    }
+
+    fn entry_kinds(&self) -> Result<Vec<String>, StoreError> {
+        self.read(|c| all_of(c.prepare_cached("SELECT DISTINCT kind FROM entry ORDER BY kind")?.query_map([], first)?))
     }
 
     fn put_entry(&self, row: &EntryRow, expected: u64) -> Result<Put, StoreError> {
