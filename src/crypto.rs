@@ -3,6 +3,7 @@
 pub mod aead;
 pub mod base64;
 pub mod hex;
+pub mod hs256;
 pub mod kdf;
 pub mod kem;
 pub mod mac;

@@ -42,6 +42,8 @@ mod crypteron;
 mod described;
 #[path = "integration/exequantum.rs"]
 mod exequantum;
+#[path = "integration/crittora.rs"]
+mod crittora;
 #[path = "integration/fidelity.rs"]
 mod fidelity;
 #[path = "integration/filters.rs"]

@@ -62,9 +62,31 @@ impl Vault {
         class: &Class,
         token: &[u8],
     ) -> Result<v1::Opened, Refused> {
+        match v1::parse(token) {
+            Ok(token) => self.open_if(caller, partition, class, &token, None, Ok).await,
+            Err(_) => {
+                self.audit.count(&caller.name, partition, class, Use::Refused, 1);
+                self.permit(caller, partition, Permissions::DECRYPT).await?;
+                Err(Refused::NotAuthentic)
+            }
+        }
+    }
+
+    /// The same, of a token that may be bound to a record id; what came out goes to nobody unless `accept` takes it.
+    pub async fn open_if<T>(
+        &self,
+        caller: &Caller,
+        partition: &PartitionName,
+        class: &Class,
+        token: &v1::Token,
+        record_id: Option<&[u8]>,
+        accept: impl FnOnce(v1::Opened) -> Result<T, Refused>,
+    ) -> Result<T, Refused> {
         let (permissions, opened) = match self.permit(caller, partition, Permissions::DECRYPT).await {
             Ok(permissions) if permissions.has(Permissions::MASK) => (permissions, Err(Refused::Forbidden)),
-            Ok(permissions) => (permissions, self.open_permitted(partition, class, token).await),
+            Ok(permissions) => {
+                (permissions, self.open_permitted(partition, class, token, record_id).await.and_then(accept))
+            }
             Err(refused) => (Permissions(0), Err(refused)),
         };
         let what = if opened.is_ok() { Use::Opened } else { Use::Refused };
@@ -131,11 +153,11 @@ impl Vault {
         &self,
         partition: &PartitionName,
         class: &Class,
-        token: &[u8],
+        token: &v1::Token,
+        record_id: Option<&[u8]>,
     ) -> Result<v1::Opened, Refused> {
-        let token = v1::parse(token).map_err(|_| Refused::NotAuthentic)?;
         self.opening_epoch(partition, token.epoch).await?;
-        let job = OpenJob { token: &token, class, signers: &[], record_id: None };
+        let job = OpenJob { token, class, signers: &[], record_id };
         for _ in 0..FETCHES {
             match self.sealer.open(&job, &mut Memo::default()).map_err(|failure| open_refused(&failure))? {
                 Ready::Now(opened) => return Ok(opened),
