@@ -33,6 +33,8 @@ mod interop;
 mod json_server;
 #[path = "integration/log.rs"]
 mod log;
+#[path = "integration/ncloud_kms.rs"]
+mod ncloud_kms;
 #[path = "integration/operations.rs"]
 mod operations;
 #[path = "integration/passthrough.rs"]

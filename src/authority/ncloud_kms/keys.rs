@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use serde::Deserialize;
@@ -52,7 +53,8 @@ pub async fn list(State(face): State<Arc<Face>>, request: Request) -> Result<Res
     let caller = identity::signed(&face, &parts).await?.caller();
     let (page, size) = paging(parts.uri.query().unwrap_or_default())?;
     let skip = page.saturating_sub(1).saturating_mul(size);
-    let (keys, total) = act(&face, move |authority| lifecycle::list(authority, &caller, skip, size)).await?;
+    let lifecycle::Page { keys, total } =
+        act(&face, move |authority| lifecycle::list(authority, &caller, skip, size)).await?;
     let keys: Vec<Value> = keys.iter().map(|(tag, entry, state)| summary(tag, entry, *state)).collect();
     Ok(body::success(&json!({
         "keyList": keys,
@@ -179,7 +181,7 @@ pub async fn no_auto_rotation(
 /// `POST …/versions/{version}/enable`.
 pub async fn enable_version(
     State(face): State<Arc<Face>>,
-    path: Option<Path<(String, usize)>>,
+    path: Result<Path<(String, usize)>, PathRejection>,
     request: Request,
 ) -> Result<Response, Fault> {
     version(&face, path, request, Status::Enable).await
@@ -188,7 +190,7 @@ pub async fn enable_version(
 /// `POST …/versions/{version}/disable`.
 pub async fn disable_version(
     State(face): State<Arc<Face>>,
-    path: Option<Path<(String, usize)>>,
+    path: Result<Path<(String, usize)>, PathRejection>,
     request: Request,
 ) -> Result<Response, Fault> {
     version(&face, path, request, Status::Disable).await
@@ -196,11 +198,11 @@ pub async fn disable_version(
 
 async fn version(
     face: &Arc<Face>,
-    path: Option<Path<(String, usize)>>,
+    path: Result<Path<(String, usize)>, PathRejection>,
     request: Request,
     status: Status,
 ) -> Result<Response, Fault> {
-    let Some(Path((tag, number))) = path else { return Err(Fault::not_found()) };
+    let Ok(Path((tag, number))) = path else { return Err(Fault::not_found()) };
     let set = move |authority: &Authority, caller: &Caller, tag: &str| {
         lifecycle::set_version(authority, caller, tag, number, status)
     };

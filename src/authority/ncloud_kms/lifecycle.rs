@@ -48,6 +48,15 @@ struct Claim {
     at: u64,
 }
 
+/// Some of the keys that a caller may see.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// With their keyTags and their partitions' states.
+    pub keys: Vec<(String, KeyEntry, State)>,
+    /// How many there are in all.
+    pub total: usize,
+}
+
 /// What [`run_due`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Due {
@@ -140,23 +149,18 @@ pub fn visible(authority: &Authority, caller: &Caller, tag: &str) -> Result<(Key
     permitted(authority, caller, tag, ANY)
 }
 
-/// Keys that the caller may see, in the order of their keyTags: those of one page, and how many there are.
-pub fn list(
-    authority: &Authority,
-    caller: &Caller,
-    skip: usize,
-    limit: usize,
-) -> Result<(Vec<(String, KeyEntry, State)>, usize), Refused> {
-    let (mut page, mut total) = (Vec::new(), 0);
+/// Up to `limit` keys that the caller may see after the first `skip`, in the order of their keyTags.
+pub fn list(authority: &Authority, caller: &Caller, skip: usize, limit: usize) -> Result<Page, Refused> {
+    let mut page = Page::default();
     each_key(authority, |tag, entry| {
         let Ok(state) = may(authority, caller, tag, ANY) else { return Ok(()) };
-        if total >= skip && page.len() < limit {
-            page.push((tag.to_owned(), entry.clone(), state));
+        if page.total >= skip && page.keys.len() < limit {
+            page.keys.push((tag.to_owned(), entry.clone(), state));
         }
-        total += 1;
+        page.total += 1;
         Ok(())
     })?;
-    Ok((page, total))
+    Ok(page)
 }
 
 /// Makes a new version, on request; its number.

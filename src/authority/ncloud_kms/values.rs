@@ -131,7 +131,8 @@ impl Call {
             // No key stays in memory that may not be used.
             self.face.forget(self.hot.tag.as_str());
         }
-        if bits & Permissions::DECRYPT != 0 && permitted?.has(Permissions::MASK) {
+        let permissions = permitted?;
+        if bits & Permissions::DECRYPT != 0 && permissions.has(Permissions::MASK) {
             return Err(Fault::forbidden());
         }
         if self.hot.entry.status != Status::Enable {
