@@ -20,7 +20,16 @@ use crate::report::Findings;
 
 use port::{Guard, Socket};
 
-/// What the ports ask of the process; the program hands it in.
+/// What the probe tells of a process.
+pub trait Probed: Send + Sync + 'static {
+    /// Whether it may be sent traffic, and why not: a JSON object.
+    fn readiness(&self) -> (bool, serde_json::Value);
+
+    /// OpenMetrics text.
+    fn metrics(&self) -> String;
+}
+
+/// What the admin port asks of the process besides; the program hands it in.
 pub trait Operations: Send + Sync + 'static {
     /// Loads the rules again; may block. The rules in force stay if it fails.
     fn reload(&self) -> Result<(), Findings>;
@@ -104,13 +113,8 @@ impl Ports {
     /// Opens those that are set.
     pub fn open(settings: &Settings, shared: Arc<Shared>, operations: Arc<dyn Operations>) -> Result<Self, AdminError> {
         let state = Arc::new(routes::State { shared, operations });
-        let (mut ports, mut file) = (Vec::new(), None);
-        let mut probe = None;
-        if let Some(address) = &settings.probe {
-            let socket = bind("probe", address)?;
-            probe = socket.local_addr();
-            ports.push((socket, Guard::Open, routes::probe(Arc::clone(&state))));
-        }
+        let (probe, mut ports) = probe(settings.probe.as_ref(), Arc::clone(&state) as _)?;
+        let mut file = None;
         let mut admin = None;
         if let Some(address) = &settings.admin {
             let guard = match (address, &settings.token) {
@@ -127,6 +131,20 @@ impl Ports {
             }
             ports.push((socket, guard, routes::admin(state)));
         }
+        Self::serve(ports, (probe, admin), file)
+    }
+
+    /// Opens the probe alone, of a process that has no rules.
+    pub fn open_probe(address: Option<&Address>, probed: Arc<dyn Probed>) -> Result<Self, AdminError> {
+        let (probe, ports) = probe(address, probed)?;
+        Self::serve(ports, (probe, None), None)
+    }
+
+    fn serve(
+        ports: Vec<Port>,
+        (probe, admin): (Option<SocketAddr>, Option<SocketAddr>),
+        file: Option<SocketFile>,
+    ) -> Result<Self, AdminError> {
         let (stop, stopped) = watch::channel(false);
         // A reload must not stop the probe from answering, so it runs on a blocking thread.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
@@ -144,6 +162,15 @@ impl Drop for Ports {
             drop(thread.join());
         }
     }
+}
+
+type Port = (Socket, Guard, axum::Router);
+
+/// The probe's port, if there is one, and its real address.
+fn probe(address: Option<&Address>, probed: Arc<dyn Probed>) -> Result<(Option<SocketAddr>, Vec<Port>), AdminError> {
+    let Some(address) = address else { return Ok((None, Vec::new())) };
+    let socket = bind("probe", address)?;
+    Ok((socket.local_addr(), vec![(socket, Guard::Open, routes::probe(probed))]))
 }
 
 fn bind(port: &'static str, address: &Address) -> Result<Socket, AdminError> {

@@ -1,5 +1,6 @@
 //! The only wiring: from a checked configuration to a running process, and back down in order.
 
+pub mod authority;
 pub mod keys;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::admin::{self, AdminError, Operations, Ports, RulesStatus};
+use crate::authority::listen::ListenError;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::keyring::{Keyring, KeyringError};
@@ -47,6 +49,9 @@ pub enum AppError {
     /// See there.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// A listener of the authority.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The probe or admin interface.
     #[error(transparent)]
     Admin(#[from] AdminError),
@@ -108,7 +113,18 @@ impl App {
             None => None,
         };
         let ticker = match &keyring {
-            Some(keyring) => Some(Ticker::start(Arc::clone(keyring), Arc::clone(&shared), Arc::clone(&reload))?),
+            Some(keyring) => {
+                let (keyring, shared, reload) = (Arc::clone(keyring), Arc::clone(&shared), Arc::clone(&reload));
+                Some(Ticker::start(move |round| {
+                    keyring.tick();
+                    if round.is_multiple_of(4) {
+                        reload.retry();
+                    }
+                    if round.is_multiple_of(20) {
+                        shared.health.keyring_works(keys::canary(&keyring));
+                    }
+                })?)
+            }
             None => None,
         };
         Ok(Self { server, shared, keyring, ticker, _watcher: watcher, ports })
@@ -282,27 +298,22 @@ fn ports(config: &Config) -> Result<admin::Settings, AppError> {
     })
 }
 
-/// Calls the keyring's `tick` and keeps the probe's view of it.
+/// Calls something again and again, on a thread of its own.
 struct Ticker {
     stop: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Ticker {
-    fn start(keyring: Arc<Keyring>, shared: Arc<Shared>, reload: Arc<Reload>) -> std::io::Result<Self> {
+    /// `tick` is told how often it was called.
+    fn start(tick: impl Fn(u32) + Send + 'static) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new().name("keyring".into()).spawn(move || {
             let mut round = 0u32;
             while !stopped.load(Ordering::Acquire) {
-                keyring.tick();
                 round = round.wrapping_add(1);
-                if round.is_multiple_of(4) {
-                    reload.retry();
-                }
-                if round.is_multiple_of(20) {
-                    shared.health.keyring_works(keys::canary(&keyring));
-                }
+                tick(round);
                 thread::park_timeout(TICK);
             }
         })?;

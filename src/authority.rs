@@ -13,6 +13,7 @@ pub mod credentials;
 pub mod crittora;
 pub mod crypteron;
 pub mod exequantum;
+pub mod face;
 pub mod keyring_api;
 pub mod listen;
 pub mod management;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod authority;
 mod call;
 mod check;
 mod common;
@@ -45,6 +46,8 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 the answer is no, 64 configurati
 enum Command {
     /// Run the proxy
     Run(Box<run::Args>),
+    /// Run the service that a fleet shares: its keyring, management, and known APIs
+    Authority(Box<authority::Args>),
     /// Show the whole product on a small application, in memory and on loopback
     Demo(demo::Args),
     /// Check configuration and rules, and run the tests in the rules
@@ -104,6 +107,7 @@ pub(crate) fn main_with(args: impl IntoIterator<Item = OsString>, out: &mut Out)
 fn dispatch(command: &Command, out: &mut Out) -> Result<(), Failure> {
     match command {
         Command::Run(args) => run::run(args),
+        Command::Authority(args) => authority::run(args, out),
         Command::Demo(args) => demo::run(args, out),
         Command::Check(args) => check::run(args, out),
         Command::Explain(args) => explain::run(args, out),
@@ -158,8 +162,9 @@ mod tests {
     #[test]
     fn each_flag_of_the_configuration_has_its_variable() {
         let command = Cli::command();
-        let run = command.find_subcommand("run").unwrap();
-        for arg in run.get_arguments().filter(|a| !["help", "version", "json"].contains(&a.get_id().as_str())) {
+        let arguments = ["run", "authority"].map(|name| command.find_subcommand(name).unwrap().get_arguments());
+        let others = ["help", "version", "json", "openapi"];
+        for arg in arguments.into_iter().flatten().filter(|a| !others.contains(&a.get_id().as_str())) {
             let long = arg.get_long().unwrap();
             let expected = format!("SIDECLOAK_{}", long.replace('-', "_").to_uppercase());
             assert_eq!(arg.get_env().unwrap().to_str().unwrap(), expected);

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::authority::listen;
 use crate::bounded;
 use crate::keyring::{self, KeySource};
 use crate::proxy::settings::{Address, Settings};
 use crate::report::{Finding, Findings, Source};
 
 mod address;
+mod authority;
 mod compile;
 mod file;
 pub mod machine;
@@ -39,6 +41,8 @@ pub struct Config {
     pub probe: Option<Address>,
     /// The admin interface.
     pub admin: Option<Admin>,
+    /// The authority's listeners; `None` if nothing asks for them.
+    pub authority: Option<listen::Settings>,
     /// The log's threshold.
     pub log: LogLevel,
 }
@@ -112,6 +116,35 @@ pub struct Overrides {
     pub dev: bool,
     /// `--i-know`
     pub i_know: bool,
+    /// The authority's.
+    pub authority: AuthorityOverrides,
+}
+
+/// What flags and variables of `sidecloak authority` say.
+#[derive(Debug, Clone, Default)]
+pub struct AuthorityOverrides {
+    /// `--listen`
+    pub listen: Option<String>,
+    /// `--crittora`
+    pub crittora: Option<String>,
+    /// `--crypteron`
+    pub crypteron: Option<String>,
+    /// `--ncloud-kms`
+    pub ncloud_kms: Option<String>,
+    /// `--exequantum`
+    pub exequantum: Option<String>,
+    /// `--tls-cert`
+    pub tls_cert: Option<PathBuf>,
+    /// `--tls-key`
+    pub tls_key: Option<PathBuf>,
+    /// `--client-ca`
+    pub client_ca: Option<PathBuf>,
+    /// `--require-client-cert`
+    pub require_client_cert: bool,
+    /// `--pq-only`
+    pub pq_only: bool,
+    /// `--insecure-listen`
+    pub insecure_listen: bool,
 }
 
 /// Which command asks.
@@ -121,6 +154,8 @@ pub enum Purpose {
     Proxy,
     /// Works on the keyring: there need not be one.
     Keys,
+    /// Runs an authority: the file's listeners are not its own.
+    Authority,
 }
 
 /// What a load gives.

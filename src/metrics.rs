@@ -2,6 +2,7 @@
 
 mod fields;
 mod labels;
+mod tls;
 mod traffic;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use crate::refusal::Reason;
 
 pub use fields::FieldCounters;
 use labels::{FieldLabels, ReasonLabels, ReloadLabels};
+pub use tls::TlsMetrics;
 pub use traffic::{ListenerMetrics, WorkerMetrics};
 
 /// What happened to a selected field.
@@ -60,6 +62,7 @@ struct Inner {
     rules: Gauge,
     rules_loaded: Gauge,
     traffic: traffic::Traffic,
+    tls: tls::Tls,
     keyring: Arc<OnceLock<KeyringStats>>,
     budget: Arc<OnceLock<BudgetStats>>,
 }
@@ -119,6 +122,11 @@ impl Metrics {
         Arc::new(self.0.traffic.listener(name))
     }
 
+    /// The counters of a listener's TLS, to be kept.
+    pub fn tls(&self, listener: &str) -> TlsMetrics {
+        self.0.tls.listener(listener)
+    }
+
     /// The counters of a worker, to be kept.
     pub fn worker(&self, index: usize) -> Arc<WorkerMetrics> {
         Arc::new(self.0.traffic.worker(index))
@@ -163,6 +171,7 @@ impl Default for Inner {
             rules: Gauge::default(),
             rules_loaded: Gauge::default(),
             traffic: traffic::Traffic::registered(&mut registry),
+            tls: tls::Tls::registered(&mut registry),
             keyring: Arc::default(),
             budget: Arc::default(),
         };

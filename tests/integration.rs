@@ -19,6 +19,8 @@ mod architecture;
 mod attacks;
 #[path = "integration/authority.rs"]
 mod authority;
+#[path = "integration/authority_process.rs"]
+mod authority_process;
 #[path = "integration/bad_input.rs"]
 mod bad_input;
 #[path = "integration/canaries.rs"]
@@ -31,6 +33,8 @@ mod fidelity;
 mod interop;
 #[path = "integration/json_server.rs"]
 mod json_server;
+#[path = "integration/listen.rs"]
+mod listen;
 #[path = "integration/log.rs"]
 mod log;
 #[path = "integration/ncloud_kms.rs"]
@@ -47,6 +51,8 @@ mod passthrough_headers;
 mod passthrough_log;
 #[path = "integration/passthrough_upstream.rs"]
 mod passthrough_upstream;
+#[path = "integration/pki.rs"]
+mod pki;
 #[path = "integration/reload.rs"]
 mod reload;
 #[path = "integration/review.rs"]
@@ -57,6 +63,8 @@ mod sealing;
 mod stage;
 #[path = "integration/support.rs"]
 mod support;
+#[path = "integration/tls.rs"]
+mod tls;
 #[path = "integration/tools.rs"]
 mod tools;
 #[path = "integration/vectors.rs"]

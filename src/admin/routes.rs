@@ -13,7 +13,7 @@ use crate::proxy::shared::Shared;
 use crate::report::Finding;
 use crate::rules::{Action, Mode, Rule, RuleKind};
 
-use super::Operations;
+use super::{Operations, Probed};
 
 pub(super) struct State {
     pub(super) shared: Arc<Shared>,
@@ -22,43 +22,51 @@ pub(super) struct State {
 
 type Shown = Extract<Arc<State>>;
 
-pub(super) fn probe(state: Arc<State>) -> Router {
-    Router::new()
-        .route("/livez", get(async || "ok\n"))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .with_state(state)
+pub(super) fn probe(probed: Arc<dyn Probed>) -> Router {
+    told(probed).route("/livez", get(async || "ok\n"))
 }
 
 pub(super) fn admin(state: Arc<State>) -> Router {
-    Router::new()
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .route("/rules", get(rules))
-        .route("/reload", post(reload))
-        .with_state(state)
+    let rules = Router::new().route("/rules", get(rules)).route("/reload", post(reload)).with_state(Arc::clone(&state));
+    told(state).merge(rules)
 }
 
-/// Own faults only: the application waits for us, and a shared key service would take all processes away at once.
-async fn readyz(Extract(state): Shown) -> Response {
-    let health = &state.shared.health;
-    let ready = health.is_ready();
-    // Why a reload failed may quote a rule; the admin port tells it.
-    let reload_failed = state.operations.rules_status().last_error.is_some();
-    let body = json!({
-        "ready": ready,
-        "rules": health.has_rules(),
-        "keyring": health.has_keyring(),
-        "draining": health.is_draining(),
-        "last_reload": if reload_failed { "failed" } else { "ok" },
-    });
+/// What both ports tell.
+fn told(probed: Arc<dyn Probed>) -> Router {
+    Router::new().route("/readyz", get(readyz)).route("/metrics", get(metrics)).with_state(probed)
+}
+
+async fn readyz(Extract(probed): Extract<Arc<dyn Probed>>) -> Response {
+    let (ready, body) = probed.readiness();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(body)).into_response()
 }
 
-async fn metrics(Extract(state): Shown) -> Response {
+async fn metrics(Extract(probed): Extract<Arc<dyn Probed>>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], state.shared.metrics.render()).into_response()
+    ([(header::CONTENT_TYPE, kind)], probed.metrics()).into_response()
+}
+
+impl Probed for State {
+    /// Own faults only: the application waits for us, and a shared key service would take all processes away at once.
+    fn readiness(&self) -> (bool, Value) {
+        let health = &self.shared.health;
+        let ready = health.is_ready();
+        // Why a reload failed may quote a rule; the admin port tells it.
+        let reload_failed = self.operations.rules_status().last_error.is_some();
+        let body = json!({
+            "ready": ready,
+            "rules": health.has_rules(),
+            "keyring": health.has_keyring(),
+            "draining": health.is_draining(),
+            "last_reload": if reload_failed { "failed" } else { "ok" },
+        });
+        (ready, body)
+    }
+
+    fn metrics(&self) -> String {
+        self.shared.metrics.render()
+    }
 }
 
 async fn rules(Extract(state): Shown) -> Json<Value> {

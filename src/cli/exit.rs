@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io;
 
 use crate::app::AppError;
+use crate::authority::listen::ListenError;
 use crate::config;
 use crate::keyring::KeyringError;
 use crate::proxy::server::StartError;
@@ -127,6 +128,15 @@ impl From<AppError> for Failure {
             AppError::Keyring(error) => error.into(),
             AppError::Start(error @ StartError::InUse { .. }) => Self::new(Exit::Unavailable, error.to_string()),
             AppError::Start(error) => Self::new(Exit::Io, error.to_string()),
+            AppError::Listen(error) => {
+                let code = match &error {
+                    ListenError::InUse { .. } => Exit::Unavailable,
+                    ListenError::Exposed { .. } => Exit::Usage,
+                    ListenError::Tls { .. } => Exit::NoPermission,
+                    ListenError::Bind { .. } | ListenError::Runtime(_) => Exit::Io,
+                };
+                Self::new(code, error.to_string())
+            }
             AppError::Admin(error) => Self::new(Exit::Unavailable, error.to_string()),
             AppError::Io(error) => Self::io("starting", &error),
         }

@@ -12,7 +12,6 @@ use super::exit::Failure;
 use crate::app::{self, App};
 use crate::clock::SystemClock;
 use crate::config::{LogLevel, Overrides, Purpose};
-use crate::proxy::server::Stopper;
 use crate::telemetry::{self, Format};
 
 /// See `sidecloak run --help`.
@@ -80,14 +79,15 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     for (listener, address) in app.addresses() {
         tracing::info!(%listener, %address, "listening");
     }
-    on_signals(app.stopper())?;
+    let stopper = app.stopper();
+    on_signals(move || stopper.signal())?;
     app.wait();
     tracing::info!("stopped");
     Ok(())
 }
 
 /// The first SIGTERM or SIGINT drains, the second ends at once.
-fn on_signals(stopper: Stopper) -> Result<(), Failure> {
+pub(super) fn on_signals(signalled: impl Fn() + Send + 'static) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
@@ -106,7 +106,7 @@ fn on_signals(stopper: Stopper) -> Result<(), Failure> {
                     _ = interrupt.recv() => {}
                 }
                 tracing::info!("a signal: draining; another one ends at once");
-                stopper.signal();
+                signalled();
             }
         });
     };
@@ -117,6 +117,6 @@ fn on_signals(stopper: Stopper) -> Result<(), Failure> {
     Ok(())
 }
 
-fn level(level: LogLevel) -> LevelFilter {
+pub(super) fn level(level: LogLevel) -> LevelFilter {
     level.word().parse().unwrap_or(LevelFilter::INFO)
 }

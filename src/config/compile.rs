@@ -12,6 +12,7 @@ use super::quantity::Size;
 use super::read::Many;
 use super::scalar::{OnAmbiguous, PathCase, SizeText, Unmatched, UpstreamProtocol};
 use super::{Admin, Config, LogLevel, Machine, Overrides, Purpose, scalar};
+use crate::authority::listen;
 use crate::keyring::{KeySource, Options};
 use crate::proxy::settings::{Address, Caller, Drain, Limits, Listener, Settings, UpstreamLimits};
 use crate::report::{Finding, Findings, Source};
@@ -35,27 +36,39 @@ pub(super) fn compile(
     findings: &mut Findings,
 ) -> Config {
     let mut checks = Checks { source, findings };
-    let listeners = checks.listeners(value(file.listeners).unwrap_or_default(), flags, purpose);
+    let listeners = match purpose {
+        Purpose::Proxy | Purpose::Keys => checks.listeners(value(file.listeners).unwrap_or_default(), flags, purpose),
+        Purpose::Authority => Vec::new(),
+    };
     let callers = checks.callers(value(file.callers).unwrap_or_default(), &listeners);
     let probe = checks.probe(file.probe, flags.probe.as_deref());
     let admin = checks.admin(file.admin, flags);
     checks.distinct(&listeners, probe.as_ref(), admin.as_ref());
     let rules = flags.rules.clone().or_else(|| value(file.rules).map(PathBuf::from)).or_else(default_rules);
-    let keyring = (rules.is_some() || purpose == Purpose::Keys || file.keyring.is_some() || flags.keyring.is_some())
+    let keyring = (rules.is_some() || purpose != Purpose::Proxy || file.keyring.is_some() || flags.keyring.is_some())
         .then(|| checks.keyring(value(file.keyring).unwrap_or_default(), flags));
     let telemetry = value(file.telemetry).unwrap_or_default();
     if rules.is_none() && purpose == Purpose::Proxy {
         let finding = Finding::warning("no-rules", "there are no rules: everything passes as it is, nothing is sealed");
         checks.findings.push(finding.help("name a file or directory with --rules"));
     }
+    let few = if purpose == Purpose::Authority { machine.cpus } else { machine.cpus.min(2) };
+    let workers = checks.workers(file.workers, flags.workers, few);
+    let limits = checks.limits(value(file.limits).unwrap_or_default(), machine);
+    let drain = checks.drain(value(file.drain).unwrap_or_default());
+    let authority = (file.authority.is_some() || purpose == Purpose::Authority).then(|| {
+        let (binds, insecure) = checks.authority(value(file.authority).unwrap_or_default(), &flags.authority);
+        listen::Settings { binds, insecure, workers, limits, drain, timeouts: listen::Timeouts::default() }
+    });
     Config {
+        authority,
         proxy: Settings {
             listeners: listeners.into_iter().map(Arc::new).collect(),
-            workers: checks.workers(file.workers, flags.workers, machine),
+            workers,
             upstream_limits: checks.upstream_limits(value(file.upstream_limits).unwrap_or_default()),
             callers,
-            limits: checks.limits(value(file.limits).unwrap_or_default(), machine),
-            drain: checks.drain(value(file.drain).unwrap_or_default()),
+            limits,
+            drain,
         },
         rules,
         keyring,
@@ -66,7 +79,7 @@ pub(super) fn compile(
     }
 }
 
-struct Checks<'a> {
+pub(super) struct Checks<'a> {
     source: &'a Source,
     findings: &'a mut Findings,
 }
@@ -315,7 +328,7 @@ impl Checks<'_> {
         }
     }
 
-    fn workers(&mut self, file: Option<At<u64>>, flag: Option<usize>, machine: Machine) -> usize {
+    fn workers(&mut self, file: Option<At<u64>>, flag: Option<usize>, default: usize) -> usize {
         let range = 1..=MAX_WORKERS;
         let help = format!("write a number from 1 to {MAX_WORKERS}");
         match (flag, file) {
@@ -328,7 +341,7 @@ impl Checks<'_> {
                 self.error("bad-count", "`workers` is out of range".to_owned(), &at.span, &help);
                 1
             }),
-            (None, None) => machine.cpus.min(2),
+            (None, None) => default,
         }
     }
 
@@ -402,21 +415,26 @@ impl Checks<'_> {
         texts.iter().filter_map(|text| parse(text).map_or_else(|p| self.flag_problem(flag, p), Some)).collect()
     }
 
-    fn flag_problem<T>(&mut self, flag: &str, (code, message, help): Problem) -> Option<T> {
+    pub(super) fn flag_problem<T>(&mut self, flag: &str, (code, message, help): Problem) -> Option<T> {
         self.flag(code, &format!("{flag}: {message}"), &help);
         None
     }
 
     /// An error that is not about a place in the file.
-    fn flag(&mut self, code: &'static str, message: &str, help: &str) {
+    pub(super) fn flag(&mut self, code: &'static str, message: &str, help: &str) {
         self.findings.push(Finding::error(code, message).help(help));
     }
 
-    fn error(&mut self, code: &'static str, message: String, span: &Range<usize>, help: &str) {
+    /// A warning that is not about a place in the file.
+    pub(super) fn flag_warning(&mut self, code: &'static str, message: &str, help: &str) {
+        self.findings.push(Finding::warning(code, message).help(help));
+    }
+
+    pub(super) fn error(&mut self, code: &'static str, message: String, span: &Range<usize>, help: &str) {
         self.findings.push(Finding::error(code, message).help(help).at(self.source, span.clone()));
     }
 
-    fn warning(&mut self, code: &'static str, message: &str, span: &Range<usize>, help: &str) {
+    pub(super) fn warning(&mut self, code: &'static str, message: &str, span: &Range<usize>, help: &str) {
         self.findings.push(Finding::warning(code, message).help(help).at(self.source, span.clone()));
     }
 }
@@ -426,7 +444,7 @@ fn default_rules() -> Option<PathBuf> {
     path.is_dir().then(|| path.to_owned())
 }
 
-fn value<T>(at: Option<At<T>>) -> Option<T> {
+pub(super) fn value<T>(at: Option<At<T>>) -> Option<T> {
     at.map(|at| at.value)
 }
 

@@ -54,6 +54,8 @@ section! {
         limits: Limits,
         /// How the process stops.
         drain: Drain,
+        /// The service of `sidecloak authority`.
+        authority: Authority,
         /// Managed key services. Not available yet.
         profiles: Profiles,
         /// What is logged.
@@ -182,6 +184,53 @@ section! {
         delay: DurationText,
         /// Time for running requests after that. Default: `25s`.
         deadline: DurationText,
+    }
+}
+
+section! {
+    /// The service of `sidecloak authority`: our own API for sidecars and management, and a listener for each further API that has
+    /// a section here.
+    Authority {
+        /// Where `/keyring/v1` and `/manage/v1` are. Default: `127.0.0.1:8440`.
+        bind: Listen,
+        /// For every listener that has none of its own.
+        tls: Tls,
+        /// Crittora's API.
+        crittora: Door,
+        /// Crypteron's management API.
+        crypteron: Door,
+        /// NAVER Cloud KMS's API.
+        ncloud_kms: Door,
+        /// ExeQuantum's API.
+        exequantum: Door,
+        /// Listens beyond loopback without TLS. Default: false.
+        insecure_listen: bool,
+    }
+}
+
+section! {
+    /// The listener of one API.
+    Door {
+        /// Where: a numeric address with a port.
+        bind: Listen,
+        /// Instead of `authority.tls`.
+        tls: Tls,
+    }
+}
+
+section! {
+    /// TLS of a listener; files are read again when they change.
+    Tls {
+        /// PEM file: the certificate, then its intermediates.
+        cert: String,
+        /// PEM file: its private key, not encrypted.
+        key: String,
+        /// PEM file: who may issue client certificates.
+        client_ca: String,
+        /// Turns clients without a certificate away. Default: false.
+        require_client_cert: bool,
+        /// Post-quantum key exchange only (X25519MLKEM768, SecP256r1MLKEM768), and TLS 1.3 only. Default: false.
+        pq_only: bool,
     }
 }
 

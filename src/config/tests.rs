@@ -280,6 +280,7 @@ telemetry: { log: warn }
         log: Some(LogLevel::Debug),
         dev: true,
         i_know: false,
+        authority: AuthorityOverrides::default(),
     };
     let config = load_text("f", text, &flags, Purpose::Proxy, MACHINE).config.unwrap();
     let listener = &config.proxy.listeners[0];

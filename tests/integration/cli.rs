@@ -17,7 +17,7 @@ mod documents;
 #[path = "cli/keys.rs"]
 mod keys;
 #[path = "cli/process.rs"]
-mod process;
+pub mod process;
 
 /// A directory in which commands run, with nothing of the machine's configuration.
 pub struct Place(TempDir);

@@ -14,21 +14,27 @@ use sidecloak::proxy::settings::Address;
 use super::{Place, example_rules};
 use crate::support::{Client, Message, Next, PATIENCE, Upstream, upstream};
 
-/// A running proxy; ended when dropped.
-struct Running {
+/// A running process; ended when dropped.
+pub struct Running {
     child: Child,
-    front: SocketAddr,
-    probe: SocketAddr,
-    log: Arc<Mutex<String>>,
+    pub front: SocketAddr,
+    pub probe: SocketAddr,
+    pub log: Arc<Mutex<String>>,
     ended: Receiver<()>,
 }
 
 impl Running {
     fn start(place: &Place, app: &Upstream, args: &[&str]) -> Self {
         let Address::Tcp(app) = app.address else { panic!("a TCP upstream") };
+        let upstream = format!("http://{app}");
+        Self::command(place, &[&["run", "--upstream", &upstream], args].concat())
+    }
+
+    /// Any command that has `--listen` and `--probe`, once it is ready.
+    pub fn command(place: &Place, args: &[&str]) -> Self {
         let (front, probe) = (free_port(), free_port());
-        let (upstream, front_text, probe_text) = (format!("http://{app}"), front.to_string(), probe.to_string());
-        let all = [&["run", "--upstream", &upstream, "--listen", &front_text, "--probe", &probe_text], args].concat();
+        let (front_text, probe_text) = (front.to_string(), probe.to_string());
+        let all = [args, &["--listen", &front_text, "--probe", &probe_text]].concat();
         let mut child = place.command(&all).spawn().unwrap();
         let (log, (end, ended)) = (Arc::new(Mutex::new(String::new())), sync_channel(1));
         let (stderr, kept) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(&log));
@@ -43,12 +49,12 @@ impl Running {
         running
     }
 
-    fn is_ready(&self) -> bool {
+    pub fn is_ready(&self) -> bool {
         TcpStream::connect(self.probe).is_ok_and(|_| Client::tcp(self.probe).get("/readyz").status() == 200)
     }
 
     #[track_caller]
-    fn eventually(&mut self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+    pub fn eventually(&mut self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
         let start = Instant::now();
         while !holds(self) {
             let log = self.log.lock().unwrap().clone();
@@ -58,14 +64,14 @@ impl Running {
         }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
     }
 
     /// The exit code, and all that was logged.
     #[track_caller]
-    fn end(mut self) -> (Option<i32>, String) {
+    pub fn end(mut self) -> (Option<i32>, String) {
         self.ended.recv_timeout(PATIENCE).expect("it ends");
         let status = self.child.wait().unwrap();
         let log = self.log.lock().unwrap().clone();
@@ -81,7 +87,7 @@ impl Drop for Running {
 }
 
 /// An address of loopback that nobody else uses: a port of 127.0.0.1 that is free now may be a client's a moment later.
-fn free_port() -> SocketAddr {
+pub fn free_port() -> SocketAddr {
     static TAKEN: AtomicU8 = AtomicU8::new(1);
     let process = std::process::id();
     let [.., high, low] = process.to_be_bytes();

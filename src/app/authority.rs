@@ -1,0 +1,107 @@
+//! From a checked configuration to a running authority, and back down in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{AppError, Ticker, keys};
+use crate::admin::{Ports, Probed};
+use crate::authority::Authority;
+use crate::authority::face::Door;
+use crate::authority::listen::{Server, Settings, Stopper};
+use crate::clock::SharedClock;
+use crate::config::Config;
+use crate::keyring::{Keyring, KeyringError};
+use crate::metrics::Metrics;
+
+/// A running authority.
+pub struct AuthorityApp {
+    server: Server,
+    keyring: Arc<Keyring>,
+    ticker: Ticker,
+    ports: Ports,
+}
+
+impl AuthorityApp {
+    /// Opens the keyring, then the doors, then the probe.
+    pub fn start(config: &Config, clock: &SharedClock) -> Result<Self, AppError> {
+        let nothing = || KeyringError::NoKey("there is no authority in this configuration".into());
+        let (settings, options) =
+            (config.authority.as_ref().ok_or_else(nothing)?, config.keyring.as_ref().ok_or_else(nothing)?);
+        let keyring = Arc::new(keys::open(options, config.dev, clock)?);
+        Self::on(keyring, settings, options.max_stale, config, clock)
+    }
+
+    fn on(
+        keyring: Arc<Keyring>,
+        settings: &Settings,
+        max_stale: Duration,
+        config: &Config,
+        clock: &SharedClock,
+    ) -> Result<Self, AppError> {
+        let metrics = Metrics::default();
+        keys::watch_stats(&keyring, &metrics);
+        let authority = Arc::new(Authority::new(Arc::clone(&keyring), Arc::clone(clock), max_stale)?);
+        let works = Arc::new(AtomicBool::new(keys::canary(&keyring)));
+        let server = Server::start(settings, &authority, &metrics)?;
+        let probed = Told { metrics, works: Arc::clone(&works), stopper: server.stopper() };
+        let ports = Ports::open_probe(config.probe.as_ref(), Arc::new(probed))?;
+        let (ticked, certificates, clock) = (Arc::clone(&keyring), server.watch_certificates(), Arc::clone(clock));
+        certificates(clock.now());
+        let ticker = Ticker::start(move |round| {
+            ticked.tick();
+            if round.is_multiple_of(4) {
+                certificates(clock.now());
+            }
+            if round.is_multiple_of(20) {
+                works.store(keys::canary(&ticked), Ordering::Release);
+            }
+        })?;
+        Ok(Self { server, keyring, ticker, ports })
+    }
+
+    /// Where the listeners are, with the real ports.
+    pub fn addresses(&self) -> &[(Door, SocketAddr)] {
+        self.server.addresses()
+    }
+
+    /// Where the probe is.
+    pub fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
+    /// For a signal handler: the first signal drains, the second ends.
+    pub fn stopper(&self) -> Stopper {
+        self.server.stopper()
+    }
+
+    /// Waits for the end of a drain, then closes what lies below: keyring, probe last.
+    pub fn wait(self) {
+        self.server.join();
+        drop(self.ticker);
+        drop(self.keyring);
+        drop(self.ports);
+    }
+}
+
+/// What the probe tells: this process's own faults only.
+struct Told {
+    metrics: Metrics,
+    works: Arc<AtomicBool>,
+    stopper: Stopper,
+}
+
+impl Probed for Told {
+    fn readiness(&self) -> (bool, Value) {
+        let (keyring, draining) = (self.works.load(Ordering::Acquire), self.stopper.is_draining());
+        let ready = keyring && !draining;
+        (ready, json!({ "ready": ready, "keyring": keyring, "draining": draining }))
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.render()
+    }
+}

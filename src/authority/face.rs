@@ -1,0 +1,149 @@
+//! The faces by name, and which stand behind one listener.
+
+use std::sync::Arc;
+
+use axum::Router;
+use serde_json::Value;
+
+use super::{Authority, crittora, crypteron, exequantum, keyring_api, management, ncloud_kms};
+
+/// One API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Face {
+    /// Ours for sidecars, `/keyring/v1`.
+    Keyring,
+    /// Ours for people and programs that manage, `/manage/v1`.
+    Management,
+    /// Crittora.
+    Crittora,
+    /// Crypteron management.
+    Crypteron,
+    /// NAVER Cloud KMS.
+    NcloudKms,
+    /// ExeQuantum.
+    Exequantum,
+}
+
+/// One listener: our own two faces share theirs, each known API has one to itself, since it begins at `/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Door {
+    /// [`Face::Keyring`] and [`Face::Management`].
+    Own,
+    /// See [`Face`].
+    Crittora,
+    /// See [`Face`].
+    Crypteron,
+    /// See [`Face`].
+    NcloudKms,
+    /// See [`Face`].
+    Exequantum,
+}
+
+impl Face {
+    /// Its routes.
+    pub fn router(self, authority: Arc<Authority>) -> Router {
+        match self {
+            Self::Keyring => keyring_api::router(authority),
+            Self::Management => management::router(authority),
+            Self::Crittora => crittora::router(authority),
+            Self::Crypteron => crypteron::router(authority),
+            Self::NcloudKms => ncloud_kms::router(authority),
+            Self::Exequantum => exequantum::router(authority),
+        }
+    }
+
+    /// Its OpenAPI 3.1 document.
+    pub fn openapi(self) -> Value {
+        match self {
+            Self::Keyring => keyring_api::openapi(),
+            Self::Management => management::openapi(),
+            Self::Crittora => crittora::openapi(),
+            Self::Crypteron => crypteron::openapi(),
+            Self::NcloudKms => ncloud_kms::openapi(),
+            Self::Exequantum => exequantum::openapi(),
+        }
+    }
+
+    /// What the paths of its routes begin with.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Keyring => "/keyring/v1",
+            Self::Management => "/manage/v1",
+            Self::Crittora | Self::Crypteron | Self::NcloudKms | Self::Exequantum => "",
+        }
+    }
+}
+
+impl Door {
+    /// Its name in the log and in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Own => "authority",
+            Self::Crittora => "crittora",
+            Self::Crypteron => "crypteron",
+            Self::NcloudKms => "ncloud-kms",
+            Self::Exequantum => "exequantum",
+        }
+    }
+
+    /// What stands behind it.
+    pub fn faces(self) -> &'static [Face] {
+        match self {
+            Self::Own => &[Face::Keyring, Face::Management],
+            Self::Crittora => &[Face::Crittora],
+            Self::Crypteron => &[Face::Crypteron],
+            Self::NcloudKms => &[Face::NcloudKms],
+            Self::Exequantum => &[Face::Exequantum],
+        }
+    }
+
+    /// The OpenAPI document of all its faces.
+    pub fn openapi(self) -> Value {
+        let mut documents = self.faces().iter().map(|face| face.openapi());
+        let first = documents.next().unwrap_or_default();
+        documents.fold(first, joined)
+    }
+}
+
+/// One document of two: what only one has stays, mappings are joined, of two other values the first is kept.
+fn joined(first: Value, second: Value) -> Value {
+    match (first, second) {
+        (Value::Object(mut first), Value::Object(second)) => {
+            for (key, value) in second {
+                let value = match first.remove(&key) {
+                    Some(there) => joined(there, value),
+                    None => value,
+                };
+                first.insert(key, value);
+            }
+            Value::Object(first)
+        }
+        (Value::Array(mut first), Value::Array(second)) => {
+            let new: Vec<Value> = second.into_iter().filter(|value| !first.contains(value)).collect();
+            first.extend(new);
+            Value::Array(first)
+        }
+        (Value::Null, second) => second,
+        (first, _) => first,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn documents_are_joined() {
+        let one =
+            json!({ "openapi": "3.1.0", "info": { "title": "a" }, "paths": { "/a": { "get": {} } }, "tags": [1, 2] });
+        let two =
+            json!({ "openapi": "3.1.0", "info": { "title": "b" }, "paths": { "/b": { "get": {} } }, "tags": [2, 3] });
+        let both = joined(one, two.clone());
+        assert_eq!(both["info"]["title"], "a");
+        assert!(both["paths"]["/a"].is_object() && both["paths"]["/b"].is_object());
+        assert_eq!(both["tags"], json!([1, 2, 3]));
+        assert_eq!(joined(Value::Null, two.clone()), two);
+    }
+}
