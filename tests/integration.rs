@@ -63,10 +63,10 @@ mod sealing;
 mod stage;
 #[path = "integration/support.rs"]
 mod support;
-#[path = "integration/tls.rs"]
-mod tls;
 #[path = "integration/tenants.rs"]
 mod tenants;
+#[path = "integration/tls.rs"]
+mod tls;
 #[path = "integration/tools.rs"]
 mod tools;
 #[path = "integration/vectors.rs"]

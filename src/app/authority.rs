@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::{AppError, Ticker, keys};
 use crate::admin::{Ports, Probed};
-use crate::authority::Authority;
 use crate::authority::face::Door;
 use crate::authority::listen::{Server, Settings, Stopper};
+use crate::authority::{Authority, Settings as Known, ncloud_kms};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::keyring::{Keyring, KeyringError};
@@ -22,6 +22,8 @@ pub struct AuthorityApp {
     server: Server,
     keyring: Arc<Keyring>,
     ticker: Ticker,
+    /// What takes its time, apart from what tells of changes within a second.
+    chores: Ticker,
     ports: Ports,
 }
 
@@ -44,7 +46,11 @@ impl AuthorityApp {
     ) -> Result<Self, AppError> {
         let metrics = Metrics::default();
         keys::watch_stats(&keyring, &metrics);
-        let authority = Arc::new(Authority::new(Arc::clone(&keyring), Arc::clone(clock), max_stale)?);
+        let authority = Arc::new(Authority::new(
+            Arc::clone(&keyring),
+            Arc::clone(clock),
+            &Known { max_stale, ..Known::default() },
+        )?);
         let works = Arc::new(AtomicBool::new(keys::canary(&keyring)));
         let server = Server::start(settings, &authority, &metrics)?;
         let probed = Told { metrics, works: Arc::clone(&works), stopper: server.stopper() };
@@ -60,7 +66,14 @@ impl AuthorityApp {
                 works.store(keys::canary(&ticked), Ordering::Release);
             }
         })?;
-        Ok(Self { server, keyring, ticker, ports })
+        let chores = Ticker::start(move |round| {
+            if round.is_multiple_of(240)
+                && let Err(error) = ncloud_kms::run_due(&authority)
+            {
+                tracing::warn!("keys that are due to be rotated or destroyed stay as they are: {error}");
+            }
+        })?;
+        Ok(Self { server, keyring, ticker, chores, ports })
     }
 
     /// Where the listeners are, with the real ports.
@@ -82,6 +95,7 @@ impl AuthorityApp {
     pub fn wait(self) {
         self.server.join();
         drop(self.ticker);
+        drop(self.chores);
         drop(self.keyring);
         drop(self.ports);
     }

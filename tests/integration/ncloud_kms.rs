@@ -1,14 +1,13 @@
 //! The NAVER Cloud KMS face, through its router: every route, happy and refused.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
 use sidecloak::authority::credentials::{NewApiKey, Purpose};
-use sidecloak::authority::{Authority, ncloud_kms};
+use sidecloak::authority::{Authority, Settings, ncloud_kms};
 use sidecloak::clock::{Clock, ManualClock};
 use sidecloak::crypto::base64;
 use sidecloak::crypto::kem::KemSuite;
@@ -47,7 +46,7 @@ impl Stage {
         let directory = tempfile::tempdir().unwrap();
         let clock = ManualClock::at(NOW);
         let keyring = Keyring::init(&options(&directory), KemSuite::MlKem768, clock.clone()).unwrap();
-        let authority = Authority::new(Arc::new(keyring), clock.clone(), Duration::from_secs(300)).unwrap().into();
+        let authority = Authority::new(Arc::new(keyring), clock.clone(), &Settings::default()).unwrap().into();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let router = ncloud_kms::router(Arc::clone(&authority));
         let admin = access(&authority, "admin");
@@ -57,7 +56,7 @@ impl Stage {
     /// Another process on the same store.
     pub fn another(&self) -> Arc<Authority> {
         let keyring = Keyring::open(&options(&self.directory), self.clock.clone()).unwrap();
-        Authority::new(Arc::new(keyring), self.clock.clone(), Duration::from_secs(300)).unwrap().into()
+        Authority::new(Arc::new(keyring), self.clock.clone(), &Settings::default()).unwrap().into()
     }
 
     pub fn access(&self, role: &str) -> Access {
