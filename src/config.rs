@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::authority::listen;
+use crate::authority::{Settings as Callers, listen};
 use crate::bounded;
 use crate::keyring::{self, KeySource};
 use crate::proxy::settings::{Address, Settings};
@@ -41,10 +41,19 @@ pub struct Config {
     pub probe: Option<Address>,
     /// The admin interface.
     pub admin: Option<Admin>,
-    /// The authority's listeners; `None` if nothing asks for them.
-    pub authority: Option<listen::Settings>,
+    /// `None` if nothing asks for one.
+    pub authority: Option<Authority>,
     /// The log's threshold.
     pub log: LogLevel,
+}
+
+/// An authority.
+#[derive(Debug, Clone)]
+pub struct Authority {
+    /// Its listeners.
+    pub listen: listen::Settings,
+    /// Whom it believes.
+    pub callers: Callers,
 }
 
 /// The admin interface: a unix socket, or loopback with a token.

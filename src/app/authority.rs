@@ -3,15 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::{AppError, Ticker, keys};
 use crate::admin::{Ports, Probed};
 use crate::authority::face::Door;
-use crate::authority::listen::{Server, Settings, Stopper};
-use crate::authority::{Authority, Settings as Known, ncloud_kms};
+use crate::authority::listen::{Server, Stopper};
+use crate::authority::{Authority, ncloud_kms};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::keyring::{Keyring, KeyringError};
@@ -34,25 +33,11 @@ impl AuthorityApp {
         let (settings, options) =
             (config.authority.as_ref().ok_or_else(nothing)?, config.keyring.as_ref().ok_or_else(nothing)?);
         let keyring = Arc::new(keys::open(options, config.dev, clock)?);
-        Self::on(keyring, settings, options.max_stale, config, clock)
-    }
-
-    fn on(
-        keyring: Arc<Keyring>,
-        settings: &Settings,
-        max_stale: Duration,
-        config: &Config,
-        clock: &SharedClock,
-    ) -> Result<Self, AppError> {
         let metrics = Metrics::default();
         keys::watch_stats(&keyring, &metrics);
-        let authority = Arc::new(Authority::new(
-            Arc::clone(&keyring),
-            Arc::clone(clock),
-            &Known { max_stale, ..Known::default() },
-        )?);
+        let authority = Arc::new(Authority::new(Arc::clone(&keyring), Arc::clone(clock), &settings.callers)?);
         let works = Arc::new(AtomicBool::new(keys::canary(&keyring)));
-        let server = Server::start(settings, &authority, &metrics)?;
+        let server = Server::start(&settings.listen, &authority, &metrics)?;
         let probed = Told { metrics, works: Arc::clone(&works), stopper: server.stopper() };
         let ports = Ports::open_probe(config.probe.as_ref(), Arc::new(probed))?;
         let (ticked, certificates, clock) = (Arc::clone(&keyring), server.watch_certificates(), Arc::clone(clock));

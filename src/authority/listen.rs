@@ -191,6 +191,13 @@ impl Server {
         routes: impl Fn(Door) -> Vec<(&'static str, Router)>,
         metrics: &Metrics,
     ) -> Result<Self, ListenError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(settings.workers.max(1))
+            .thread_name("authority")
+            .enable_all()
+            .build()?;
+        // A face may have tasks of its own.
+        let inside = runtime.enter();
         let budget = Budget::new(settings.limits.memory);
         metrics.watch_budget({
             let budget = budget.clone();
@@ -219,12 +226,8 @@ impl Server {
             };
             fronts.push((Arc::new(front), socket));
         }
+        drop(inside);
         let (phase, watched) = watch::channel(Phase::Running);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(settings.workers.max(1))
-            .thread_name("authority")
-            .enable_all()
-            .build()?;
         let drain = settings.drain;
         let thread = thread::Builder::new()
             .name("listeners".into())

@@ -1,14 +1,20 @@
 //! The section `authority`, with the flags of `sidecloak authority` over it.
 
+mod callers;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::compile::{Checks, value};
 use super::file::{self, At};
 use super::scalar::Listen;
 use super::{AuthorityOverrides, address};
+use crate::authority::Settings;
 use crate::authority::face::Door;
 use crate::authority::listen::Bind;
 use crate::proxy::settings::Address;
@@ -17,8 +23,15 @@ use crate::tls::ServerTls;
 const DEFAULT_PORT: u16 = 8440;
 
 impl Checks<'_> {
-    /// The listeners, and whether those beyond loopback may do without TLS.
-    pub(super) fn authority(&mut self, file: file::Authority, flags: &AuthorityOverrides) -> (Vec<Bind>, bool) {
+    /// The listeners, whether those beyond loopback may do without TLS, and whom they believe.
+    pub(super) fn authority(
+        &mut self,
+        file: file::Authority,
+        flags: &AuthorityOverrides,
+        max_stale: Duration,
+    ) -> (Vec<Bind>, bool, Settings) {
+        let certificates = file.certificates.as_ref().map(|certificates| certificates.span.clone());
+        let callers = self.believed(file.certificates, file.issuers, file.rate, max_stale);
         let insecure = flags.insecure_listen || value(file.insecure_listen).unwrap_or(false);
         let shared = self.tls(file.tls.map(|tls| tls.value).unwrap_or_default(), Some(flags), None);
         let doors = [
@@ -52,7 +65,12 @@ impl Checks<'_> {
         }
         self.exposed(&binds, insecure);
         self.apart(&binds);
-        (binds.into_iter().map(|(bind, _)| bind).collect(), insecure)
+        let verifies = |bind: &Bind| bind.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        if let Some(span) = certificates.filter(|_| !binds.iter().any(|(bind, _)| verifies(bind))) {
+            let message = "no listener has a `client_ca`: these certificates are never asked for";
+            self.warning("nobody-trusted", message, &span, "name who issues them in `tls.client_ca`");
+        }
+        (binds.into_iter().map(|(bind, _)| bind).collect(), insecure, callers)
     }
 
     /// What one flag, or else one key says; `None`: neither is there.
@@ -166,127 +184,3 @@ type Placed = (SocketAddr, Option<Range<usize>>);
 
 /// What was wrong is in the findings.
 struct Reported;
-
-#[cfg(test)]
-mod tests {
-    use rstest::rstest;
-
-    use crate::authority::listen;
-    use crate::config::{Loaded, Machine, Overrides, Purpose, load_text};
-
-    use super::*;
-
-    const MACHINE: Machine = Machine { memory: 1 << 30, cpus: 4 };
-
-    fn load(text: &str, flags: AuthorityOverrides) -> Loaded {
-        let flags = Overrides { authority: flags, ..Overrides::default() };
-        load_text("sidecloak.yaml", text, &flags, Purpose::Authority, MACHINE)
-    }
-
-    fn good(text: &str, flags: AuthorityOverrides) -> listen::Settings {
-        let loaded = load(text, flags);
-        let findings = loaded.findings.to_string();
-        loaded.config.unwrap_or_else(|| panic!("{findings}")).authority.unwrap()
-    }
-
-    fn binds(settings: &listen::Settings) -> Vec<(Door, String)> {
-        settings.binds.iter().map(|bind| (bind.door, bind.address.to_string())).collect()
-    }
-
-    #[test]
-    fn everything_has_a_default() {
-        let loaded = load("", AuthorityOverrides::default());
-        assert!(loaded.findings.0.is_empty(), "{}", loaded.findings);
-        let config = loaded.config.unwrap();
-        assert!(config.keyring.is_some());
-        let settings = config.authority.unwrap();
-        assert_eq!(binds(&settings), [(Door::Own, "127.0.0.1:8440".into())]);
-        assert_eq!((settings.workers, settings.insecure, &settings.binds[0].tls), (4, false, &None));
-        assert!(load_text("f", "", &Overrides::default(), Purpose::Keys, MACHINE).config.unwrap().authority.is_none());
-    }
-
-    #[test]
-    fn a_listener_per_section_with_its_own_tls_or_the_common_one() {
-        let text = "authority:
-  bind: 0.0.0.0:8440
-  tls: { cert: a.crt, key: a.key, client_ca: ca.pem, require_client_cert: true }
-  crittora: { bind: 10.0.0.1:8441, tls: { cert: b.crt, key: b.key, pq_only: true } }
-  ncloud_kms: { bind: 127.0.0.1:8443 }
-# A proxy's; an authority has no use for it.
-listeners: [{ upstream: 'http://127.0.0.1:9000', bind: '127.0.0.1:8440' }]
-workers: 3
-";
-        let settings = good(text, AuthorityOverrides::default());
-        let expected =
-            [(Door::Own, "0.0.0.0:8440"), (Door::Crittora, "10.0.0.1:8441"), (Door::NcloudKms, "127.0.0.1:8443")];
-        assert_eq!(binds(&settings), expected.map(|(door, address)| (door, address.to_owned())));
-        let [own, crittora, ncloud] = [0, 1, 2].map(|at| settings.binds[at].tls.clone().unwrap());
-        assert_eq!(
-            (own.cert, own.client_ca, own.require_client, own.pq_only),
-            ("a.crt".into(), Some("ca.pem".into()), true, false)
-        );
-        assert_eq!((crittora.cert, crittora.client_ca, crittora.pq_only), ("b.crt".into(), None, true));
-        assert_eq!((ncloud.key, settings.workers), ("a.key".into(), 3));
-
-        let flags = AuthorityOverrides {
-            listen: Some("127.0.0.1:1".into()),
-            exequantum: Some("[::1]:2".into()),
-            tls_cert: Some("c.crt".into()),
-            pq_only: true,
-            ..AuthorityOverrides::default()
-        };
-        let settings = good(text, flags);
-        assert_eq!(binds(&settings)[0].1, "127.0.0.1:1");
-        let last = settings.binds.last().unwrap();
-        assert_eq!((last.door, last.address.to_string()), (Door::Exequantum, "[::1]:2".into()));
-        let tls = last.tls.clone().unwrap();
-        assert_eq!((tls.cert, tls.key, tls.pq_only), ("c.crt".into(), "a.key".into(), true));
-    }
-
-    #[rstest]
-    #[case("authority: { bind: 0.0.0.0:1 }", "plain-listen", (1, 20))]
-    #[case("authority: { crittora: { bind: '[::]:1' } }", "plain-listen", (1, 32))]
-    #[case("authority: { bind: 'unix:/run/x' }", "bad-address", (1, 20))]
-    #[case("authority: { crypteron: {} }", "no-bind", (1, 25))]
-    #[case("authority: { tls: { cert: a } }", "tls-incomplete", (1, 27))]
-    #[case("authority: { tls: { key: a } }", "tls-incomplete", (1, 26))]
-    #[case("authority: { tls: { pq_only: true } }", "tls-incomplete", (0, 0))]
-    #[case("authority: { tls: { cert: a, key: b, require_client_cert: true } }", "no-client-ca", (1, 27))]
-    #[case("authority: { bind: 127.0.0.1:5, ncloud_kms: { bind: 127.0.0.1:5 } }", "address-taken", (1, 53))]
-    #[case("authority: { crittora: { bnid: 127.0.0.1:5 } }", "unknown-field", (1, 26))]
-    fn what_is_refused(#[case] text: &str, #[case] code: &str, #[case] place: (usize, usize)) {
-        let loaded = load(text, AuthorityOverrides::default());
-        assert!(loaded.config.is_none());
-        let finding =
-            loaded.findings.0.iter().find(|f| f.code == code).unwrap_or_else(|| panic!("{}", loaded.findings));
-        assert_eq!(finding.line_column().unwrap_or((0, 0)), place, "{}", loaded.findings);
-        assert!(finding.help.is_some());
-    }
-
-    #[test]
-    fn all_that_is_wrong_is_told_at_once() {
-        let flags = AuthorityOverrides {
-            listen: Some("localhost:1".into()),
-            crittora: Some("0.0.0.0:2".into()),
-            exequantum: Some("unix:/x".into()),
-            require_client_cert: true,
-            ..AuthorityOverrides::default()
-        };
-        let loaded = load("", flags);
-        let codes: Vec<_> = loaded.findings.0.iter().map(|finding| finding.code).collect();
-        assert_eq!(codes, ["no-client-ca", "tls-incomplete", "bad-address", "bad-address", "plain-listen"]);
-    }
-
-    #[test]
-    fn in_the_clear_only_if_told_so() {
-        let flags = AuthorityOverrides {
-            listen: Some("0.0.0.0:2".into()),
-            insecure_listen: true,
-            ..AuthorityOverrides::default()
-        };
-        let loaded = load("", flags);
-        assert!(loaded.findings.0.iter().any(|finding| finding.code == "insecure-listen"));
-        assert!(loaded.config.unwrap().authority.unwrap().insecure);
-        assert!(!good("authority: { bind: '[::ffff:127.0.0.1]:1' }", AuthorityOverrides::default()).insecure);
-    }
-}

@@ -11,7 +11,7 @@ use super::file::{self, At, File};
 use super::quantity::Size;
 use super::read::Many;
 use super::scalar::{OnAmbiguous, PathCase, SizeText, Unmatched, UpstreamProtocol};
-use super::{Admin, Config, LogLevel, Machine, Overrides, Purpose, scalar};
+use super::{Admin, Authority, Config, LogLevel, Machine, Overrides, Purpose, scalar};
 use crate::authority::listen;
 use crate::keyring::{KeySource, Options};
 use crate::proxy::settings::{Address, Caller, Drain, Limits, Listener, Settings, UpstreamLimits};
@@ -20,6 +20,7 @@ use crate::report::{Finding, Findings, Source};
 const DEFAULT_BIND: &str = "127.0.0.1:8080";
 const DEFAULT_RULES: &str = "rules";
 const DEFAULT_STORE: &str = "./sidecloak.db";
+const DEFAULT_STALE: Duration = Duration::from_mins(5);
 const DEFAULT_MASTER_KEY: &str = "./master.key";
 /// Threads beyond any machine's processors are a typing error.
 const MAX_WORKERS: usize = 1024;
@@ -57,8 +58,12 @@ pub(super) fn compile(
     let limits = checks.limits(value(file.limits).unwrap_or_default(), machine);
     let drain = checks.drain(value(file.drain).unwrap_or_default());
     let authority = (file.authority.is_some() || purpose == Purpose::Authority).then(|| {
-        let (binds, insecure) = checks.authority(value(file.authority).unwrap_or_default(), &flags.authority);
-        listen::Settings { binds, insecure, workers, limits, drain, timeouts: listen::Timeouts::default() }
+        let max_stale = keyring.as_ref().map_or(DEFAULT_STALE, |options| options.max_stale);
+        let file = value(file.authority).unwrap_or_default();
+        let (binds, insecure, callers) = checks.authority(file, &flags.authority, max_stale);
+        let listen =
+            listen::Settings { binds, insecure, workers, limits, drain, timeouts: listen::Timeouts::default() };
+        Authority { listen, callers }
     });
     Config {
         authority,
@@ -258,7 +263,7 @@ impl Checks<'_> {
             owner,
             recovery: many(file.recovery, |s| s.0),
             mirror: file.mirror.map(|m| PathBuf::from(m.value)),
-            max_stale: file.max_stale.map_or(Duration::from_mins(5), |d| d.value.0),
+            max_stale: file.max_stale.map_or(DEFAULT_STALE, |d| d.value.0),
             epoch_lifetime: file.epoch_lifetime.map_or(Duration::from_hours(24), |d| d.value.0),
             require_confirmed: value(file.require_confirmed).unwrap_or(false),
             issuer: file.issuer.map(|s| s.value.0),
@@ -396,7 +401,7 @@ impl Checks<'_> {
         }
     }
 
-    fn count(&mut self, key: &str, at: Option<At<u64>>, default: usize, least: u64) -> usize {
+    pub(super) fn count(&mut self, key: &str, at: Option<At<u64>>, default: usize, least: u64) -> usize {
         let Some(at) = at else { return default };
         if (least..=MAX_COUNT).contains(&at.value) {
             return usize::try_from(at.value).unwrap_or(default);
@@ -448,6 +453,6 @@ pub(super) fn value<T>(at: Option<At<T>>) -> Option<T> {
     at.map(|at| at.value)
 }
 
-fn many<T, U>(list: Option<At<Many<T>>>, unwrap: impl Fn(T) -> U) -> Vec<U> {
+pub(super) fn many<T, U>(list: Option<At<Many<T>>>, unwrap: impl Fn(T) -> U) -> Vec<U> {
     list.map(|list| list.value.items.into_iter().map(|item| unwrap(item.value)).collect()).unwrap_or_default()
 }

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use super::node;
 use super::read::{FromNode, Many, NotYet, Reader, section};
 use super::scalar::{
-    DurationText, Header, Listen, Network, OnAmbiguous, Owner, PathCase, Paths, Profiles, SecretSource, SizeText,
-    Store, Table, Unmatched, Upstream, UpstreamProtocol,
+    CallerPurpose, Claims, DurationText, Header, Jwks, Listen, Network, OnAmbiguous, Owner, PathCase, Paths, Profiles,
+    SecretSource, SizeText, Store, Table, Unmatched, Upstream, UpstreamProtocol,
 };
 use crate::config::LogLevel;
 use crate::report::{Findings, Source};
@@ -205,6 +205,68 @@ section! {
         exequantum: Door,
         /// Listens beyond loopback without TLS. Default: false.
         insecure_listen: bool,
+        /// Who comes in by client certificate; the first that matches counts.
+        certificates: Vec<At<Certificate>>,
+        /// Whose JSON Web Tokens are believed.
+        issuers: Vec<At<Issuer>>,
+        /// How often one identity may ask, at each process.
+        rate: Rate,
+    }
+}
+
+section! {
+    /// What a client certificate gives.
+    Certificate {
+        /// Matches one of its names as a whole: `spiffe://bank/ns/teller/*`; `*` stands for any run of characters.
+        name: String,
+        /// What its holder is let in for.
+        purpose: CallerPurpose,
+        /// For `management`: `admin`, `operator` or `auditor`; else the role in partitions.
+        role: String,
+        /// Only partitions of this application. Default: of all.
+        app: String,
+        /// Only partitions whose names match one of these. Default: all.
+        partitions: Many<String>,
+    }
+}
+
+section! {
+    /// An issuer of JSON Web Tokens, such as a Kubernetes cluster.
+    Issuer {
+        /// `iss`, exactly.
+        issuer: String,
+        /// One of these must be in `aud`.
+        audience: Many<String>,
+        /// Its key set, `file:PATH`; read again when it changes.
+        jwks: Jwks,
+        /// What its tokens give; the first that matches counts.
+        rules: Vec<At<TokenRule>>,
+    }
+}
+
+section! {
+    /// What a token gives.
+    TokenRule {
+        /// Claims that must all match, such as `sub`; `*` stands for any run of characters.
+        claims: Claims,
+        /// What its holder is let in for.
+        purpose: CallerPurpose,
+        /// For `management`: `admin`, `operator` or `auditor`; else the role in partitions.
+        role: String,
+        /// Only partitions of this application. Default: of all.
+        app: String,
+        /// Only partitions whose names match one of these. Default: all.
+        partitions: Many<String>,
+    }
+}
+
+section! {
+    /// How often one identity may ask.
+    Rate {
+        /// Calls, over time; 0: as many as it likes. Default: 50000.
+        per_second: u64,
+        /// Calls at once. Default: 100000.
+        burst: u64,
     }
 }
 

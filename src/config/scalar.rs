@@ -13,6 +13,7 @@ use super::address::{self, Problem};
 use super::node::{At, Node, Value};
 use super::quantity::{self, Size};
 use super::read::{FromNode, Reader};
+use crate::authority::settings::jwks_file;
 use crate::keyring::KeySource;
 use crate::proxy::settings::Address;
 
@@ -56,6 +57,8 @@ parsed! {
     Header(HeaderName) = header, { "type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$" };
     /// Where a secret stands.
     SecretSource(KeySource) = secret_source, { "type": "string", "pattern": "^(file|env):.+" };
+    /// A JSON Web Key Set.
+    Jwks(PathBuf) = jwks, { "type": "string", "pattern": "^file:.+" };
     /// The keyring's path.
     Store(PathBuf) = store, { "type": "string", "pattern": "^sqlite:.+" };
     /// The owner's key id.
@@ -109,6 +112,8 @@ words! {
     OnAmbiguous { Reject = "reject", Pass = "pass" }
     /// `case`
     PathCase { Sensitive = "sensitive", Ignore = "ignore" }
+    /// What a caller of the authority is let in for.
+    CallerPurpose { Management = "management", Sidecar = "sidecar", EncryptOnly = "encrypt-only" }
     /// `upstream_protocol`
     UpstreamProtocol { Http1 = "http1", Http2 = "http2" }
 }
@@ -142,6 +147,30 @@ impl FromNode for Table {
 impl JsonSchema for Table {
     fn schema_name() -> Cow<'static, str> {
         "Headers".into()
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "object", "additionalProperties": { "type": "string" }, "minProperties": 1 })
+    }
+}
+
+/// Claims of a token and what they must match; names are taken as they are written.
+#[derive(Debug, Clone)]
+pub(super) struct Claims(pub Vec<(String, String)>);
+
+impl FromNode for Claims {
+    fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let Value::Map(entries) = &node.value else { return reader.wrong_type(node, "a mapping of claims to texts") };
+        let claim = |(name, value): &(At<String>, Node), reader: &mut Reader<'_>| {
+            Some((name.value.clone(), String::from_node(value, reader)?))
+        };
+        Some(Self(entries.iter().filter_map(|entry| claim(entry, reader)).collect()))
+    }
+}
+
+impl JsonSchema for Claims {
+    fn schema_name() -> Cow<'static, str> {
+        "Claims".into()
     }
 
     fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
@@ -225,6 +254,10 @@ fn secret_source(text: &str) -> Result<KeySource, Problem> {
             "write `file:PATH` or `env:NAME`".to_owned(),
         )),
     }
+}
+
+fn jwks(text: &str) -> Result<PathBuf, Problem> {
+    jwks_file(text).map_err(|why| ("bad-jwks", why, "write `file:PATH`".to_owned()))
 }
 
 fn paths(text: &str) -> Result<(), Problem> {
