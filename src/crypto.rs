@@ -2,6 +2,7 @@
 
 pub mod aead;
 pub mod base64;
+pub mod ecdsa;
 pub mod hex;
 pub mod hs256;
 pub mod kdf;
@@ -9,6 +10,7 @@ pub mod kem;
 pub mod mac;
 pub mod password;
 pub mod random;
+pub mod rsa;
 pub mod sign;
 
 pub use random::RandomError;

@@ -60,6 +60,8 @@ mod listen;
 mod log;
 #[path = "integration/management.rs"]
 mod management;
+#[path = "integration/ncloud_kms.rs"]
+mod ncloud_kms;
 #[path = "integration/operations.rs"]
 mod operations;
 #[path = "integration/passthrough.rs"]

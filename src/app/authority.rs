@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use super::{AppError, Ticker, keys, waiting};
 use crate::admin::{Ports, Probed};
-use crate::authority::Authority;
 use crate::authority::face::Door;
 use crate::authority::lifecycle;
 use crate::authority::listen::{Server, Stopper};
+use crate::authority::{Authority, ncloud_kms};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::keyring::{Keyring, KeyringError};
@@ -60,7 +60,15 @@ impl AuthorityApp {
         let due = {
             let authority = Arc::clone(&authority);
             // A thread of its own, since it may wait for the store.
-            Ticker::start("lifecycle", move |_| lifecycle::run_due(&authority), || thread::park_timeout(DUE_EVERY))?
+            let run = move |round: u32| {
+                lifecycle::run_due(&authority);
+                if round.is_multiple_of(12)
+                    && let Err(error) = ncloud_kms::run_due(&authority)
+                {
+                    tracing::warn!("keys that are due to be rotated or destroyed stay as they are: {error}");
+                }
+            };
+            Ticker::start("lifecycle", run, || thread::park_timeout(DUE_EVERY))?
         };
         Ok(Self { server, keyring, authority, tickers: [ticker, due], ports })
     }
