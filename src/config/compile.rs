@@ -241,6 +241,8 @@ impl Checks<'_> {
         }
         Options {
             path: path.unwrap_or_else(|| DEFAULT_STORE.into()),
+            remote: None,
+            recipient: None,
             master_keys,
             owner,
             recovery: many(file.recovery, |s| s.0),

@@ -21,6 +21,13 @@ use crate::name::PartitionName;
 impl Keyring {
     /// Opens and checks a keyring; never makes one.
     pub fn open(options: &Options, clock: SharedClock) -> Result<Self, KeyringError> {
+        if let Some(remote) = &options.remote {
+            return Err(KeyringError::NoKey(format!(
+                "this needs the store and the master key, and the keyring is at {}: run it there, or give \
+                 `--keyring sqlite:PATH` and the master key",
+                remote.url
+            )));
+        }
         if !options.path.exists() {
             return Err(KeyringError::NoKey(format!(
                 "there is no keyring {}; `sidecloak keys init` makes one",
@@ -29,17 +36,29 @@ impl Keyring {
         }
         check_place(options)?;
         files::check_private(&options.path, "the keyring")?;
+        Self::open_on(options, Box::new(SqliteStore::open(&options.path)?), clock)
+    }
+
+    /// The same on a store that is open already.
+    pub fn open_on(options: &Options, store: Box<dyn Store>, clock: SharedClock) -> Result<Self, KeyringError> {
         let masters = Masters::load(&options.master_keys)?;
         let own_issuer = options.issuer.as_ref().map(load_issuer).transpose()?;
-        let store = SqliteStore::open(&options.path)?;
+        let own_recipient = options.recipient.as_ref().map(recovery::load_private).transpose()?;
         let rows = store.keys()?;
         let (owner, keys) = if masters.0.is_empty() {
-            (pinned_owner(options, own_issuer.is_some(), &rows)?, PrivateKeys::default())
-        } else if own_issuer.is_some() {
-            return Err(KeyringError::NoKey("give either a master key or an issuer key, not both".into()));
+            let can = own_issuer.is_some() || own_recipient.is_some() || store.service().is_some();
+            (
+                pinned_owner(options, can, &rows)?,
+                PrivateKeys { recipients: Vec::from_iter(own_recipient), ..Default::default() },
+            )
+        } else if own_issuer.is_some() || own_recipient.is_some() {
+            return Err(KeyringError::NoKey(
+                "give either a master key or an issuer's or recipient's key, not both".into(),
+            ));
         } else {
             unwrapped_owner(options, &rows, &masters)?
         };
+        let is_remote = store.service().is_some();
         let mirror = options.mirror.as_deref().map(Mirror::open).transpose()?;
         let now = clock.now();
         let io = Io {
@@ -56,7 +75,7 @@ impl Keyring {
         let keyring = Self {
             options: options.clone(),
             clock,
-            store: Box::new(store),
+            store,
             mirror,
             owner,
             masters,
@@ -66,10 +85,14 @@ impl Keyring {
         };
         let mut io = keyring.lock();
         keyring.refresh(&mut io)?;
-        keyring.loaded(&io, &PartitionName::default_name()).map_err(|error| match error {
-            KeyringError::Unknown(text) => KeyringError::Mismatch(format!("{text}; restore the keyring from a backup")),
-            other => other,
-        })?;
+        match keyring.loaded(&io, &PartitionName::default_name()) {
+            // An authority shows a process its own partitions, and `default` need not be one of them.
+            Err(KeyringError::Unknown(_)) if is_remote => {}
+            Err(KeyringError::Unknown(text)) => {
+                return Err(KeyringError::Mismatch(format!("{text}; restore the keyring from a backup")));
+            }
+            other => drop(other?),
+        }
         drop(io);
         Ok(keyring)
     }
@@ -110,11 +133,11 @@ fn load_issuer(source: &KeySource) -> Result<Arc<SigningKey>, KeyringError> {
     Ok(Arc::new(SigningKey::from_seed(master::parse_key(&line, source)?)))
 }
 
-fn pinned_owner(options: &Options, has_issuer: bool, rows: &[KeyRow]) -> Result<VerifyingKey, KeyringError> {
-    let (Some(pin), true) = (options.owner, has_issuer) else {
+fn pinned_owner(options: &Options, can: bool, rows: &[KeyRow]) -> Result<VerifyingKey, KeyringError> {
+    let (Some(pin), true) = (options.owner, can) else {
         return Err(KeyringError::NoKey(
             "no master key is given; name its file as `master_key` (`sidecloak keys init` makes one), \
-             or for a process that only encrypts an issuer key and `owner`"
+             or for a process without it pin `owner`, and give an issuer's or recipient's key or an authority as `store`"
                 .into(),
         ));
     };

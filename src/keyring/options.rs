@@ -56,6 +56,8 @@ impl From<StoreError> for KeyringError {
 pub struct Options {
     /// Path of the SQLite file.
     pub path: PathBuf,
+    /// The authority that keeps the keyring, instead of a file.
+    pub remote: Option<Remote>,
     /// `file:PATH` or `env:NAME`, the first wraps, any unwraps.
     pub master_keys: Vec<KeySource>,
     /// SHA-256 of the owner's verifying key, pinned by a process without the master key.
@@ -70,8 +72,11 @@ pub struct Options {
     pub epoch_lifetime: Duration,
     /// Seal only under epochs that an opener confirmed.
     pub require_confirmed: bool,
-    /// The key of an issuer that is not shared, for a process that only encrypts: it has no master key and pins `owner`.
+    /// The key of an issuer: without `recipient` of one that is not shared, for a process that only encrypts. Such a process
+    /// has no master key and pins `owner`.
     pub issuer: Option<KeySource>,
+    /// The private key of a recipient of this process's own, so that no authority opens for it.
+    pub recipient: Option<KeySource>,
     /// Accept file systems that lose data (tmpfs, overlay, nfs, cifs, fuse).
     pub i_know: bool,
 }
@@ -80,6 +85,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             path: PathBuf::from("sidecloak.db"),
+            remote: None,
             master_keys: Vec::new(),
             owner: None,
             recovery: Vec::new(),
@@ -88,9 +94,34 @@ impl Default for Options {
             epoch_lifetime: Duration::from_secs(24 * 3600),
             require_confirmed: false,
             issuer: None,
+            recipient: None,
             i_know: false,
         }
     }
+}
+
+/// An authority's `/keyring/v1`, and what this process shows there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remote {
+    /// `https://HOST[:PORT]`, or `http://` to loopback.
+    pub url: String,
+    /// What is shown in the `authorization` header.
+    pub credential: Option<Credential>,
+    /// PEM: who may issue the authority's certificate; `None`: the system's roots.
+    pub ca: Option<PathBuf>,
+    /// PEM: the certificate that this process shows, and its private key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// Accept `http://` beyond loopback: shared secrets then travel for everybody to read.
+    pub insecure: bool,
+}
+
+/// What a process shows an authority.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// An API key.
+    ApiKey(KeySource),
+    /// A token that somebody else renews in this file, such as Kubernetes a service account's; read again for each use.
+    Token(PathBuf),
 }
 
 /// Where a secret stands.

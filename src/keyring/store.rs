@@ -6,9 +6,11 @@ use crate::token::EpochId;
 use super::Kind;
 
 pub mod records;
+mod service;
 pub mod sqlite;
 
 pub use records::{EntryRow, Records};
+pub use service::{Counted, Service, ServiceError};
 
 /// Why a store did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -174,6 +176,11 @@ pub trait Store: Send + Sync {
 
     /// Directory and audit log, if this store has them (an authority's API does not hand them out).
     fn records(&self) -> Option<&dyn Records> {
+        None
+    }
+
+    /// What an authority behind this store does for a process without the master key.
+    fn service(&self) -> Option<&dyn Service> {
         None
     }
 }
