@@ -3,6 +3,8 @@
 pub mod aead;
 pub mod kdf;
 pub mod kem;
+pub mod mac;
+pub mod password;
 pub mod random;
 pub mod sign;
 

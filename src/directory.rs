@@ -46,6 +46,14 @@ pub struct Entry<T> {
     pub value: T,
 }
 
+impl<T> Entry<T> {
+    /// The same of another content.
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Entry<U> {
+        let Self { id, version, expires, left, value } = self;
+        Entry { id, version, expires, left, value: make(value) }
+    }
+}
+
 struct Recalled {
     row: Option<(EntryRow, SecretBytes)>,
     at: u64,
@@ -117,8 +125,10 @@ impl Directory {
             sealed: Vec::new(),
         };
         row.sealed = self.keyring.seal_under_master(LABEL, &aad(&row), content.expose())?;
+        let put = self.keyring.records()?.put_entry(&row, expected);
+        // Also after a failure: a connection that broke leaves open what was written.
         self.cache.invalidate(&(kind, id.to_owned()));
-        Ok(self.keyring.records()?.put_entry(&row, expected)?)
+        Ok(put?)
     }
 
     /// Changes an entry, again if somebody else changed it meanwhile; `None`: there is none. The count of uses stays. May block.
@@ -143,8 +153,9 @@ impl Directory {
     pub fn delete(&self, kind: &'static str, id: &str) -> Result<bool, KeyringError> {
         for _ in 0..ATTEMPTS {
             let Some(row) = self.keyring.records()?.entry(kind, id)? else { return Ok(false) };
+            let deleted = self.keyring.records()?.delete_entry(kind, id, row.version);
             self.cache.invalidate(&(kind, id.to_owned()));
-            if self.keyring.records()?.delete_entry(kind, id, row.version)? == Put::Done {
+            if deleted? == Put::Done {
                 return Ok(true);
             }
         }

@@ -45,6 +45,8 @@ mod passthrough_headers;
 mod passthrough_log;
 #[path = "integration/passthrough_upstream.rs"]
 mod passthrough_upstream;
+#[path = "integration/pki.rs"]
+mod pki;
 #[path = "integration/reload.rs"]
 mod reload;
 #[path = "integration/review.rs"]
@@ -55,6 +57,8 @@ mod sealing;
 mod stage;
 #[path = "integration/support.rs"]
 mod support;
+#[path = "integration/tls.rs"]
+mod tls;
 #[path = "integration/tools.rs"]
 mod tools;
 #[path = "integration/vectors.rs"]

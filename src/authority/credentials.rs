@@ -1,15 +1,36 @@
-//! (interface; owner: access) Who may: API keys, passwords, and how often each may ask.
+//! Who may: API keys, passwords, and how often each may ask. What a key or password was is kept nowhere: of a key its digest,
+//! of a password its argon2id hash, both in sealed entries of the directory.
+
+use std::fmt;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Caller, Refused};
-use crate::directory::Directory;
+use super::{Caller, Refused, blocking};
+use crate::directory::{Directory, Entry};
 use crate::keyring::KeyringError;
 use crate::secret::SecretBytes;
 
+mod keys;
+mod limits;
+mod lockout;
+mod passwords;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+use limits::Limiter;
+use passwords::Passwords;
+
+pub use limits::Limits;
+pub use text::{check_app, check_role, check_text};
+
 /// See the module.
 pub struct Credentials {
-    _directory: Directory,
+    directory: Directory,
+    limiter: Limiter,
+    passwords: Passwords,
 }
 
 /// What an API key is for; a key for one face says nothing at another.
@@ -31,7 +52,7 @@ pub enum Purpose {
 }
 
 /// An API key as it is kept: never the key itself, only what it was derived to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiKey {
     /// Counts up; what people and the audit log call it.
     pub number: u64,
@@ -58,8 +79,14 @@ impl ApiKey {
     }
 }
 
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiKey").field("number", &self.number).field("purpose", &self.purpose).finish_non_exhaustive()
+    }
+}
+
 /// A person or service that logs in with a password (Crittora).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     /// The name it logs in with.
     pub name: String,
@@ -67,8 +94,22 @@ pub struct User {
     pub password: String,
     /// The role in partitions' access-control entries.
     pub role: String,
-    /// Grows with every log-out of all sessions and every change of password; tokens name it.
+    /// Grows with every log-out of all sessions and every change of password; tokens name it. A user who is made again under
+    /// the same name has a higher one.
     pub generation: u64,
+}
+
+impl User {
+    /// Who asks when this user does.
+    pub fn caller(&self) -> Caller {
+        Caller { name: format!("user {}", self.name), role: self.role.clone() }
+    }
+}
+
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("User").field("name", &self.name).field("role", &self.role).finish_non_exhaustive()
+    }
 }
 
 /// What is given for a new API key.
@@ -91,38 +132,117 @@ pub struct NewApiKey {
 }
 
 impl Credentials {
-    /// In this directory.
+    /// In this directory, with the usual limits.
     pub fn new(directory: Directory) -> Result<Self, KeyringError> {
-        Ok(Self { _directory: directory })
+        Self::with_limits(directory, &Limits::default())
+    }
+
+    /// In this directory.
+    pub fn with_limits(directory: Directory, limits: &Limits) -> Result<Self, KeyringError> {
+        let passwords = Passwords::new(directory.clone())?;
+        Ok(Self { limiter: Limiter::new(limits), passwords, directory })
     }
 
     /// The key with this text, if there is one for this purpose. Counts towards the key's rate limit.
-    pub async fn api_key(&self, _purpose: Purpose, _presented: &str) -> Result<ApiKey, Refused> {
-        Err(Refused::Unauthenticated)
+    pub async fn api_key(&self, purpose: Purpose, presented: &str) -> Result<ApiKey, Refused> {
+        let presented = text::Presented::parse(presented).ok_or(Refused::Unauthenticated)?;
+        let kept = self.kept(presented.number).await?.ok_or(Refused::Unauthenticated)?;
+        if !kept.is(purpose, &presented) {
+            return Err(Refused::Unauthenticated);
+        }
+        self.limiter.take(&format!("apikey {}", kept.key.number))?;
+        Ok(kept.key)
+    }
+
+    /// The key with this number, without its text: for tokens that were given out on it before.
+    pub async fn api_key_numbered(&self, number: u64) -> Result<Option<ApiKey>, Refused> {
+        Ok(self.kept(number).await?.map(|kept| kept.key))
     }
 
     /// The user with this name, if the password is right. A verified one is remembered for a minute; failures lock out.
-    pub async fn password(&self, _name: &str, _password: &str) -> Result<User, Refused> {
-        Err(Refused::Unauthenticated)
+    pub async fn password(&self, name: &str, password: &str) -> Result<User, Refused> {
+        self.password_from(name, password, None).await
+    }
+
+    /// The same from this address: guesses from elsewhere do not lock out who logs in from where they did before.
+    pub async fn password_from(&self, name: &str, password: &str, from: Option<IpAddr>) -> Result<User, Refused> {
+        let user = self.passwords.verify(name, password, from).await?;
+        self.limiter.take(&format!("user {name}"))?;
+        Ok(user)
     }
 
     /// The user, without a password, for tokens that were given out before.
-    pub async fn user(&self, _name: &str) -> Result<Option<User>, Refused> {
-        Ok(None)
+    pub async fn user(&self, name: &str) -> Result<Option<User>, Refused> {
+        self.passwords.user(name).await
     }
 
     /// Makes a key; its text is shown once and kept nowhere. The further secrets are in the [`ApiKey`]. May block.
-    pub fn create_api_key(&self, _new: &NewApiKey) -> Result<(SecretBytes, ApiKey), Refused> {
-        Err(Refused::NotFound)
+    pub fn create_api_key(&self, new: &NewApiKey) -> Result<(SecretBytes, ApiKey), Refused> {
+        keys::create(&self.directory, new)
+    }
+
+    /// Up to `limit` keys with numbers above `after`, in order. May block.
+    pub fn api_keys(&self, after: u64, limit: usize) -> Result<Vec<Entry<ApiKey>>, Refused> {
+        keys::list(&self.directory, after, limit)
+    }
+
+    /// Gives a key a new text (and new further secrets); the old ones are refused from then on. May block.
+    pub fn refresh_api_key(&self, number: u64) -> Result<Option<(SecretBytes, ApiKey)>, Refused> {
+        keys::refresh(&self.directory, number)
+    }
+
+    /// Takes a key away; whether there was one. Other processes refuse it within about a second. May block.
+    pub fn revoke_api_key(&self, number: u64) -> Result<bool, Refused> {
+        keys::revoke(&self.directory, number)
     }
 
     /// Makes a user, or gives one a new password and role. May block.
-    pub fn put_user(&self, _name: &str, _password: &SecretBytes, _role: &str) -> Result<(), Refused> {
-        Err(Refused::NotFound)
+    pub fn put_user(&self, name: &str, password: &SecretBytes, role: &str) -> Result<(), Refused> {
+        passwords::put(&self.directory, name, password, role)
+    }
+
+    /// Up to `limit` users after `after`, in the order of their names. May block.
+    pub fn users(&self, after: &str, limit: usize) -> Result<Vec<Entry<User>>, Refused> {
+        passwords::list(&self.directory, after, limit)
+    }
+
+    /// Changes a user's role and ends the user's sessions; whether there is such a user. May block.
+    pub fn set_user_role(&self, name: &str, role: &str) -> Result<bool, Refused> {
+        passwords::set_role(&self.directory, name, role)
+    }
+
+    /// Ends all sessions of a user; whether there is such a user. May block.
+    pub fn log_out(&self, name: &str) -> Result<bool, Refused> {
+        passwords::log_out(&self.directory, name)
+    }
+
+    /// Deletes a user; whether there was one. May block.
+    pub fn delete_user(&self, name: &str) -> Result<bool, Refused> {
+        passwords::delete(&self.directory, name)
     }
 
     /// Counts a call of an identity that was authenticated in another way towards its rate limit.
-    pub fn limit(&self, _identity: &str) -> Result<(), Refused> {
-        Ok(())
+    pub fn limit(&self, identity: &str) -> Result<(), Refused> {
+        self.limiter.take(identity)
     }
+
+    async fn kept(&self, number: u64) -> Result<Option<keys::Kept>, Refused> {
+        recall(&self.directory, keys::KIND, keys::id(number)).await
+    }
+}
+
+/// An entry at most about a second old, off the serving threads if the store must be asked.
+async fn recall<T: serde::de::DeserializeOwned + Send + 'static>(
+    directory: &Directory,
+    kind: &'static str,
+    id: String,
+) -> Result<Option<T>, Refused> {
+    let entry = match directory.recall_cached::<T>(kind, &id) {
+        Some(found) => found?,
+        None => {
+            let directory = directory.clone();
+            blocking(move || Ok::<_, Refused>(directory.recall::<T>(kind, &id)?)).await?
+        }
+    };
+    Ok(entry.map(|entry| entry.value))
 }

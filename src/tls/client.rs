@@ -1,0 +1,131 @@
+//! A client's TLS.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+
+use super::watch::{Reloads, watch};
+use super::{ClientTls, TlsError, provider, store, versions};
+
+/// A configuration whose roots and identity follow their files for as long as it, or a clone of it, is held; the system's roots
+/// are read once. It names no application protocol: who needs one sets `alpn_protocols` in a clone.
+pub fn config(settings: &ClientTls) -> Result<Arc<ClientConfig>, TlsError> {
+    let identity = settings.identity.iter().flat_map(|(cert, key)| [cert, key]);
+    let files: Vec<PathBuf> = settings.ca.iter().chain(identity).cloned().collect();
+    let seen = store::digests(&files);
+    let (verifier, identity) = load(settings)?;
+    let live = Arc::new(Live {
+        settings: settings.clone(),
+        files,
+        verifier: ArcSwap::new(verifier),
+        identity: ArcSwapOption::new(identity),
+    });
+    if !live.files.is_empty() {
+        watch(&live, seen).map_err(|error| broken(settings, format!("cannot be watched: {error}")))?;
+    }
+    let builder = ClientConfig::builder_with_provider(provider(settings.pq_only))
+        .with_protocol_versions(versions(settings.pq_only))
+        .map_err(|error| broken(settings, error.to_string()))?
+        .dangerous()
+        // Webpki's own, behind a pointer that a reload moves.
+        .with_custom_certificate_verifier(Arc::clone(&live) as Arc<dyn ServerCertVerifier>);
+    let mut config = match settings.identity {
+        Some(_) => builder.with_client_cert_resolver(live),
+        None => builder.with_no_client_auth(),
+    };
+    // A resumed session would outlive the roots that vouched for it.
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+#[derive(Debug)]
+struct Live {
+    settings: ClientTls,
+    files: Vec<PathBuf>,
+    verifier: ArcSwap<WebPkiServerVerifier>,
+    identity: ArcSwapOption<CertifiedKey>,
+}
+
+impl Reloads for Live {
+    fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    fn reload(&self) -> Result<(), TlsError> {
+        let (verifier, identity) = load(&self.settings)?;
+        self.verifier.store(verifier);
+        self.identity.store(identity);
+        Ok(())
+    }
+}
+
+type Parts = (Arc<WebPkiServerVerifier>, Option<Arc<CertifiedKey>>);
+
+fn load(settings: &ClientTls) -> Result<Parts, TlsError> {
+    let provider = provider(settings.pq_only);
+    let roots = settings.ca.as_deref().map_or_else(store::system_roots, store::roots)?;
+    let identity = match &settings.identity {
+        Some((cert, key)) => Some(store::identity(cert, key, &provider)?.0),
+        None => None,
+    };
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider)
+        .build()
+        .map_err(|error| broken(settings, error.to_string()))?;
+    Ok((verifier, identity))
+}
+
+fn broken(settings: &ClientTls, problem: String) -> TlsError {
+    let file = settings.ca.clone().unwrap_or_else(|| PathBuf::from("the system's certificates"));
+    TlsError::new(&file, problem, "give a file of roots as PEM")
+}
+
+impl ServerCertVerifier for Live {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.verifier.load().verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.load().verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.load().verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.load().supported_verify_schemes()
+    }
+}
+
+impl ResolvesClientCert for Live {
+    fn resolve(&self, _issuers: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.identity.load_full()
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
