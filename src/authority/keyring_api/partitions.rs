@@ -1,0 +1,90 @@
+//! Public keys and partition records.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+
+use super::Api;
+use super::problem::Problem;
+use super::request::{answer, json, parameter};
+use crate::audit::Act;
+use crate::authority::{Refused, blocking};
+use crate::keyring::{KeyringError, Permissions};
+use crate::name::PartitionName;
+use crate::remote_keyring::wire::{self, Bytes, MAX_SMALL};
+
+/// Public halves; a private key lies in the store only wrapped, and does not leave it that way either.
+pub async fn keys(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
+    api.sidecar(request.headers(), request.extensions().get()).await?;
+    parameter(&request, "")?;
+    let authority = Arc::clone(&api.authority);
+    let keys = blocking(move || Ok::<_, Refused>(authority.keyring.served_keys()?)).await?;
+    let keys = keys.into_iter().map(|(usage, public)| wire::Key { usage, public: Bytes(public) }).collect();
+    Ok(answer(&wire::Keys { version: wire::VERSION, keys }))
+}
+
+/// The record as the owner signed it.
+pub async fn record(
+    State(api): State<Api>,
+    name: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let sidecar = api.sidecar(request.headers(), request.extensions().get()).await?;
+    parameter(&request, "")?;
+    let Path(name) = name.map_err(|_| Problem::not_there())?;
+    let seen = api.partition(&sidecar, &name).await?;
+    Ok(answer(&wire::Partition { record: Bytes(seen.encoded) }))
+}
+
+/// Makes a partition like `default`, for a caller that may seal there, and so in the new one.
+pub async fn provision(
+    State(api): State<Api>,
+    name: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let sidecar = api.sidecar(request.headers(), request.extensions().get()).await?;
+    parameter(&request, "")?;
+    let Path(name) = name.map_err(|_| Problem::not_there())?;
+    let wire::Provision { max } = json(request, MAX_SMALL).await?;
+    match api.partition(&sidecar, &name).await {
+        Ok(seen) => return Ok(answer(&wire::Partition { record: Bytes(seen.encoded) })),
+        Err(problem) if !problem.is_not_there() => return Err(problem),
+        Err(_) => {}
+    }
+    let name = PartitionName::new(&name)
+        .map_err(|_| Problem::invalid("a partition's name has 1 to 255 characters of A-Z a-z 0-9 . _ % -"))?;
+    if !sidecar.is_for(&name) {
+        return Err(Problem::not_there());
+    }
+    let (authority, who, wanted) = (Arc::clone(&api.authority), sidecar.caller.clone(), name.clone());
+    blocking(move || {
+        let keyring = &authority.keyring;
+        // There, and not this caller's: it is not told.
+        match keyring.served_partition(&wanted) {
+            Err(KeyringError::Unknown(_)) => {}
+            other => {
+                other?;
+                return Err(Refused::NotFound);
+            }
+        }
+        let (model, _) = keyring.served_partition(&PartitionName::default_name())?;
+        if !model.permissions(&who.role).has(Permissions::ENCRYPT) {
+            return Err(Refused::NotFound);
+        }
+        let act = Act { who: &who.name, what: "partition.provision", on: wanted.as_str() };
+        let started = authority.audit.begin(&act)?;
+        let made = keyring.provision(&wanted, usize::try_from(max.min(u64::from(u32::MAX))).unwrap_or(usize::MAX));
+        authority.audit.end(started, made.as_ref().map(drop).map_err(|_| "refused"))?;
+        match made {
+            Ok(_) => Ok(()),
+            // Too many, or too fast.
+            Err(KeyringError::Unknown(text)) => Err(Refused::Conflict(text)),
+            Err(error) => Err(error.into()),
+        }
+    })
+    .await?;
+    let seen = api.partition(&sidecar, name.as_str()).await?;
+    Ok(answer(&wire::Partition { record: Bytes(seen.encoded) }))
+}
