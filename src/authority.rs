@@ -13,14 +13,19 @@ pub mod credentials;
 pub mod crittora;
 pub mod crypteron;
 pub mod exequantum;
+pub mod identity;
 pub mod keyring_api;
 pub mod listen;
 pub mod management;
 pub mod ncloud_kms;
+pub mod settings;
 pub mod vault;
 
 use credentials::Credentials;
+use identity::Identities;
 use vault::Vault;
+
+pub use settings::Settings;
 
 /// What all faces share.
 pub struct Authority {
@@ -30,6 +35,8 @@ pub struct Authority {
     pub directory: Directory,
     /// Who may.
     pub credentials: Credentials,
+    /// Whom [`identity::identify`] believes.
+    pub(crate) identities: Identities,
     /// Seals and opens.
     pub vault: Vault,
     /// What is recorded.
@@ -40,12 +47,13 @@ pub struct Authority {
 
 impl Authority {
     /// On a keyring whose master key this process holds.
-    pub fn new(keyring: Arc<Keyring>, clock: SharedClock, max_stale: Duration) -> Result<Self, KeyringError> {
-        let directory = Directory::new(Arc::clone(&keyring), Arc::clone(&clock), max_stale)?;
+    pub fn new(keyring: Arc<Keyring>, clock: SharedClock, settings: &Settings) -> Result<Self, KeyringError> {
+        let directory = Directory::new(Arc::clone(&keyring), Arc::clone(&clock), settings.max_stale)?;
         let audit = Arc::new(Audit::open(Arc::clone(&keyring), Arc::clone(&clock))?);
-        let credentials = Credentials::new(directory.clone())?;
+        let credentials = Credentials::with_limits(directory.clone(), &settings.limits)?;
+        let identities = Identities::new(settings)?;
         let vault = Vault::new(Arc::clone(&keyring), Arc::clone(&audit));
-        Ok(Self { keyring, directory, credentials, vault, audit, clock })
+        Ok(Self { keyring, directory, credentials, identities, vault, audit, clock })
     }
 }
 

@@ -59,6 +59,8 @@ mod stage;
 mod support;
 #[path = "integration/tls.rs"]
 mod tls;
+#[path = "integration/tenants.rs"]
+mod tenants;
 #[path = "integration/tools.rs"]
 mod tools;
 #[path = "integration/vectors.rs"]

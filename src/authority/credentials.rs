@@ -41,6 +41,8 @@ pub enum Purpose {
     Management,
     /// A sidecar at `/keyring/v1`; its `role` is the one its callers have at the keyring.
     Sidecar,
+    /// The same for a sidecar that only encrypts.
+    EncryptOnly,
     /// A partner at the Crittora face (`api_key`, `access_key`, `secret_key`).
     Crittora,
     /// The Crypteron face.
@@ -49,6 +51,37 @@ pub enum Purpose {
     NcloudKms,
     /// The ExeQuantum face.
     Exequantum,
+}
+
+impl Purpose {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Management,
+        Self::Sidecar,
+        Self::EncryptOnly,
+        Self::Crittora,
+        Self::Crypteron,
+        Self::NcloudKms,
+        Self::Exequantum,
+    ];
+
+    /// The purpose as a word, such as `ncloud-kms`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Management => "management",
+            Self::Sidecar => "sidecar",
+            Self::EncryptOnly => "encrypt-only",
+            Self::Crittora => "crittora",
+            Self::Crypteron => "crypteron",
+            Self::NcloudKms => "ncloud-kms",
+            Self::Exequantum => "exequantum",
+        }
+    }
+
+    /// The purpose that a face asks for.
+    pub(super) fn served_as(self) -> Self {
+        if self == Self::EncryptOnly { Self::Sidecar } else { self }
+    }
 }
 
 /// An API key as it is kept: never the key itself, only what it was derived to.

@@ -80,6 +80,10 @@ impl Permissions {
     pub const ENCRYPT: u32 = 8;
     /// EnforceMask.
     pub const MASK: u32 = 0x400;
+    /// AuditOnDecrypt.
+    pub const AUDIT_DECRYPT: u32 = 0x4_0000;
+    /// AuditOnEncrypt.
+    pub const AUDIT_ENCRYPT: u32 = 0x8_0000;
 
     /// Whether all these bits are set.
     pub fn has(self, bits: u32) -> bool {

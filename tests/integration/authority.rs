@@ -2,10 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use sidecloak::authority::Authority;
+use sidecloak::authority::{Authority, Settings};
 use sidecloak::clock::SystemClock;
 use sidecloak::crypto::kem::KemSuite;
 use sidecloak::keyring::{KeySource, Keyring, Options};
@@ -32,8 +31,7 @@ impl Place {
         for name in partitions {
             keyring.create_partition(&PartitionName::new(name).unwrap()).unwrap();
         }
-        let authority =
-            Authority::new(Arc::new(keyring), SystemClock::shared(), Duration::from_secs(300)).unwrap().into();
+        let authority = Authority::new(Arc::new(keyring), SystemClock::shared(), &Settings::default()).unwrap().into();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         Self { directory, authority, runtime }
     }

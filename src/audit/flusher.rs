@@ -1,0 +1,156 @@
+//! What is written in the background: counts each second, a checkpoint each minute in which there was something to sign, and
+//! what could not be written when it should have been.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::chain::Chain;
+use super::counts::Counts;
+use super::line::{Content, Count, rfc3339};
+use crate::clock::SharedClock;
+use crate::keyring::KeyringError;
+
+const EACH: Duration = Duration::from_secs(1);
+/// So many seconds without a checkpoint, or so many lines, and there is one.
+const ROUNDS: u32 = 60;
+const LINES: u64 = 1000;
+/// Counts in one line, so that it stays far below what a store takes (1 MiB) however long the names are.
+const PER_LINE: usize = 512;
+/// Outcomes that wait for the store.
+const LATE: usize = 1024;
+
+/// See the module.
+pub struct Flusher {
+    chain: Chain,
+    clock: SharedClock,
+    counts: Counts,
+    late: Mutex<Late>,
+    stopped: AtomicBool,
+}
+
+#[derive(Default)]
+struct Late {
+    outcomes: VecDeque<Content>,
+    counts: VecDeque<Content>,
+    /// The first of `counts` may be in the log already.
+    doubtful: bool,
+    complained: bool,
+}
+
+impl Flusher {
+    pub fn new(chain: Chain, clock: SharedClock) -> Self {
+        Self { chain, clock, counts: Counts::default(), late: Mutex::default(), stopped: AtomicBool::new(false) }
+    }
+
+    pub fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Keeps an outcome for the next flush.
+    pub fn later(&self, outcome: Content) {
+        let mut late = self.late();
+        if late.outcomes.len() < LATE {
+            late.outcomes.push_back(outcome);
+        }
+    }
+
+    /// Writes what waits. What the store does not take stays, in its order.
+    pub fn flush(&self) -> Result<(), KeyringError> {
+        let mut late = self.late();
+        let flushed = self.flush_all(&mut late);
+        match &flushed {
+            Ok(()) => late.complained = false,
+            Err(error) if !late.complained => {
+                late.complained = true;
+                tracing::error!(alarm = true, "what was counted is not in the audit log yet: {error}");
+            }
+            Err(_) => {}
+        }
+        flushed
+    }
+
+    /// Ends [`Self::run`] when its thread is unparked.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+    }
+
+    /// Until stopped.
+    pub fn run(&self) {
+        let mut round = 0;
+        while !self.stopped.load(Ordering::Acquire) {
+            let next = Instant::now() + EACH;
+            if self.flush().is_ok() {
+                round += 1;
+                if round >= ROUNDS || self.chain.uncovered() >= LINES {
+                    round = 0;
+                    self.checkpoint();
+                }
+            }
+            // Unparked early, or woken for nothing: asked again above.
+            thread::park_timeout(next.saturating_duration_since(Instant::now()));
+        }
+        if self.flush().is_ok() {
+            self.checkpoint();
+        }
+    }
+
+    fn flush_all(&self, late: &mut Late) -> Result<(), KeyringError> {
+        while let Some(outcome) = late.outcomes.front() {
+            self.chain.append(outcome)?;
+            late.outcomes.pop_front();
+        }
+        if late.doubtful {
+            if self.chain.was_written()? {
+                late.counts.pop_front();
+            }
+            late.doubtful = false;
+        }
+        // One batch after the other: while the store is away what follows is counted together, within the bound of `Counts`.
+        if late.counts.is_empty() {
+            late.counts.extend(self.batch());
+        }
+        while let Some(counts) = late.counts.front() {
+            if let Err(error) = self.chain.append_once(counts) {
+                late.doubtful = true;
+                return Err(error);
+            }
+            late.counts.pop_front();
+        }
+        Ok(())
+    }
+
+    fn batch(&self) -> Vec<Content> {
+        let counts = self.counts.take();
+        let now = self.clock.now();
+        let minute = rfc3339(now - now % 60);
+        let line = |counts: &[Count]| Content::Counts { minute: minute.clone(), counts: counts.to_vec() };
+        counts.chunks(PER_LINE).map(line).collect()
+    }
+
+    fn checkpoint(&self) {
+        match self.chain.checkpoint(false) {
+            // Into the process's log: what collects that keeps a copy where a store writer does not come.
+            Ok(Some(made)) => tracing::info!(
+                number = made.number,
+                hash = made.hash,
+                time = made.time,
+                signature = made.signature,
+                "audit checkpoint"
+            ),
+            // Without the master key nothing is signed here, but by those who have it.
+            Ok(None) | Err(KeyringError::NoKey(_)) => {}
+            Err(error) => tracing::warn!("no audit checkpoint yet: {error}"),
+        }
+    }
+
+    fn late(&self) -> MutexGuard<'_, Late> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
