@@ -49,6 +49,8 @@ mod passthrough_upstream;
 mod pki;
 #[path = "integration/reload.rs"]
 mod reload;
+#[path = "integration/remote_keyring.rs"]
+mod remote_keyring;
 #[path = "integration/review.rs"]
 mod review;
 #[path = "integration/sealing.rs"]
@@ -57,10 +59,10 @@ mod sealing;
 mod stage;
 #[path = "integration/support.rs"]
 mod support;
-#[path = "integration/tls.rs"]
-mod tls;
 #[path = "integration/tenants.rs"]
 mod tenants;
+#[path = "integration/tls.rs"]
+mod tls;
 #[path = "integration/tools.rs"]
 mod tools;
 #[path = "integration/vectors.rs"]

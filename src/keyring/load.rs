@@ -86,6 +86,9 @@ impl Keyring {
             self.caches.put_unknown(id);
             return Err(KeyringError::Unknown(format!("there is no epoch {id}")));
         };
+        if row.id != id {
+            return Err(self.refuse(format!("asked for epoch {id}, the store gives another")));
+        }
         let loaded = self.check_row(io, &row);
         if let Err(KeyringError::Unknown(_) | KeyringError::NoKey(_)) = loaded {
             self.caches.put_unknown(id);

@@ -7,10 +7,11 @@ use axum::extract::{Path, Request, State};
 use axum::response::Response;
 
 use super::Api;
-use super::access::{Seen, Sidecar};
+use super::access::Seen;
 use super::problem::Problem;
 use super::request::{answer, json, parameter};
 use crate::audit::{Act, Use};
+use crate::authority::identity::Identity;
 use crate::authority::{Refused, blocking};
 use crate::keyring::store::Inserted;
 use crate::keyring::{Kind, NotTaken, ServedEpoch};
@@ -166,7 +167,7 @@ pub async fn decapsulate(State(api): State<Api>, id: Name, request: Request) -> 
 /// Does it between two lines of the audit log.
 async fn acted<T: Send + 'static>(
     api: &Api,
-    sidecar: &Sidecar,
+    sidecar: &Identity,
     what: &'static str,
     name: &PartitionName,
     act: impl FnOnce(&PartitionName) -> Result<T, NotTaken> + Send + 'static,
@@ -200,12 +201,12 @@ impl From<Refused> for Failed {
     }
 }
 
-async fn visible(api: &Api, sidecar: &Sidecar, name: Name) -> Result<Seen, Problem> {
+async fn visible(api: &Api, sidecar: &Identity, name: Name) -> Result<Seen, Problem> {
     let Path(name) = name.map_err(|_| Problem::not_there())?;
     api.partition(sidecar, &name).await
 }
 
-fn must_seal(api: &Api, sidecar: &Sidecar, seen: &Seen) -> Result<(), Problem> {
+fn must_seal(api: &Api, sidecar: &Identity, seen: &Seen) -> Result<(), Problem> {
     if seen.may_seal() {
         return Ok(());
     }
@@ -213,7 +214,7 @@ fn must_seal(api: &Api, sidecar: &Sidecar, seen: &Seen) -> Result<(), Problem> {
     Err(Problem::forbidden("the caller's role does not seal in this partition"))
 }
 
-fn not_encrypt_only(api: &Api, sidecar: &Sidecar, seen: &Seen) -> Result<(), Problem> {
+fn not_encrypt_only(api: &Api, sidecar: &Identity, seen: &Seen) -> Result<(), Problem> {
     if !sidecar.encrypt_only {
         return Ok(());
     }

@@ -55,7 +55,7 @@ pub async fn provision(
     }
     let name = PartitionName::new(&name)
         .map_err(|_| Problem::invalid("a partition's name has 1 to 255 characters of A-Z a-z 0-9 . _ % -"))?;
-    if !sidecar.is_for(&name) {
+    if !sidecar.reaches(&name) {
         return Err(Problem::not_there());
     }
     let (authority, who, wanted) = (Arc::clone(&api.authority), sidecar.caller.clone(), name.clone());
