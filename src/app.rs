@@ -303,7 +303,7 @@ impl Ticker {
                 if round.is_multiple_of(20) {
                     shared.health.keyring_works(keys::canary(&keyring));
                 }
-                thread::park_timeout(TICK);
+                keyring.wait(TICK);
             }
         })?;
         Ok(Self { stop, thread: Some(thread) })

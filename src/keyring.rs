@@ -50,7 +50,7 @@ pub use epoch::Epoch;
 pub(crate) use files::check_private;
 pub use lifecycle::{EpochInfo, PartitionInfo, RecipientInfo};
 pub use memo::Memo;
-pub use options::{Credential, KeySource, KeyringError, Options, Remote};
+pub use options::{KeySource, KeyringError, Options};
 pub use partition::{Kind, Partition, Permissions, State};
 pub use recovery::{Recovery, RecoveryKey};
 pub use serve::{NotTaken, ServedEpoch};
@@ -123,8 +123,9 @@ struct Provisions {
 }
 
 impl Provisions {
-    const BURST: u64 = 100;
-    const PER_SECOND: u64 = 10;
+    // A fleet that starts with a thousand tenants makes them at once; who invents names is held to 50 a second.
+    const BURST: u64 = 1000;
+    const PER_SECOND: u64 = 50;
 
     fn take(&mut self, now: u64) -> bool {
         let refill = now.saturating_sub(self.since).saturating_mul(Self::PER_SECOND);
@@ -307,6 +308,6 @@ impl Keyring {
 
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keyring").field("path", &self.options.path).finish_non_exhaustive()
+        f.debug_struct("Keyring").field("store", &self.options.store).finish_non_exhaustive()
     }
 }

@@ -1,13 +1,16 @@
 //! A keyring that an authority keeps, reached over its `/keyring/v1`: a store that is trusted no more than a file would be. What
 //! it answers is verified by the keyring above it, against the owner that the configuration pins.
 
+use std::time::Duration;
+
 use http::{Method, StatusCode};
 
 use crate::crypto::kdf::sha256;
 use crate::keyring::store::{
-    Counted, Dump, EpochRow, Inserted, KeyRow, NewEpoch, Put, Service, ServiceError, Store, StoreError,
+    Counted, Dump, EpochRow, Inserted, KeyRow, NewEpoch, Put, Remote, Service, ServiceError, Standing, Store,
+    StoreError,
 };
-use crate::keyring::{Kind, Remote, State};
+use crate::keyring::{Kind, State};
 use crate::name::PartitionName;
 use crate::secret::Secret;
 use crate::token::EpochId;
@@ -23,8 +26,6 @@ mod tests;
 
 use client::{Answer, Client};
 use wire::{Bytes, Id};
-
-pub use place::{BadPlace, check_url};
 
 /// Tombstone pages read at once.
 const MAX_PAGES: usize = 1024;
@@ -63,6 +64,10 @@ impl RemoteStore {
         self.post(&format!("/partitions/{}/{verb}", place::segment(row.partition.as_str())), &new)?.value()
     }
 
+    fn look(&self, known: &wire::Known) -> Result<wire::Stand, StoreError> {
+        self.post("/look", known).and_then(Answer::value).map_err(unavailable)
+    }
+
     fn found(&self, id: EpochId) -> Result<Option<wire::Found>, StoreError> {
         self.get(&format!("/epochs/{id}"))
     }
@@ -78,6 +83,10 @@ impl RemoteStore {
 impl Store for RemoteStore {
     fn change(&self) -> Result<u64, StoreError> {
         self.client.number()
+    }
+
+    fn wait(&self, timeout: Duration) {
+        self.client.wait(timeout);
     }
 
     fn bootstrap(&self, _: &Dump) -> Result<Put, StoreError> {
@@ -134,6 +143,18 @@ impl Store for RemoteStore {
         Ok(self.get::<wire::Partition>(&path)?.map(|partition| partition.record.0))
     }
 
+    fn digests(&self, names: &[PartitionName]) -> Result<Vec<Option<[u8; 32]>>, StoreError> {
+        let mut digests = Vec::with_capacity(names.len());
+        for names in names.chunks(wire::PAGE) {
+            let partitions = names.iter().map(ToString::to_string).collect();
+            let stand = self.look(&wire::Known { partitions, epochs: Vec::new() })?;
+            // As many as were asked for: an answer cut short says that the rest is gone.
+            let found = stand.partitions.into_iter().map(|digest| digest.and_then(|d| d.0.as_slice().try_into().ok()));
+            digests.extend(found.chain(std::iter::repeat(None)).take(names.len()));
+        }
+        Ok(digests)
+    }
+
     fn put_partition(&self, _: &PartitionName, _: u64, _: &[u8]) -> Result<Put, StoreError> {
         self.no("change partitions")
     }
@@ -146,6 +167,18 @@ impl Store for RemoteStore {
     fn current(&self, name: &PartitionName, kind: Kind) -> Result<Option<EpochRow>, StoreError> {
         let path = format!("/partitions/{}/current?kind={}", place::segment(name.as_str()), kind as u8);
         Ok(self.get::<wire::Found>(&path)?.and_then(|found| found.epoch).map(row))
+    }
+
+    fn standing(&self, ids: &[EpochId]) -> Result<Vec<Standing>, StoreError> {
+        let mut found = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(wire::PAGE) {
+            let epochs = ids.iter().copied().map(Id).collect();
+            let stand = self.look(&wire::Known { partitions: Vec::new(), epochs })?;
+            let standing =
+                |s: wire::Standing| Standing { id: s.id.0, partition: s.partition, kind: s.kind, current: s.current };
+            found.extend(stand.epochs.into_iter().take(ids.len()).map(standing));
+        }
+        Ok(found)
     }
 
     fn epochs_of(&self, _: &PartitionName, _: EpochId, _: usize) -> Result<Vec<EpochRow>, StoreError> {
@@ -162,7 +195,16 @@ impl Store for RemoteStore {
     }
 
     fn insert_epoch(&self, row: &NewEpoch<'_>) -> Result<Inserted, StoreError> {
-        self.insert("epochs", row).map(|outcome| inserted(outcome.outcome)).map_err(unavailable)
+        match self.insert("epochs", row) {
+            Ok(outcome) => Ok(inserted(outcome.outcome)),
+            Err(ServiceError::Store(error)) => Err(error),
+            // One to be put back that is not wanted: no reason to go without news of the others.
+            Err(error) if row.under.is_none() => {
+                tracing::warn!(epoch = %row.id, "an epoch that the authority lost is not put back: {error}");
+                Ok(Inserted::Raced)
+            }
+            Err(error) => Err(unavailable(error)),
+        }
     }
 
     fn rewrap_epoch(&self, _: EpochId, _: &[u8], _: &[u8]) -> Result<Put, StoreError> {

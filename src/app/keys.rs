@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::bounded;
 use crate::clock::SharedClock;
 use crate::crypto::kem::KemSuite;
+use crate::keyring::store::StorePlace;
 use crate::keyring::{self, KeySource, Keyring, KeyringError, Kind, Options};
 use crate::metrics::{Metrics, Stat, StatValue};
 use crate::name::{Class, PartitionName};
@@ -17,10 +18,10 @@ use crate::token::v1::{self, Plain};
 
 /// Opens the keyring; with `dev` makes one where there is none.
 pub fn open(options: &Options, dev: bool, clock: &SharedClock) -> Result<Keyring, KeyringError> {
-    if let Some(remote) = &options.remote {
-        return Keyring::open_on(options, Box::new(RemoteStore::connect(remote)?), Arc::clone(clock));
+    if let StorePlace::Authority(remote) = &options.store {
+        return Keyring::open_on(Box::new(RemoteStore::connect(remote)?), options, Arc::clone(clock));
     }
-    if dev && !options.path.exists() {
+    if dev && !Keyring::exists(options)? {
         return Keyring::init(options, KemSuite::MlKem768, Arc::clone(clock));
     }
     Keyring::open(options, Arc::clone(clock))
@@ -122,6 +123,11 @@ fn stats(keyring: &Keyring) -> Vec<Stat> {
             value: StatValue::Gauge(seconds(stats.stale_seconds)),
         },
         Stat {
+            name: "keyring_seconds_left",
+            help: "Until nothing is sealed or opened any more, unless the keyring's store answers",
+            value: StatValue::Gauge(seconds(stats.seconds_left)),
+        },
+        Stat {
             name: "epoch_age_seconds",
             help: "Age of the oldest epoch that this process seals random values under",
             value: StatValue::Gauge(seconds(oldest(&stats))),
@@ -164,7 +170,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let clock = ManualClock::at(1_800_000_000);
         let options = Options {
-            path: directory.path().join("sidecloak.db"),
+            store: directory.path().join("sidecloak.db").into(),
             master_keys: vec![KeySource::File(directory.path().join("master.key"))],
             i_know: true,
             ..Options::default()

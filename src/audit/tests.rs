@@ -17,7 +17,7 @@ impl Place {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = Options {
-            path: dir.path().join("keyring.db"),
+            store: dir.path().join("keyring.db").into(),
             master_keys: vec![KeySource::File(dir.path().join("master.key"))],
             i_know: true,
             ..Options::default()

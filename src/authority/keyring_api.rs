@@ -33,6 +33,7 @@ pub fn router(authority: Arc<Authority>) -> Router {
     let routes = Router::new()
         .route("/keys", get(partitions::keys))
         .route("/events", get(events::stream))
+        .route("/look", post(partitions::look))
         .route("/counts", post(reports::counts))
         .route("/tombstones", get(epochs::tombstones))
         .route("/partitions/{name}", get(partitions::record).post(partitions::provision))

@@ -36,7 +36,7 @@ struct Report {
     configuration: bool,
     rules: usize,
     tests: usize,
-    keyring: Option<PathBuf>,
+    keyring: Option<String>,
     /// How the keyring refuses to be opened.
     closed: Option<Exit>,
 }
@@ -45,7 +45,9 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
     let mut report = Report::default();
     let config = configuration(args, &mut report);
     let rules = rules(args, config.as_ref(), &mut report)?;
-    if let Some(options) = config.as_ref().and_then(|c| c.keyring.as_ref()).filter(|o| o.path.exists()) {
+    if let Some(options) =
+        config.as_ref().and_then(|c| c.keyring.as_ref()).filter(|o| Keyring::exists(o).unwrap_or(true))
+    {
         keyring(options, rules.as_ref(), &mut report);
     }
     show(&report, args.strict, out)
@@ -107,7 +109,7 @@ fn writable_by_others(path: &Path, findings: &mut Findings) {
 }
 
 fn keyring(options: &Options, rules: Option<&RuleSet>, report: &mut Report) {
-    report.keyring = Some(options.path.clone());
+    report.keyring = Some(options.store.to_string());
     if let Err(failure) = opened(options, rules, &mut report.findings) {
         let finding = Finding::error("keyring", failure.message);
         report.findings.push(match failure.help {
@@ -161,7 +163,7 @@ fn show(report: &Report, strict: bool, out: &mut Out) -> Result<(), Failure> {
             "tests": report.tests,
             "errors": errors,
             "warnings": warnings,
-            "keyring": report.keyring.as_ref().map(|path| path.display().to_string()),
+            "keyring": report.keyring,
             "findings": report.findings.0.iter().map(Finding::to_json).collect::<Vec<_>>(),
         }))?;
     } else {

@@ -10,6 +10,7 @@ use super::out::Out;
 use crate::clock::SystemClock;
 use crate::config::Purpose;
 use crate::crypto::kem::KemSuite;
+use crate::keyring::store::StorePlace;
 use crate::keyring::{Keyring, KeyringError, Options, State};
 use crate::name::PartitionName;
 
@@ -58,7 +59,7 @@ pub(crate) enum Action {
     Recover {
         /// The lost keyring, or a copy of it; it is only read
         #[arg(value_name = "KEYRING")]
-        from: PathBuf,
+        from: String,
         /// File with the recovery key; `-`: standard input
         #[arg(long, value_name = "FILE", default_value = "-")]
         key_file: PathBuf,
@@ -120,6 +121,18 @@ pub(crate) enum Action {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Make a recipient for a process that shall open one partition without the master key
+    Recipient {
+        /// The partition it opens
+        #[arg(value_name = "PARTITION")]
+        partition: String,
+        /// How data keys are encapsulated to it
+        #[arg(long, default_value = "ml-kem-768", value_parser = PossibleValuesParser::new(["ml-kem-768", "ml-kem-1024", "x-wing"]))]
+        kem: String,
+        /// Where its key is written
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+    },
     /// Make an issuer for a process that seals and cannot open
     EncryptOnly {
         /// The partition it seals for
@@ -161,12 +174,24 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
         Action::RotateMaster { new_key_file } => make::rotate_master(options, new_key_file, out),
         Action::Export { file } => make::export(options, file, out),
         Action::Import { file } => make::import(options, file, out),
+        Action::Recipient { partition, kem, output } => {
+            recovery::recipient(options, partition, suite(kem)?, output, out)
+        }
         Action::EncryptOnly { partition, output } => recovery::encrypt_only(options, partition, output, out),
     }
 }
 
 fn open(options: &Options) -> Result<Keyring, Failure> {
     Ok(Keyring::open(options, SystemClock::shared())?)
+}
+
+/// A keyring that is named on the command line beside the configured one.
+fn place(text: &str) -> Result<StorePlace, Failure> {
+    match StorePlace::parse(text) {
+        Some(Err(bad)) => Err(Failure::new(Exit::Usage, bad.message).help(bad.help)),
+        Some(Ok(place)) => Ok(place),
+        None => Ok(StorePlace::Sqlite(text.into())),
+    }
 }
 
 fn suite(name: &str) -> Result<KemSuite, Failure> {

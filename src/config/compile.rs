@@ -12,9 +12,12 @@ use super::quantity::Size;
 use super::read::Many;
 use super::scalar::{OnAmbiguous, PathCase, SizeText, Unmatched, UpstreamProtocol};
 use super::{Admin, Config, LogLevel, Machine, Overrides, Purpose, scalar};
+use crate::keyring::store::StorePlace;
 use crate::keyring::{KeySource, Options};
 use crate::proxy::settings::{Address, Caller, Drain, Limits, Listener, Settings, UpstreamLimits};
 use crate::report::{Finding, Findings, Source};
+
+mod authority;
 
 const DEFAULT_BIND: &str = "127.0.0.1:8080";
 const DEFAULT_RULES: &str = "rules";
@@ -188,31 +191,35 @@ impl Checks<'_> {
         callers
     }
 
-    fn keyring(&mut self, file: file::Keyring, flags: &Overrides) -> Options {
+    fn keyring(&mut self, mut file: file::Keyring, flags: &Overrides) -> Options {
+        let remote = self.remote(&mut file, flags);
         let owner = match flags.owner.as_deref().map(scalar::owner) {
             Some(Ok(owner)) => Some(owner),
             Some(Err(problem)) => self.flag_problem("--owner", problem),
-            None => file.owner.map(|o| o.value.0),
+            None => file.owner.take().map(|o| o.value.0),
         };
-        let path = match flags.keyring.as_deref() {
+        let at = file.store.as_ref().filter(|_| flags.keyring.is_none()).map(|store| store.span.clone());
+        let place = match flags.keyring.as_deref() {
             // A plain path is a SQLite file; what looks like a URL is checked as in the file.
             Some(text) if text.starts_with("sqlite:") || text.contains("://") => {
                 scalar::store(text).map_or_else(|p| self.flag_problem("--keyring", p), Some)
             }
-            Some(path) => Some(PathBuf::from(path)),
-            None => file.store.map(|s| s.value.0),
+            Some(path) => Some(StorePlace::Sqlite(path.into())),
+            None => file.store.take().map(|s| s.value.0),
         };
-        let place = file.master_key.as_ref().map(|m| (m.span.clone(), m.value.refused));
+        let place = place.map(|place| self.at_authority(place, remote, owner.is_some(), at.as_ref(), flags, &file));
+        let is_remote = matches!(place, Some(StorePlace::Authority(_)));
+        let written = file.master_key.as_ref().map(|m| (m.span.clone(), m.value.refused));
         let master_keys = match &flags.master_key_file {
             Some(path) => vec![KeySource::File(path.clone())],
             None => match file.master_key {
                 Some(sources) => many(Some(sources), |s| s.0),
                 // Who pins the owner says that it does without the master key.
-                None if owner.is_some() => Vec::new(),
+                None if owner.is_some() || is_remote => Vec::new(),
                 None => vec![KeySource::File(DEFAULT_MASTER_KEY.into())],
             },
         };
-        if let Some((span, false)) = place.filter(|_| master_keys.is_empty() && owner.is_none()) {
+        if let Some((span, false)) = written.filter(|_| master_keys.is_empty() && owner.is_none()) {
             let message = "a process without a master key must pin the owner of its keyring".to_owned();
             self.error("no-owner", message, &span, "add `owner` (`sidecloak keys list` shows it), or a master key");
         }
@@ -229,20 +236,15 @@ impl Checks<'_> {
                 self.error("issuer", message.to_owned(), &issuer.span, help);
             }
         }
-        for (what, at) in [("max_stale", &file.max_stale), ("epoch_lifetime", &file.epoch_lifetime)] {
-            if let Some(at) = at.as_ref().filter(|at| at.value.0.is_zero()) {
-                self.error(
-                    "bad-duration",
-                    format!("`keyring.{what}` cannot be 0"),
-                    &at.span,
-                    "write `5m`, or leave it out",
-                );
-            }
+        if let Some(at) = file.epoch_lifetime.as_ref().filter(|at| at.value.0.is_zero()) {
+            let message = "`keyring.epoch_lifetime` cannot be 0".to_owned();
+            self.error("bad-duration", message, &at.span, "write `24h`, or leave it out");
         }
         Options {
-            path: path.unwrap_or_else(|| DEFAULT_STORE.into()),
-            remote: None,
-            recipient: None,
+            recipient: file.recipient.map(|s| s.value.0),
+            store: place.unwrap_or_else(|| StorePlace::Sqlite(DEFAULT_STORE.into())),
+            store_password: file.store_password.map(|s| s.value.0),
+            tls: None,
             master_keys,
             owner,
             recovery: many(file.recovery, |s| s.0),

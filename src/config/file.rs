@@ -104,24 +104,48 @@ section! {
 section! {
     /// Where keys are.
     Keyring {
-        /// `sqlite:PATH`. Default: `sqlite:./sidecloak.db`.
+        /// `sqlite:PATH`, `postgres://USER@HOST:PORT/DATABASE`, or an authority: `https://HOST`. Default: `sqlite:./sidecloak.db`.
         store: Store,
+        /// The database's password, if it is not in the URL: `file:PATH` or `env:NAME`. Default: the variable `PGPASSWORD`.
+        store_password: SecretSource,
         /// `file:PATH` or `env:NAME`, or a list: the first wraps, any unwraps. Default: `file:./master.key`, or none with `owner`.
         master_key: Many<SecretSource>,
         /// Hex of the owner's key id, pinned by a process without the master key.
         owner: Owner,
         /// The issuer key of a process that only encrypts: `file:PATH` or `env:NAME` (`sidecloak keys encrypt-only`).
         issuer: SecretSource,
+        /// The private key of this process's own recipient: `file:PATH` or `env:NAME` (`sidecloak keys recipient`).
+        recipient: SecretSource,
+        /// The API key shown to the authority: `file:PATH` or `env:NAME`.
+        api_key: SecretSource,
+        /// The token shown to the authority instead, such as a Kubernetes service account's: `file:PATH`, read for each call.
+        token: SecretSource,
+        /// PEM: who may have issued the authority's certificate. Default: the system's roots.
+        ca: String,
+        /// The certificate shown to the authority.
+        identity: Identity,
+        /// Accept an authority at `http://` beyond loopback, for trials. Default: false.
+        insecure: bool,
         /// Recovery recipients written into each new partition: `file:PATH` or `env:NAME`, or a list.
         recovery: Many<SecretSource>,
         /// A directory that gets every epoch record, synced, before its first use.
         mirror: String,
-        /// How old the known state of a partition may be. Default: `5m`.
+        /// How old the known state of a partition may be; 0: nothing is sealed or opened without the store. Default: `5m`.
         max_stale: DurationText,
         /// How long an epoch for random tokens seals. Default: `24h`.
         epoch_lifetime: DurationText,
         /// Seal only under epochs that an opener has confirmed. Default: false.
         require_confirmed: bool,
+    }
+}
+
+section! {
+    /// A certificate with its private key.
+    Identity {
+        /// PEM: the certificate, then its intermediates.
+        cert: String,
+        /// PEM: its private key.
+        key: String,
     }
 }
 

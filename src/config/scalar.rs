@@ -14,6 +14,7 @@ use super::node::{At, Node, Value};
 use super::quantity::{self, Size};
 use super::read::{FromNode, Reader};
 use crate::keyring::KeySource;
+use crate::keyring::store::StorePlace;
 use crate::proxy::settings::Address;
 
 /// Declares a value that is parsed from text.
@@ -56,8 +57,8 @@ parsed! {
     Header(HeaderName) = header, { "type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$" };
     /// Where a secret stands.
     SecretSource(KeySource) = secret_source, { "type": "string", "pattern": "^(file|env):.+" };
-    /// The keyring's path.
-    Store(PathBuf) = store, { "type": "string", "pattern": "^sqlite:.+" };
+    /// Where the keyring lies.
+    Store(StorePlace) = store, { "type": "string", "pattern": "^(sqlite:.+|postgres(ql)?://.+|https?://.+)" };
     /// The owner's key id.
     Owner([u8; 32]) = owner, { "type": "string", "pattern": "^[0-9a-fA-F]{64}$" };
     /// `route`, nothing else.
@@ -177,16 +178,15 @@ impl JsonSchema for Profiles {
     }
 }
 
-/// `sqlite:PATH`
-pub(super) fn store(text: &str) -> Result<PathBuf, Problem> {
-    if ["postgres://", "postgresql://", "https://"].iter().any(|scheme| text.starts_with(scheme)) {
-        let scheme = text.split(':').next().unwrap_or_default();
-        let message = format!("a keyring at `{scheme}://` is not available yet");
-        return Err(("not-yet", message, "use `sqlite:PATH` for now".to_owned()));
-    }
-    match text.strip_prefix("sqlite:") {
-        Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
-        _ => Err(("bad-store", "this is no keyring".to_owned(), "write `sqlite:PATH`".to_owned())),
+/// `sqlite:PATH`, `postgres://…` or `https://…`
+pub(super) fn store(text: &str) -> Result<StorePlace, Problem> {
+    match StorePlace::parse(text) {
+        Some(place) => place.map_err(|bad| ("bad-store", bad.message, bad.help)),
+        None => Err((
+            "bad-store",
+            "this is no keyring".to_owned(),
+            "write `sqlite:PATH`, `postgres://USER@HOST/DATABASE` or `https://AUTHORITY`".to_owned(),
+        )),
     }
 }
 
@@ -263,7 +263,7 @@ fn from_text<T>(node: &Node, reader: &mut Reader<'_>, parse: fn(&str) -> Result<
     match parse(&text) {
         Ok(value) => Some(value),
         Err((code, message, help)) => {
-            if code == "inline-secret" || text.contains('@') {
+            if code == "inline-secret" || text.contains(['@', '?']) {
                 reader.hide(node);
             }
             reader.error(&node.span, code, format!("`{}`: {message}", reader.key()), help);

@@ -4,6 +4,7 @@ use std::time::Duration;
 use rstest::rstest;
 
 use super::*;
+use crate::keyring::store::{Credential, Remote, StorePlace};
 
 const MACHINE: Machine = Machine { memory: 1 << 30, cpus: 4 };
 
@@ -103,7 +104,7 @@ telemetry: { log: warn, paths: route }
     assert_eq!(config.proxy.upstream_limits.idle, 8, "no more idle than open");
     assert_eq!(config.rules, Some(PathBuf::from("my-rules/")));
     let keyring = config.keyring.unwrap();
-    assert_eq!(keyring.path, PathBuf::from("/data/sidecloak.db"));
+    assert_eq!(keyring.store.to_string(), "/data/sidecloak.db");
     assert_eq!(keyring.master_keys, [KeySource::File("./master.key".into()), KeySource::Env("OLD_KEY".into())]);
     assert_eq!(keyring.recovery, [KeySource::File("./recovery.pub".into())]);
     assert_eq!((keyring.owner, keyring.require_confirmed, keyring.i_know), (None, true, false));
@@ -127,7 +128,7 @@ fn all_errors_are_reported_at_once_each_at_its_place() {
 workers: many
 limits: { header: 32kB, value: 0, memory: 60 % }
 keyring:
-  store: postgres://db/keys
+  store: https://authority
   master_key: 'c2VjcmV0c2VjcmV0'
 drain: { delay: 5 }
 callers:
@@ -144,8 +145,8 @@ extra: 1
         ("bad-size", 8, 19),
         ("bad-size", 8, 32),
         ("bad-size", 8, 43),
-        ("not-yet", 10, 10),
         ("inline-secret", 11, 15),
+        ("no-owner", 10, 10),
         ("bad-duration", 12, 17),
         ("not-yet", 14, 12),
         ("unknown-field", 15, 1),
@@ -167,8 +168,6 @@ extra: 1
 #[case("callers: [{ client: 'spiffe://bank/*', role: teller }]", "`callers.client`")]
 #[case("callers: [{ jwt: { header: authorization }, role: r }]", "`callers.jwt`")]
 #[case("profiles: { bank: { kind: ncloud } }", "`profiles`")]
-#[case("keyring: { store: 'postgres://u:hunter2@db/keys' }", "`postgres://`")]
-#[case("keyring: { store: 'https://u:hunter2@authority' }", "`https://`")]
 #[case("telemetry: { paths: raw }", "`telemetry.paths`")]
 fn what_is_not_there_yet_is_refused_by_name(#[case] text: &str, #[case] names: &str) {
     let loaded = load(text);
@@ -204,7 +203,9 @@ fn refused_listeners(#[case] text: &str, #[case] expected: &[(&str, usize, usize
 #[case("keyring: { owner: abc }", "bad-owner")]
 #[case("keyring: { owner: '+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f' }", "bad-owner")]
 #[case("keyring: { master_key: [] }", "no-owner")]
-#[case("keyring: { max_stale: 0 }", "bad-duration")]
+#[case("keyring: { epoch_lifetime: 0 }", "bad-duration")]
+#[case("keyring: { store: 'postgres://u:hunter2@db' }", "bad-store")]
+#[case("keyring: { store: 'postgres://u:hunter2@db/keys?sslmode=prefer' }", "bad-store")]
 #[case("keyring: { issuer: 'file:k' }", "issuer")]
 #[case("workers: 2\nworkers: 2", "duplicate-key")]
 #[case("keyring: { store: sidecloak.db }", "bad-store")]
@@ -273,6 +274,7 @@ telemetry: { log: warn }
         keyring: Some("flag.db".into()),
         master_key_file: Some("flag.key".into()),
         owner: Some("ab".repeat(32)),
+        api_key_file: None,
         admin: Some("127.0.0.1:13".into()),
         admin_token_file: Some("token".into()),
         probe: Some("127.0.0.1:14".into()),
@@ -287,7 +289,8 @@ telemetry: { log: warn }
     assert_eq!(listener.upstream, [Address::Tcp("127.0.0.1:12".parse().unwrap()), Address::Unix("/u".into())]);
     assert_eq!((config.proxy.workers, config.rules, config.log), (5, Some("from-flag".into()), LogLevel::Debug));
     let keyring = config.keyring.unwrap();
-    assert_eq!((keyring.path, keyring.owner, keyring.i_know), ("flag.db".into(), Some([0xab; 32]), true));
+    assert_eq!((keyring.owner, keyring.i_know), (Some([0xab; 32]), true));
+    assert_eq!(keyring.store.to_string(), "flag.db");
     assert_eq!(keyring.master_keys, [KeySource::File("flag.key".into())]);
     let admin =
         Admin { address: Address::Tcp("127.0.0.1:13".parse().unwrap()), token: Some(KeySource::File("token".into())) };
@@ -300,13 +303,63 @@ telemetry: { log: warn }
 }
 
 #[test]
+fn a_keyring_at_an_authority() {
+    let owner = "0a".repeat(32);
+    let config = good(&format!(
+        "{MINIMAL}keyring: {{ store: 'https://authority:8443/', owner: '{owner}', api_key: 'file:k', ca: ca.pem, \
+         identity: {{ cert: c.pem, key: k.pem }}, recipient: 'file:r' }}"
+    ));
+    let keyring = config.keyring.unwrap();
+    let StorePlace::Authority(remote) = &keyring.store else { panic!() };
+    assert_eq!(
+        **remote,
+        Remote {
+            url: "https://authority:8443".into(),
+            credential: Some(Credential::ApiKey(KeySource::File("k".into()))),
+            ca: Some("ca.pem".into()),
+            identity: Some(("c.pem".into(), "k.pem".into())),
+            insecure: false,
+        }
+    );
+    assert_eq!((keyring.master_keys.len(), keyring.recipient), (0, Some(KeySource::File("r".into()))));
+
+    let flags = Overrides {
+        upstream: vec!["http://127.0.0.1:9000".into()],
+        keyring: Some("https://authority".into()),
+        owner: Some(owner.clone()),
+        api_key_file: Some("k".into()),
+        ..Overrides::default()
+    };
+    let config = load_text("f", "", &flags, Purpose::Proxy, MACHINE).config.unwrap();
+    assert_eq!(config.keyring.unwrap().store.to_string(), "https://authority");
+
+    for (text, code) in [
+        (format!("store: 'https://u:hunter2@a', owner: '{owner}'"), "bad-store"),
+        (format!("store: 'http://authority', owner: '{owner}'"), "bad-store"),
+        (format!("store: 'https://a/b', owner: '{owner}'"), "bad-store"),
+        ("store: 'https://a'".to_owned(), "no-owner"),
+        (format!("store: 'https://a', owner: '{owner}', master_key: 'file:m'"), "master-key"),
+        (format!("store: 'https://a', owner: '{owner}', token: 'env:T'"), "token"),
+        (format!("store: 'https://a', owner: '{owner}', identity: {{ cert: c }}"), "identity"),
+        (format!("store: 'https://a', owner: '{owner}', recipient: raw"), "inline-secret"),
+    ] {
+        let loaded = load(&format!("{MINIMAL}keyring: {{ {text} }}"));
+        let codes: Vec<_> = loaded.findings.0.iter().map(|f| f.code).filter(|c| *c != "no-rules").collect();
+        assert_eq!(codes, [code], "{text}");
+        assert!(!loaded.findings.to_string().contains("hunter2"));
+    }
+    let insecure = format!("{MINIMAL}keyring: {{ store: 'http://authority', owner: '{owner}', insecure: true }}");
+    good(&insecure);
+}
+
+#[test]
 fn flags_alone_are_enough_and_are_checked_the_same() {
     let flags = Overrides { upstream: vec!["http://127.0.0.1:9000".into()], ..Overrides::default() };
     assert!(load_text("f", "", &flags, Purpose::Proxy, MACHINE).config.is_some());
     let flags = Overrides {
         listen: vec!["here".into()],
         upstream: vec!["https://app".into()],
-        keyring: Some("https://authority".into()),
+        keyring: Some("ftp://authority".into()),
         owner: Some("x".into()),
         admin: Some("0.0.0.0:1".into()),
         probe: Some("x".into()),
@@ -317,7 +370,7 @@ fn flags_alone_are_enough_and_are_checked_the_same() {
     let codes: Vec<_> = findings.0.iter().map(|f| f.code).filter(|c| *c != "no-rules").collect();
     assert_eq!(
         codes,
-        ["bad-address", "not-yet", "bad-address", "admin-exposed", "bad-owner", "not-yet", "bad-count"],
+        ["bad-address", "not-yet", "bad-address", "admin-exposed", "bad-owner", "bad-store", "bad-count"],
         "{findings}"
     );
 }

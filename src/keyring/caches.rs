@@ -48,6 +48,9 @@ pub struct Sealing {
     pub confirmed: bool,
 }
 
+/// A shared secret with the partition it is of.
+type Shared = Arc<(PartitionName, Secret<32>)>;
+
 /// Hits, misses and size of a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheStats {
@@ -103,7 +106,7 @@ pub struct Caches {
     destroyed: Cache<EpochId, ()>,
     field_keys: Cache<(PartitionName, EpochId, Suite, Class), Arc<FieldKey>>,
     /// What an authority decapsulated, by recipient and SHA-256 of the ciphertext.
-    shared: Cache<([u8; 16], [u8; 32]), Arc<(PartitionName, Secret<32>)>>,
+    shared: Cache<([u8; 16], [u8; 32]), Shared>,
     /// How often each key of suite 2 sealed: a key that was let go of, as in a pause, and comes back must not begin at 0.
     pub uses: Cache<(EpochId, Class), Arc<AtomicU64>>,
     /// For field keys that live in their epochs.
@@ -306,7 +309,7 @@ impl Caches {
     }
 
     /// The shared secret of a wrap, if an authority gave it and it opened the epoch.
-    pub fn shared(&self, wrap: &Wrap) -> Option<Arc<(PartitionName, Secret<32>)>> {
+    pub fn shared(&self, wrap: &Wrap) -> Option<Shared> {
         self.shared.get(&(wrap.recipient, sha256(&wrap.kem_ct)))
     }
 

@@ -16,7 +16,7 @@ use crate::secret::SecretBytes;
 use crate::token::EpochId;
 
 /// Lost races before we give up.
-const ATTEMPTS: usize = 8;
+const ATTEMPTS: usize = 32;
 const PAGE: usize = 256;
 
 /// What `keys list` shows of a partition.

@@ -9,8 +9,9 @@ use super::cbor::Record;
 use super::master::{self, Master, Masters, PrivateKeys, Usage};
 use super::mirror::Mirror;
 use super::record::{Issuer, PartitionRecord, Recipient};
+use super::store::postgres::{PostgresPlace, PostgresStore};
 use super::store::sqlite::SqliteStore;
-use super::store::{Dump, KeyRow, Put, Store};
+use super::store::{Dump, KeyRow, Put, Store, StorePlace};
 use super::{Io, KeySource, Keyring, KeyringError, Options, Permissions, Provisions, State, files, recovery};
 use crate::clock::SharedClock;
 use crate::crypto::kdf::sha256;
@@ -21,26 +22,12 @@ use crate::name::PartitionName;
 impl Keyring {
     /// Opens and checks a keyring; never makes one.
     pub fn open(options: &Options, clock: SharedClock) -> Result<Self, KeyringError> {
-        if let Some(remote) = &options.remote {
-            return Err(KeyringError::NoKey(format!(
-                "this needs the store and the master key, and the keyring is at {}: run it there, or give \
-                 `--keyring sqlite:PATH` and the master key",
-                remote.url
-            )));
-        }
-        if !options.path.exists() {
-            return Err(KeyringError::NoKey(format!(
-                "there is no keyring {}; `sidecloak keys init` makes one",
-                options.path.display()
-            )));
-        }
-        check_place(options)?;
-        files::check_private(&options.path, "the keyring")?;
-        Self::open_on(options, Box::new(SqliteStore::open(&options.path)?), clock)
+        let store = open_store(&options.store, options)?.ok_or_else(|| no_keyring(&options.store))?;
+        Self::open_on(store, options, clock)
     }
 
-    /// The same on a store that is open already.
-    pub fn open_on(options: &Options, store: Box<dyn Store>, clock: SharedClock) -> Result<Self, KeyringError> {
+    /// The same on a store that was opened already.
+    pub fn open_on(store: Box<dyn Store>, options: &Options, clock: SharedClock) -> Result<Self, KeyringError> {
         let masters = Masters::load(&options.master_keys)?;
         let own_issuer = options.issuer.as_ref().map(load_issuer).transpose()?;
         let own_recipient = options.recipient.as_ref().map(recovery::load_private).transpose()?;
@@ -100,16 +87,20 @@ impl Keyring {
     /// Makes a keyring and, if missing, its first master key file (0600), with a `default` partition.
     pub fn init(options: &Options, kem: KemSuite, clock: SharedClock) -> Result<Self, KeyringError> {
         check_place(options)?;
-        let recovery = options.recovery.iter().map(recovery::read_public).collect::<Result<Vec<_>, _>>()?;
-        let Some((first, others)) = options.master_keys.split_first() else {
-            return Err(KeyringError::NoKey("a new keyring needs a master key; name a file as `master_key`".into()));
-        };
-        let taken =
-            || KeyringError::Mismatch(format!("{} is a keyring already; it was left as it is", options.path.display()));
         // What cannot be read is told before anything is written.
-        let is_new = matches!(first, KeySource::File(path) if !path.exists());
-        Masters::load(if is_new { others } else { &options.master_keys })?;
-        let store = SqliteStore::create(&options.path)?;
+        what_it_begins_with(options)?;
+        Self::init_on(make_store(options)?, options, kem, clock)
+    }
+
+    /// The same on a store that holds nothing yet.
+    pub fn init_on(
+        store: Box<dyn Store>,
+        options: &Options,
+        kem: KemSuite,
+        clock: SharedClock,
+    ) -> Result<Self, KeyringError> {
+        let (first, recovery) = what_it_begins_with(options)?;
+        let taken = || KeyringError::Mismatch(format!("{} is a keyring already; it was left as it is", options.store));
         // Before a key is made: a new one beside an old keyring would pass for its key.
         if !store.keys()?.is_empty() {
             return Err(taken());
@@ -118,14 +109,89 @@ impl Keyring {
         if store.bootstrap(&first_rows(&master, kem, recovery)?)? == Put::Conflict {
             return Err(taken());
         }
-        drop(store);
-        Self::open(options, clock)
+        Self::open_on(store, options, clock)
     }
+
+    /// Whether there is anything where the keyring lies.
+    pub fn exists(options: &Options) -> Result<bool, KeyringError> {
+        match &options.store {
+            StorePlace::Sqlite(path) => Ok(path.exists()),
+            StorePlace::Postgres(_) => match open_store(&options.store, options)? {
+                Some(store) => Ok(!store.keys()?.is_empty()),
+                None => Ok(false),
+            },
+            // Whoever asks it will be told.
+            StorePlace::Authority(_) => Ok(true),
+        }
+    }
+}
+
+/// The store at a place; `None`: there is none.
+pub(super) fn open_store(place: &StorePlace, options: &Options) -> Result<Option<Box<dyn Store>>, KeyringError> {
+    Ok(match place {
+        StorePlace::Sqlite(path) if !path.exists() => None,
+        StorePlace::Sqlite(path) => {
+            if !options.i_know {
+                files::check_file_system(path)?;
+            }
+            files::check_private(path, "the keyring")?;
+            Some(Box::new(SqliteStore::open(path)?))
+        }
+        StorePlace::Postgres(place) => {
+            PostgresStore::open(&with_password(place, options)?, options.tls.clone(), options.i_know)?
+                .map(|store| Box::new(store) as Box<dyn Store>)
+        }
+        StorePlace::Authority(_) => return Err(elsewhere(place)),
+    })
+}
+
+/// The store at the keyring's place, made if there is none.
+pub(super) fn make_store(options: &Options) -> Result<Box<dyn Store>, KeyringError> {
+    Ok(match &options.store {
+        StorePlace::Sqlite(path) => Box::new(SqliteStore::create(path)?),
+        StorePlace::Postgres(place) => {
+            Box::new(PostgresStore::create(&with_password(place, options)?, options.tls.clone(), options.i_know)?)
+        }
+        StorePlace::Authority(_) => return Err(elsewhere(&options.store)),
+    })
+}
+
+pub(super) fn with_password(place: &PostgresPlace, options: &Options) -> Result<PostgresPlace, KeyringError> {
+    let mut place = place.clone();
+    if let Some(source) = options.store_password.as_ref().filter(|_| !place.has_password()) {
+        place.set_password(&master::read_line(source, "the database's password")?);
+    }
+    Ok(place)
+}
+
+fn elsewhere(place: &StorePlace) -> KeyringError {
+    KeyringError::NoKey(format!(
+        "this needs the store and the master key, and the keyring is at {place}: run it there, or name the store with \
+         `--keyring sqlite:PATH` or `--keyring postgres://…`"
+    ))
+}
+
+fn no_keyring(place: &StorePlace) -> KeyringError {
+    KeyringError::NoKey(format!("there is no keyring {place}; `sidecloak keys init` makes one"))
+}
+
+/// The master key that a new keyring lies under, and its recovery recipients.
+fn what_it_begins_with(options: &Options) -> Result<(&KeySource, Vec<Recipient>), KeyringError> {
+    let recovery = options.recovery.iter().map(recovery::read_public).collect::<Result<Vec<_>, _>>()?;
+    let Some((first, others)) = options.master_keys.split_first() else {
+        return Err(KeyringError::NoKey("a new keyring needs a master key; name a file as `master_key`".into()));
+    };
+    let is_new = matches!(first, KeySource::File(path) if !path.exists());
+    Masters::load(if is_new { others } else { &options.master_keys })?;
+    Ok((first, recovery))
 }
 
 /// Refuses a place that loses data, unless the operator knows.
 pub(super) fn check_place(options: &Options) -> Result<(), KeyringError> {
-    if options.i_know { Ok(()) } else { files::check_file_system(&options.path) }
+    match &options.store {
+        StorePlace::Sqlite(path) if !options.i_know => files::check_file_system(path),
+        StorePlace::Sqlite(_) | StorePlace::Postgres(_) | StorePlace::Authority(_) => Ok(()),
+    }
 }
 
 fn load_issuer(source: &KeySource) -> Result<Arc<SigningKey>, KeyringError> {
@@ -156,7 +222,7 @@ fn unwrapped_owner(
     let Some(owner) = &keys.owner else {
         return Err(KeyringError::Mismatch(format!(
             "{} holds no owner key; it was not made to the end: remove it and run `sidecloak keys init`",
-            options.path.display()
+            options.store
         )));
     };
     if options.owner.is_some_and(|pin| sha256(owner.verifying_key().as_bytes()) != pin) {

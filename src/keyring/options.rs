@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::State;
-use super::store::StoreError;
+use super::store::{StoreError, StorePlace};
 use crate::name::PartitionName;
 
 /// Why the keyring gives no key. Its text names no key and no value.
@@ -54,10 +55,12 @@ impl From<StoreError> for KeyringError {
 /// How a keyring is opened.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Path of the SQLite file.
-    pub path: PathBuf,
-    /// The authority that keeps the keyring, instead of a file.
-    pub remote: Option<Remote>,
+    /// Where it lies.
+    pub store: StorePlace,
+    /// The database's password, where the place's URL holds none: `file:PATH` or `env:NAME`.
+    pub store_password: Option<KeySource>,
+    /// TLS to the database, instead of what its place's own parameters say.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
     /// `file:PATH` or `env:NAME`, the first wraps, any unwraps.
     pub master_keys: Vec<KeySource>,
     /// SHA-256 of the owner's verifying key, pinned by a process without the master key.
@@ -66,7 +69,7 @@ pub struct Options {
     pub recovery: Vec<KeySource>,
     /// A directory that gets every epoch record, synced, before its first use.
     pub mirror: Option<PathBuf>,
-    /// How old the partition state may be.
+    /// How old the partition state may be. At 0 nothing is sealed or opened within a second of the store's going away.
     pub max_stale: Duration,
     /// How long a random epoch seals.
     pub epoch_lifetime: Duration,
@@ -84,8 +87,9 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            path: PathBuf::from("sidecloak.db"),
-            remote: None,
+            store: StorePlace::Sqlite(PathBuf::from("sidecloak.db")),
+            store_password: None,
+            tls: None,
             master_keys: Vec::new(),
             owner: None,
             recovery: Vec::new(),
@@ -98,30 +102,6 @@ impl Default for Options {
             i_know: false,
         }
     }
-}
-
-/// An authority's `/keyring/v1`, and what this process shows there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remote {
-    /// `https://HOST[:PORT]`, or `http://` to loopback.
-    pub url: String,
-    /// What is shown in the `authorization` header.
-    pub credential: Option<Credential>,
-    /// PEM: who may issue the authority's certificate; `None`: the system's roots.
-    pub ca: Option<PathBuf>,
-    /// PEM: the certificate that this process shows, and its private key.
-    pub identity: Option<(PathBuf, PathBuf)>,
-    /// Accept `http://` beyond loopback: shared secrets then travel for everybody to read.
-    pub insecure: bool,
-}
-
-/// What a process shows an authority.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Credential {
-    /// An API key.
-    ApiKey(KeySource),
-    /// A token that somebody else renews in this file, such as Kubernetes a service account's; read again for each use.
-    Token(PathBuf),
 }
 
 /// Where a secret stands.

@@ -14,10 +14,9 @@ use std::collections::HashSet;
 
 use super::cbor::{BadRecord, Reader, Record, Writer};
 use super::master::{Masters, PrivateKeys};
-use super::open::check_place;
+use super::open::{check_place, make_store};
 use super::record::{EpochRecord, PartitionRecord, Tombstone};
-use super::store::sqlite::SqliteStore;
-use super::store::{Dump, EpochRow, KeyRow, Put, Store};
+use super::store::{Dump, EpochRow, KeyRow, Put};
 use super::{Keyring, KeyringError, Options};
 use crate::clock::SharedClock;
 use crate::crypto::sign::VerifyingKey;
@@ -60,10 +59,10 @@ impl Keyring {
     /// Makes a keyring of an exported one, where there is none yet, and opens it. The master key must be there.
     pub fn import(options: &Options, exported: &[u8], clock: SharedClock) -> Result<Self, KeyringError> {
         check_place(options)?;
-        if options.path.exists() {
+        if Self::exists(options)? {
             return Err(KeyringError::Mismatch(format!(
-                "{} exists; name a file that does not, or move it away",
-                options.path.display()
+                "{} exists; name a place where there is none, or move it away",
+                options.store
             )));
         }
         let masters = Masters::load(&options.master_keys)?;
@@ -83,8 +82,8 @@ impl Keyring {
         let rows = master.open(LABEL, MAGIC, sealed).ok_or_else(no_export)?;
         let rows = Dump::decode(rows.expose()).map_err(|_| no_export())?;
         check(&rows, &masters)?;
-        if SqliteStore::create(&options.path)?.bootstrap(&rows)? == Put::Conflict {
-            return Err(KeyringError::Mismatch(format!("{} is a keyring already", options.path.display())));
+        if make_store(options)?.bootstrap(&rows)? == Put::Conflict {
+            return Err(KeyringError::Mismatch(format!("{} is a keyring already", options.store)));
         }
         Self::open(options, clock)
     }

@@ -1,16 +1,15 @@
 //! The offline recipient: every epoch is wrapped to it too, so that whoever holds its private key and a copy of the store
 //! can open everything after the master key is lost.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::cbor::Record;
 use super::epoch::{self, Epoch};
 use super::master::Usage;
+use super::open::open_store;
 use super::record::{EpochRecord, PartitionRecord, Recipient, Tombstone};
-use super::store::sqlite::SqliteStore;
-use super::store::{EpochRow, Inserted, NewEpoch, Store};
-use super::{KeySource, Keyring, KeyringError, State};
+use super::store::{EpochRow, Inserted, NewEpoch, Store, StorePlace};
+use super::{KeySource, Keyring, KeyringError, Options, State};
 use crate::crypto::kdf::{key_id, sha256};
 use crate::crypto::kem::{DecapsulationKey, EncapsulationKey, KemSuite};
 use crate::crypto::sign::VerifyingKey;
@@ -101,7 +100,7 @@ impl Keyring {
 
 /// A store opened with a recovery key instead of the master key. Reads only.
 pub struct Recovery {
-    store: SqliteStore,
+    store: Box<dyn Store>,
     owner: VerifyingKey,
     key: [([u8; 16], DecapsulationKey); 1],
 }
@@ -109,14 +108,14 @@ pub struct Recovery {
 impl Recovery {
     /// Opens a store (or a copy). `owner` pins SHA-256 of the owner's verifying key; without it the owner that the store
     /// names is believed, so whoever could write to the store could have added epochs of their own.
-    pub fn open(path: &Path, private_line: &SecretBytes, owner: Option<[u8; 32]>) -> Result<Self, KeyringError> {
+    pub fn open(place: &StorePlace, private_line: &SecretBytes, owner: Option<[u8; 32]>) -> Result<Self, KeyringError> {
         let key = read_private(private_line)?;
         let public = key.encapsulation_key().map_err(|_| no_key())?;
         let id = key_id(public.as_bytes());
-        if !path.exists() {
-            return Err(KeyringError::NoKey(format!("there is no keyring {}", path.display())));
-        }
-        let store = SqliteStore::open(path)?;
+        // A copy from a backup, wherever it was put.
+        let options = Options { i_know: true, ..Options::default() };
+        let store =
+            open_store(place, &options)?.ok_or_else(|| KeyringError::NoKey(format!("there is no keyring {place}")))?;
         let owner = store
             .keys()?
             .iter()

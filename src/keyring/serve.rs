@@ -8,7 +8,7 @@ use super::cbor::Record;
 use super::epoch;
 use super::master::Usage;
 use super::record::{EpochRecord, Tombstone, Wrap};
-use super::store::{EpochRow, Inserted, KeyRow, NewEpoch};
+use super::store::{EpochRow, Inserted, KeyRow, NewEpoch, Standing};
 use super::{Io, Keyring, KeyringError, Kind, Partition, State};
 use crate::crypto::kdf::{key_id, sha256};
 use crate::crypto::kem::KemSuite;
@@ -83,6 +83,11 @@ impl Keyring {
             return Ok(Some(Err((stone.partition, encoded))));
         }
         Ok(self.store.epoch(id)?.and_then(|row| self.served(row)).map(Ok))
+    }
+
+    /// What the rows of these epochs say.
+    pub fn served_standing(&self, ids: &[EpochId]) -> Result<Vec<Standing>, KeyringError> {
+        Ok(self.store.standing(ids)?)
     }
 
     /// The current epoch of a partition and kind.

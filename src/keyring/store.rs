@@ -1,14 +1,23 @@
 //! Where the records of a keyring lie. A store is not trusted: all it holds is signed or wrapped, and checked after reading.
 
+use std::thread;
+use std::time::Duration;
+
+use crate::crypto::kdf::sha256;
 use crate::name::PartitionName;
 use crate::token::EpochId;
 
 use super::Kind;
 
+mod authority;
+pub mod place;
+pub mod postgres;
 pub mod records;
 mod service;
 pub mod sqlite;
 
+pub use authority::{Credential, Remote, check_url};
+pub use place::{BadPlace, StorePlace};
 pub use records::{EntryRow, Records};
 pub use service::{Counted, Service, ServiceError};
 
@@ -106,6 +115,32 @@ pub struct Dump {
     pub tombstones: Vec<(EpochId, Vec<u8>)>,
 }
 
+/// What was written since a process last looked.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Private keys were.
+    pub keys: bool,
+    /// Tombstones were.
+    pub tombstones: bool,
+    /// Partitions whose records were.
+    pub partitions: Vec<PartitionName>,
+    /// Partitions of whose epochs any was.
+    pub sealing: Vec<PartitionName>,
+}
+
+/// What the columns of an epoch's row say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Its name.
+    pub id: EpochId,
+    /// Its partition.
+    pub partition: String,
+    /// Its kind.
+    pub kind: u8,
+    /// Whether it is the one to seal under.
+    pub current: bool,
+}
+
 /// A place for records, shared by processes. Every method that writes is atomic (all or nothing, also when the machine
 /// stops) and **durable when it returns** `Done`; `Err` means that nothing was changed, or, if the connection broke during
 /// a commit, that the caller must read again. Methods block; none is called on a path that must not wait.
@@ -113,6 +148,18 @@ pub trait Store: Send + Sync {
     /// Something that differs from the last answer if any process, this one included, may have written since. Fails if the
     /// store cannot be read. Must be cheap: it is asked four times a second.
     fn change(&self) -> Result<u64, StoreError>;
+
+    /// What was written since [`Self::change`] said `change`, also what was while this is asked; `None`: look at everything.
+    fn changes_since(&self, change: u64) -> Result<Option<Changes>, StoreError> {
+        let _ = change;
+        Ok(None)
+    }
+
+    /// Waits until another process writes, at most for `timeout`. May return early without a reason, and may hear of nothing:
+    /// [`Self::change`] is what tells.
+    fn wait(&self, timeout: Duration) {
+        thread::park_timeout(timeout);
+    }
 
     /// Writes the rows of a new keyring, or `Conflict` if there is one.
     fn bootstrap(&self, rows: &Dump) -> Result<Put, StoreError>;
@@ -138,11 +185,27 @@ pub trait Store: Send + Sync {
     /// The encoded record.
     fn partition(&self, name: &PartitionName) -> Result<Option<Vec<u8>>, StoreError>;
 
+    /// SHA-256 of each encoded record, in the order of the names; `None`: there is none.
+    fn digests(&self, names: &[PartitionName]) -> Result<Vec<Option<[u8; 32]>>, StoreError> {
+        names.iter().map(|name| Ok(self.partition(name)?.map(|record| sha256(&record)))).collect()
+    }
+
     /// Writes a record of version `expected + 1`, provided that the stored version is `expected` (0: that there is none).
     fn put_partition(&self, name: &PartitionName, expected: u64, record: &[u8]) -> Result<Put, StoreError>;
 
     /// The epoch of that name.
     fn epoch(&self, id: EpochId) -> Result<Option<EpochRow>, StoreError>;
+
+    /// What is said of those of these epochs that are there, in any order.
+    fn standing(&self, ids: &[EpochId]) -> Result<Vec<Standing>, StoreError> {
+        let mut found = Vec::new();
+        for id in ids {
+            if let Some(EpochRow { id, partition, kind, current, .. }) = self.epoch(*id)? {
+                found.push(Standing { id, partition, kind, current });
+            }
+        }
+        Ok(found)
+    }
 
     /// The current epoch; at most one per partition and kind, kinds 0 and 1 only.
     fn current(&self, name: &PartitionName, kind: Kind) -> Result<Option<EpochRow>, StoreError>;

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rstest::rstest;
 use tempfile::TempDir;
 
 use super::*;
@@ -12,28 +13,60 @@ use crate::crypto::kem::KemSuite;
 use crate::token::v1::{Plain, SealError};
 
 mod attacks;
+#[path = "../../tests/integration/cluster.rs"]
+#[expect(dead_code, reason = "shared with the integration tests")]
+mod cluster;
 mod operators;
+mod serve;
+mod stores;
+
+use cluster::Cluster;
+use store::StorePlace;
 
 const DAY: u64 = 24 * 3600;
 const START: u64 = 1_800_000_000;
+
+/// Which store a test runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum On {
+    Sqlite,
+    Postgres,
+}
 
 /// A place for one keyring, and a clock for all who open it.
 struct Place {
     directory: TempDir,
     options: Options,
     clock: Arc<ManualClock>,
+    /// The database, if it lies there.
+    database: Option<(&'static Cluster, String)>,
 }
 
 impl Place {
+    /// `None`: this store is not installed here.
+    fn on(on: On) -> Option<Self> {
+        let place = Self::new();
+        match on {
+            On::Sqlite => Some(place),
+            On::Postgres => {
+                let cluster = Cluster::shared()?;
+                let url = cluster.database();
+                let store = StorePlace::parse(&url).unwrap().unwrap();
+                let options = Options { store, ..place.options };
+                Some(Self { options, database: Some((cluster, url)), ..place })
+            }
+        }
+    }
+
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let options = Options {
-            path: directory.path().join("sidecloak.db"),
+            store: directory.path().join("sidecloak.db").into(),
             master_keys: vec![KeySource::File(directory.path().join("master.key"))],
             i_know: true,
             ..Options::default()
         };
-        Self { directory, options, clock: ManualClock::at(START) }
+        Self { directory, options, clock: ManualClock::at(START), database: None }
     }
 
     fn init(&self) -> Keyring {
@@ -48,9 +81,63 @@ impl Place {
         Keyring::open(options, self.clock.clone())
     }
 
-    /// What somebody who can write to the store does.
+    /// Another place for a keyring of its own, on the same kind of store.
+    fn beside(&self, name: &str) -> Options {
+        let store = match &self.database {
+            Some((cluster, _)) => StorePlace::parse(&cluster.database()).unwrap().unwrap(),
+            None => self.path(name).into(),
+        };
+        Options { store, ..self.options.clone() }
+    }
+
+    /// The SQLite file.
+    fn file(&self) -> PathBuf {
+        match &self.options.store {
+            StorePlace::Sqlite(path) => path.clone(),
+            StorePlace::Postgres(_) | StorePlace::Authority(_) => panic!("the keyring lies in no file"),
+        }
+    }
+
+    /// What somebody who can write to the SQLite file does.
     fn sql(&self) -> rusqlite::Connection {
-        rusqlite::Connection::open(&self.options.path).unwrap()
+        rusqlite::Connection::open(self.file()).unwrap()
+    }
+
+    /// What somebody who can write to the store does; `None`: it is refused there.
+    fn write(&self, sql: &str) -> Option<()> {
+        match &self.database {
+            Some((cluster, url)) => {
+                cluster.try_sql(url, &format!("SET search_path = sidecloak; {sql}")).ok()?;
+                // Every process looks at everything within a minute; here at once.
+                let number = "UPDATE sidecloak.change SET number = number + 1, whole = number + 1";
+                cluster.sql(url, number);
+            }
+            None => drop(self.sql().execute(sql, []).ok()?),
+        }
+        Some(())
+    }
+
+    /// A number from the store.
+    fn ask(&self, sql: &str) -> i64 {
+        match &self.database {
+            Some((cluster, url)) => {
+                cluster.sql(url, &format!("SET search_path = sidecloak; {sql}")).unwrap().parse().unwrap()
+            }
+            None => self.sql().query_row(sql, [], |row| row.get(0)).unwrap(),
+        }
+    }
+
+    /// Bytes as the store's SQL writes them.
+    fn bytes(&self, bytes: &[u8]) -> String {
+        match self.database {
+            Some(_) => format!("'\\x{}'::bytea", hex::encode(bytes)),
+            None => format!("x'{}'", hex::encode(bytes)),
+        }
+    }
+
+    /// True or false as the store's SQL writes them.
+    fn truth(&self, value: bool) -> String {
+        if self.database.is_some() { value.to_string() } else { u8::from(value).to_string() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -70,11 +157,11 @@ fn dek(epoch: &Epoch) -> [u8; 32] {
     *epoch.dek().expose()
 }
 
-#[test]
-fn what_was_sealed_under_opens_after_a_restart() {
-    let place = Place::new();
+#[rstest]
+fn what_was_sealed_under_opens_after_a_restart(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     for kem in KemSuite::ALL {
-        let options = Options { path: place.path(kem.name()), ..place.options.clone() };
+        let options = place.beside(kem.name());
         let first = Keyring::init(&options, kem, place.clock.clone()).unwrap();
         for kind in Kind::ALL {
             assert!(matches!(first.sealing_cached(&default(), kind), Cached::Miss));
@@ -99,16 +186,16 @@ fn what_was_sealed_under_opens_after_a_restart() {
 #[test]
 fn a_first_start_that_broke_off_can_be_repeated() {
     let place = Place::new();
-    files::write_new(&place.options.path, b"").unwrap();
-    store::sqlite::SqliteStore::create(&place.options.path).unwrap();
+    files::write_new(&place.file(), b"").unwrap();
+    store::sqlite::SqliteStore::create(&place.file()).unwrap();
     let error = place.try_open(&place.options).unwrap_err();
     assert!(matches!(error, KeyringError::NoKey(_)), "the key was not made either: {error}");
     place.init().self_check().unwrap();
 }
 
-#[test]
-fn unknown_names_are_remembered_for_a_while() {
-    let place = Place::new();
+#[rstest]
+fn unknown_names_are_remembered_for_a_while(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let keyring = place.init();
     let id = EpochId([3; 10]);
     assert!(matches!(keyring.opening(id), Err(KeyringError::Unknown(_))));
@@ -120,9 +207,9 @@ fn unknown_names_are_remembered_for_a_while() {
     assert!(keyring.provision(&name("one-too-many"), 2).is_err());
 }
 
-#[test]
-fn a_pause_in_one_process_reaches_the_caches_of_another() {
-    let place = Place::new();
+#[rstest]
+fn a_pause_in_one_process_reaches_the_caches_of_another(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let (operator, proxy) = (place.init(), place.open());
     let epoch = proxy.sealing(&default(), Kind::Random).unwrap();
     proxy.tick();
@@ -147,9 +234,9 @@ fn a_pause_in_one_process_reaches_the_caches_of_another() {
     assert_eq!(proxy.sealing(&default(), Kind::Random).unwrap().id, epoch.id);
 }
 
-#[test]
-fn a_rollover_reaches_other_processes_and_old_epochs_open() {
-    let place = Place::new();
+#[rstest]
+fn a_rollover_reaches_other_processes_and_old_epochs_open(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let (operator, proxy) = (place.init(), place.open());
     for kind in [Kind::Random, Kind::Deterministic] {
         let old = proxy.sealing(&default(), kind).unwrap();
@@ -162,9 +249,9 @@ fn a_rollover_reaches_other_processes_and_old_epochs_open() {
     }
 }
 
-#[test]
-fn a_race_for_the_first_epoch_has_one_winner() {
-    let place = Place::new();
+#[rstest]
+fn a_race_for_the_first_epoch_has_one_winner(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     place.init();
     let ids: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..6)
@@ -184,14 +271,12 @@ fn a_race_for_the_first_epoch_has_one_winner() {
         of_kind.dedup();
         assert_eq!(of_kind.len(), 1);
     }
-    let current: i64 =
-        place.sql().query_row("SELECT count(*) FROM epoch WHERE current = 1", [], |row| row.get(0)).unwrap();
-    assert_eq!(current, 2);
+    assert_eq!(place.ask(&format!("SELECT count(*) FROM epoch WHERE current = {}", place.truth(true))), 2);
 }
 
-#[test]
-fn an_epoch_is_renewed_before_it_ends_and_never_seals_after() {
-    let place = Place::new();
+#[rstest]
+fn an_epoch_is_renewed_before_it_ends_and_never_seals_after(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let options = Options { max_stale: Duration::from_secs(10 * DAY), ..place.options.clone() };
     place.init();
     let keyring = place.try_open(&options).unwrap();
@@ -210,9 +295,9 @@ fn an_epoch_is_renewed_before_it_ends_and_never_seals_after() {
     assert_eq!(dek(&keyring.opening(first.id).unwrap()), dek(&first));
 }
 
-#[test]
-fn an_epoch_from_the_future_is_not_sealed_under() {
-    let place = Place::new();
+#[rstest]
+fn an_epoch_from_the_future_is_not_sealed_under(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let ahead = ManualClock::at(START + 3600);
     place.init();
     Keyring::open(&place.options, ahead).unwrap().sealing(&default(), Kind::Random).unwrap();
@@ -226,7 +311,7 @@ fn a_stale_state_neither_seals_nor_opens() {
     let keyring = place.init();
     let epoch = keyring.sealing(&default(), Kind::Random).unwrap();
     let away = place.path("away");
-    std::fs::rename(&place.options.path, &away).unwrap();
+    std::fs::rename(place.file(), &away).unwrap();
     keyring.tick();
     assert!(matches!(keyring.sealing_cached(&default(), Kind::Random), Cached::Hit(_)), "not yet stale");
     place.clock.advance(301);
@@ -238,7 +323,7 @@ fn a_stale_state_neither_seals_nor_opens() {
     assert!(matches!(keyring.opening(epoch.id), Err(KeyringError::Unavailable(_))));
     assert!(matches!(keyring.sealing(&default(), Kind::Random), Err(KeyringError::Unavailable(_))));
     assert_eq!(keyring.stats().stale_seconds, 301);
-    std::fs::rename(&away, &place.options.path).unwrap();
+    std::fs::rename(&away, place.file()).unwrap();
     keyring.tick();
     assert!(matches!(keyring.sealing_cached(&default(), Kind::Random), Cached::Hit(_)));
 }
@@ -253,9 +338,9 @@ fn what_a_restored_copy_lost_is_put_back() {
     let keyring = place.open();
     let epochs = Kind::ALL.map(|kind| keyring.sealing(&default(), kind).unwrap());
     for suffix in ["-wal", "-shm"] {
-        std::fs::remove_file(format!("{}{suffix}", place.options.path.display())).ok();
+        std::fs::remove_file(format!("{}{suffix}", place.file().display())).ok();
     }
-    std::fs::rename(&copy, &place.options.path).unwrap();
+    std::fs::rename(&copy, place.file()).unwrap();
     keyring.tick();
     let other = place.open();
     for epoch in epochs {
@@ -266,9 +351,9 @@ fn what_a_restored_copy_lost_is_put_back() {
     }
 }
 
-#[test]
-fn a_record_is_in_the_mirror_before_its_first_use() {
-    let place = Place::new();
+#[rstest]
+fn a_record_is_in_the_mirror_before_its_first_use(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let options = Options { mirror: Some(place.path("epochs")), ..place.options.clone() };
     place.init();
     let made_without_mirror = place.open().sealing(&default(), Kind::Random).unwrap();
@@ -293,9 +378,9 @@ fn a_record_is_in_the_mirror_before_its_first_use() {
     assert!(place.path("epochs").join(format!("{}.destroyed", new.id)).exists());
 }
 
-#[test]
-fn field_keys_are_one_object_for_the_life_of_an_epoch() {
-    let place = Place::new();
+#[rstest]
+fn field_keys_are_one_object_for_the_life_of_an_epoch(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let keyring = place.init();
     let epoch = keyring.sealing(&default(), Kind::Random).unwrap();
     for suite in [Suite::Xaes, Suite::Gcm] {
@@ -309,9 +394,9 @@ fn field_keys_are_one_object_for_the_life_of_an_epoch() {
     assert!(!format!("{keyring:?} {epoch:?}").contains(&hex::encode(dek(&epoch))));
 }
 
-#[test]
-fn a_memo_says_what_the_caches_would_say() {
-    let place = Place::new();
+#[rstest]
+fn a_memo_says_what_the_caches_would_say(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let (operator, proxy) = (place.init(), place.open());
     let mut memo = Memo::default();
     assert!(matches!(proxy.sealing_recalled(&mut memo, &default(), Kind::Random), Cached::Miss));
@@ -353,9 +438,9 @@ fn a_memo_says_what_the_caches_would_say() {
     assert!(matches!(recalled(&mut memo).1, Cached::Unknown));
 }
 
-#[test]
-fn a_field_key_goes_when_its_partition_is_paused() {
-    let place = Place::new();
+#[rstest]
+fn a_field_key_goes_when_its_partition_is_paused(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let keyring = place.init();
     let epoch = keyring.sealing(&default(), Kind::Random).unwrap();
     let key = Arc::downgrade(&keyring.field_key(&epoch, Suite::Xaes, &Class::new("ssn")));
@@ -369,10 +454,10 @@ fn bounded(path: &std::path::Path) -> Vec<u8> {
     crate::bounded::read_file(path, 1 << 20).unwrap()
 }
 
-#[test]
-fn a_rollover_helps_after_a_clock_was_wrong() {
+#[rstest]
+fn a_rollover_helps_after_a_clock_was_wrong(#[values(On::Sqlite, On::Postgres)] on: On) {
     for kind in [Kind::Random, Kind::Deterministic] {
-        let place = Place::new();
+        let Some(place) = Place::on(on) else { return };
         let operator = place.init();
         let wrong = Arc::new(SetClock(AtomicU64::new(START + 10 * DAY)));
         let running = Keyring::open(&place.options, wrong.clone()).unwrap();
@@ -399,9 +484,9 @@ impl crate::clock::Clock for SetClock {
     }
 }
 
-#[test]
-fn a_short_epoch_lives_most_of_its_time() {
-    let place = Place::new();
+#[rstest]
+fn a_short_epoch_lives_most_of_its_time(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     place.init();
     let options = Options { epoch_lifetime: Duration::from_secs(8), ..place.options.clone() };
     let keyring = place.try_open(&options).unwrap();
@@ -411,9 +496,9 @@ fn a_short_epoch_lives_most_of_its_time() {
     assert_eq!(keyring.sealing(&default(), Kind::Random).unwrap().id, epoch.id);
 }
 
-#[test]
-fn a_key_of_suite_2_is_counted_on_after_a_pause() {
-    let place = Place::new();
+#[rstest]
+fn a_key_of_suite_2_is_counted_on_after_a_pause(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let keyring = place.init();
     let plain = Plain { text: b"x", is_string: true, record_id: None, pad: None, signer: None };
     let seal = || {

@@ -1,13 +1,16 @@
 //! Keeping up with the store: what other processes wrote, what it lost, and epochs that end soon.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::caches::{CacheStats, Sealing};
+use super::caches::{CacheStats, Loaded, Sealing};
 use super::cbor::Record;
 use super::master::PrivateKeys;
 use super::record::EpochRecord;
-use super::store::{Inserted, NewEpoch};
+use super::store::{Changes, Inserted, NewEpoch, Standing};
 use super::{Io, Keyring, KeyringError, Kind, State};
+use crate::crypto::kdf::sha256;
 use crate::name::PartitionName;
 use crate::token::EpochId;
 
@@ -27,10 +30,12 @@ pub struct Stats {
     pub alarms: u64,
     /// How old the partition states may be.
     pub stale_seconds: u64,
+    /// Until nothing is sealed or opened any more, unless the store answers.
+    pub seconds_left: u64,
 }
 
 impl Keyring {
-    /// To be called about every 250 ms by a background thread: notices what other processes wrote (SQLite `data_version`),
+    /// To be called about every 250 ms, and after [`Self::wait`], by a background thread: notices what other processes wrote,
     /// refreshes partition states, renews epochs before `not_after`, re-inserts records that the store lost.
     pub fn tick(&self) {
         let mut io = self.lock();
@@ -52,15 +57,22 @@ impl Keyring {
         self.caches.tidy();
     }
 
+    /// Waits until another process writes, at most for `timeout`: then it is time for [`Self::tick`].
+    pub fn wait(&self, timeout: Duration) {
+        self.store.wait(timeout);
+    }
+
     /// Counts and ages.
     pub fn stats(&self) -> Stats {
         let now = self.clock.now();
+        let stale_seconds = self.caches.freshness().age(now);
         let age = |s: &Arc<Sealing>| (s.epoch.partition.clone(), s.epoch.kind, now.saturating_sub(s.epoch.created));
         Stats {
             caches: self.caches.stats(),
             epoch_ages: self.caches.all_sealing().iter().map(age).collect(),
             alarms: self.alarms(),
-            stale_seconds: self.caches.freshness().age(now),
+            stale_seconds,
+            seconds_left: self.options.max_stale.as_secs().saturating_sub(stale_seconds),
         }
     }
 
@@ -69,16 +81,45 @@ impl Keyring {
         let sample = self.caches.freshness().sample(self.clock.now());
         let change = self.store.change()?;
         if io.change != Some(change) {
+            let changes = io.change.map_or(Ok(None), |known| self.store.changes_since(known))?;
             self.caches.forget_unknown();
-            self.take_tombstones(io)?;
-            self.refresh_keys(io)?;
-            self.refresh_partitions(io)?;
-            self.refresh_sealing(io)?;
-            self.confirm_new(io)?;
+            match changes {
+                Some(changes) => self.take_changes(io, &changes)?,
+                None => self.look_at_everything(io)?,
+            }
             io.change = Some(change);
         }
         self.caches.freshness().renew(sample);
         Ok(())
+    }
+
+    fn look_at_everything(&self, io: &mut Io) -> Result<(), KeyringError> {
+        self.take_tombstones(io)?;
+        self.refresh_keys(io)?;
+        self.refresh_partitions(io, &self.caches.partitions())?;
+        self.refresh_sealing(io, &self.caches.all_sealing())?;
+        self.confirm_new(io)
+    }
+
+    /// With a thousand partitions in memory, a change of one costs no more than with two.
+    fn take_changes(&self, io: &mut Io, changes: &Changes) -> Result<(), KeyringError> {
+        if changes.tombstones {
+            self.take_tombstones(io)?;
+        }
+        if changes.keys {
+            self.refresh_keys(io)?;
+        }
+        let among = |names: &[PartitionName]| names.iter().cloned().collect::<HashSet<_>>();
+        let changed = among(&changes.partitions);
+        let mut partitions = self.caches.partitions();
+        partitions.retain(|loaded| changed.contains(&loaded.partition.name));
+        self.refresh_partitions(io, &partitions)?;
+        let changed = among(&changes.sealing);
+        let mut sealing = self.caches.all_sealing();
+        sealing.retain(|sealing| changed.contains(&sealing.epoch.partition));
+        self.refresh_sealing(io, &sealing)?;
+        // Also after a change of partitions alone: an issuer may be listed now whose epochs were refused.
+        self.confirm_new(io)
     }
 
     fn take_tombstones(&self, io: &mut Io) -> Result<(), KeyringError> {
@@ -129,42 +170,59 @@ impl Keyring {
         Ok(())
     }
 
-    fn refresh_partitions(&self, io: &Io) -> Result<(), KeyringError> {
-        for loaded in self.caches.partitions() {
-            let name = &loaded.partition.name;
-            if self.store.partition(name)?.as_deref() == Some(&loaded.encoded) {
-                continue;
-            }
-            match self.load_partition(io, name) {
-                Ok(_) | Err(KeyringError::Unknown(_)) => {} // refused: gone from memory too, with an alarm
-                Err(error) => return Err(error),
+    fn refresh_partitions(&self, io: &Io, cached: &[Arc<Loaded>]) -> Result<(), KeyringError> {
+        for page in cached.chunks(PAGE) {
+            let names: Vec<_> = page.iter().map(|loaded| loaded.partition.name.clone()).collect();
+            let digests = self.store.digests(&names)?;
+            for (i, loaded) in page.iter().enumerate() {
+                if digests.get(i).copied().flatten() == Some(sha256(&loaded.encoded)) {
+                    continue;
+                }
+                match self.load_partition(io, &loaded.partition.name) {
+                    Ok(_) | Err(KeyringError::Unknown(_)) => {} // refused: gone from memory too, with an alarm
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(())
     }
 
     /// Follows roll-overs, and puts back what the store lost (a fail-over, a restored copy).
-    fn refresh_sealing(&self, io: &Io) -> Result<(), KeyringError> {
-        for sealing in self.caches.all_sealing() {
-            let epoch = &sealing.epoch;
-            let (name, kind) = (&epoch.partition, epoch.kind);
-            if self.store.epoch(epoch.id)?.is_none() {
-                self.put_back(&sealing)?;
+    fn refresh_sealing(&self, io: &Io, cached: &[Arc<Sealing>]) -> Result<(), KeyringError> {
+        for page in cached.chunks(PAGE) {
+            let ids: Vec<_> = page.iter().map(|sealing| sealing.epoch.id).collect();
+            let standing = self.store.standing(&ids)?;
+            for sealing in page {
+                let row = standing.iter().find(|row| row.id == sealing.epoch.id);
+                self.refresh_epoch(io, sealing, row)?;
             }
-            if kind == Kind::Private {
-                continue;
-            }
-            let current = self.store.current(name, kind)?.map(|row| row.id);
-            if current == Some(epoch.id) {
-                continue;
-            }
-            self.caches.drop_sealing_kind(name, kind);
-            if current.is_some()
-                && self.loaded(io, name).is_ok_and(|loaded| loaded.partition.state == State::Active)
-                && let Err(error @ KeyringError::Unavailable(_)) = self.current(io, name, kind, None)
-            {
-                return Err(error);
-            }
+        }
+        Ok(())
+    }
+
+    fn refresh_epoch(&self, io: &Io, sealing: &Sealing, row: Option<&Standing>) -> Result<(), KeyringError> {
+        let epoch = &sealing.epoch;
+        let (name, kind) = (&epoch.partition, epoch.kind);
+        let in_place = |row: &Standing| row.current && row.partition == name.as_str() && row.kind == kind as u8;
+        match row {
+            // There is one current epoch of a partition and kind.
+            Some(row) if in_place(row) => return Ok(()),
+            Some(_) => {}
+            None => self.put_back(sealing)?,
+        }
+        if kind == Kind::Private {
+            return Ok(());
+        }
+        let current = self.store.current(name, kind)?.map(|row| row.id);
+        if current == Some(epoch.id) {
+            return Ok(());
+        }
+        self.caches.drop_sealing_kind(name, kind);
+        if current.is_some()
+            && self.loaded(io, name).is_ok_and(|loaded| loaded.partition.state == State::Active)
+            && let Err(error @ KeyringError::Unavailable(_)) = self.current(io, name, kind, None)
+        {
+            return Err(error);
         }
         Ok(())
     }

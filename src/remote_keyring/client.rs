@@ -20,9 +20,8 @@ use tokio::sync::oneshot;
 
 use super::events::{self, Heard};
 use super::wire::{self, MAX_RECORD};
-use super::{credential, place, state};
-use crate::keyring::store::{ServiceError, StoreError};
-use crate::keyring::{Credential, Remote};
+use super::{credential, state};
+use crate::keyring::store::{Credential, Remote, ServiceError, StoreError, check_url};
 use crate::secret::Secret;
 use crate::tls::{self, ClientTls};
 
@@ -100,6 +99,11 @@ impl Client {
         self.heard.number().map_err(|problem| self.wire.away(&problem))
     }
 
+    /// Waits until another number is heard, at most for that long.
+    pub fn wait(&self, timeout: Duration) {
+        self.heard.wait(timeout);
+    }
+
     /// Makes a call and waits for its answer.
     pub fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Answer, StoreError> {
         if let Some((at, problem)) = &*self.broken()
@@ -139,7 +143,7 @@ impl Drop for Client {
 
 impl Wire {
     fn new(remote: &Remote) -> Result<Self, StoreError> {
-        let url = place::check_url(&remote.url, remote.insecure)
+        let url = check_url(&remote.url, remote.insecure)
             .map_err(|bad| StoreError::Damaged(format!("{bad}; {}", bad.help)))?;
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
@@ -194,11 +198,9 @@ impl Wire {
     async fn exchange(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Answer, String> {
         let response = self.send(method, path, body, "application/json").await?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_RECORD)
-            .collect()
-            .await
-            .map_err(|_| "its answer broke off, or is too large".to_owned())?
-            .to_bytes();
+        #[expect(clippy::disallowed_methods, reason = "limited")]
+        let body = Limited::new(response.into_body(), MAX_RECORD).collect().await;
+        let body = body.map_err(|_| "its answer broke off, or is too large".to_owned())?.to_bytes();
         Ok(Answer { status, body, url: String::new() })
     }
 

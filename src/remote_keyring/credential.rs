@@ -3,7 +3,8 @@
 use http::HeaderValue;
 
 use crate::bounded;
-use crate::keyring::{Credential, KeySource, check_private};
+use crate::keyring::store::Credential;
+use crate::keyring::{KeySource, check_private};
 use crate::secret::SecretBytes;
 
 /// Longer is no key and no token.

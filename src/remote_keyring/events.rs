@@ -52,6 +52,11 @@ impl Heard {
         }
     }
 
+    /// Waits for another number, at most for that long.
+    pub fn wait(&self, timeout: Duration) {
+        drop(self.arrived.wait_timeout(self.news(), timeout));
+    }
+
     fn take(&self, line: &[u8]) -> Result<(), String> {
         let mut news = self.news();
         if let Some(text) = line.strip_prefix(b"data: ") {

@@ -112,6 +112,38 @@ pub struct Found {
     pub tombstone: Option<Bytes>,
 }
 
+/// What a caller has in memory, for a look whether it still is so.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Known {
+    /// Names of partitions, at most [`PAGE`].
+    pub partitions: Vec<String>,
+    /// Epochs, at most [`PAGE`].
+    pub epochs: Vec<Id>,
+}
+
+/// How that stands.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Stand {
+    /// SHA-256 of each partition's record, in the order asked; `null`: there is none for this caller.
+    pub partitions: Vec<Option<Bytes>>,
+    /// Those of the epochs that are there.
+    pub epochs: Vec<Standing>,
+}
+
+/// One of them.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Standing {
+    /// Its name.
+    pub id: Id,
+    /// Its partition.
+    pub partition: String,
+    /// Its kind.
+    pub kind: u8,
+    /// Whether it is the one to seal under.
+    pub current: bool,
+}
+
 /// A new epoch.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

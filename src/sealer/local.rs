@@ -177,14 +177,14 @@ mod tests {
     fn a_store_that_hangs_does_not_take_all_blocking_threads() {
         let dir = tempfile::tempdir().unwrap();
         let options = Options {
-            path: dir.path().join("keyring.db"),
+            store: dir.path().join("keyring.db").into(),
             master_keys: vec![KeySource::File(dir.path().join("master.key"))],
             i_know: true,
             ..Options::default()
         };
         let keyring = Keyring::init(&options, KemSuite::MlKem768, SystemClock::shared()).unwrap();
         let local = Arc::new(Local::new(Arc::new(keyring)));
-        let other = rusqlite::Connection::open(&options.path).unwrap();
+        let other = rusqlite::Connection::open(options.store.to_string()).unwrap();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_name(THREADS).build().unwrap();
         let (most, done) = runtime.block_on(async {

@@ -22,7 +22,7 @@ impl Place {
     pub fn new(partitions: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let options = Options {
-            path: directory.path().join("keyring.db"),
+            store: directory.path().join("keyring.db").into(),
             master_keys: vec![KeySource::File(directory.path().join("master.key"))],
             i_know: true,
             ..Options::default()

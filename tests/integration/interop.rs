@@ -236,7 +236,7 @@ fn both_decoders_open_what_a_process_that_only_encrypts_sealed() {
 
 fn options(dir: &Path) -> Options {
     Options {
-        path: dir.join("keyring.db"),
+        store: dir.join("keyring.db").into(),
         master_keys: vec![KeySource::File(dir.join("master.key"))],
         i_know: true,
         ..Options::default()

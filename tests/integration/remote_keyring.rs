@@ -10,16 +10,16 @@ use sidecloak::authority::credentials::{NewApiKey, Purpose};
 use sidecloak::authority::keyring_api;
 use sidecloak::clock::SystemClock;
 use sidecloak::crypto::kem::KemSuite;
-use sidecloak::keyring::{
-    Cached, Credential, KeySource, Keyring, KeyringError, Kind, Options, Permissions, Remote, State,
-};
+use sidecloak::keyring::store::{Credential, Remote, StorePlace};
+use sidecloak::keyring::{Cached, KeySource, Keyring, KeyringError, Kind, Options, Permissions, State};
 use sidecloak::name::{Class, PartitionName};
-use sidecloak::remote_keyring::RemoteStore;
 use sidecloak::token::Suite;
 use sidecloak::token::v1::{self, Plain};
 
 use super::authority::Place;
 
+#[path = "remote_keyring/fleet.rs"]
+mod fleet;
 #[path = "remote_keyring/liar.rs"]
 mod liar;
 #[path = "remote_keyring/routes.rs"]
@@ -66,21 +66,18 @@ fn options(place: &Place, address: SocketAddr, key: &str) -> Options {
     let number = FILES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let file = private_file(&place.directory.path().join(format!("api-{number}.key")), key.as_bytes());
     Options {
-        remote: Some(Remote {
+        store: StorePlace::Authority(Box::new(Remote {
             url: format!("http://{address}"),
             credential: Some(Credential::ApiKey(file)),
-            ca: None,
-            identity: None,
-            insecure: false,
-        }),
+            ..Remote::default()
+        })),
         owner: Some(place.authority.keyring.owner_fingerprint()),
         ..Options::default()
     }
 }
 
 fn open(options: &Options) -> Result<Keyring, KeyringError> {
-    let store = RemoteStore::connect(options.remote.as_ref().unwrap())?;
-    Keyring::open_on(options, Box::new(store), SystemClock::shared())
+    sidecloak::app::keys::open(options, false, &SystemClock::shared())
 }
 
 fn sidecar(place: &Place, address: SocketAddr, role: &str) -> Keyring {
@@ -104,6 +101,7 @@ fn opened(keyring: &Keyring, token: &[u8]) -> Result<Vec<u8>, KeyringError> {
 }
 
 /// Calls `tick` as a process would until it is so; how long it took is printed, not judged.
+#[expect(clippy::print_stdout, reason = "how long it took is told, not judged")]
 fn until(what: &str, keyring: &Keyring, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
@@ -202,7 +200,7 @@ fn a_sidecar_with_keys_of_its_own_asks_the_authority_for_none() {
     // A role that may neither seal nor open, so that the authority would not decapsulate for it.
     keyring.set_role(&name("tenant"), "blind", Some(Permissions(0x400))).unwrap();
     let blind = options(&place, address, &api_key(&place, Purpose::Sidecar, "blind", None));
-    let own = open(&Options { recipient: Some(recipient.clone()), ..blind.clone() }).unwrap();
+    let own = open(&Options { recipient: Some(recipient), ..blind.clone() }).unwrap();
     assert_eq!(opened(&own, &before).unwrap(), b"secret", "its epochs were wrapped to the new recipient, too");
     assert!(opened(&open(&blind).unwrap(), &before).is_err());
 
@@ -231,7 +229,8 @@ fn what_does_not_fit_is_told_at_start() {
     let error = open(&options(&place, address, "sck_wrong")).unwrap_err().to_string();
     assert!(error.contains("credential") && !error.contains("sck_wrong"), "{error}");
     let mut gone = good.clone();
-    gone.remote.as_mut().unwrap().url = "http://127.0.0.1:9".into();
+    let nowhere = Remote { url: "http://127.0.0.1:9".into(), ..Remote::default() };
+    gone.store = StorePlace::Authority(Box::new(nowhere));
     assert!(matches!(open(&gone), Err(KeyringError::Unavailable(_))));
     let error = Keyring::open(&good, SystemClock::shared()).unwrap_err();
     assert!(matches!(&error, KeyringError::NoKey(text) if text.contains("master key")), "{error}");

@@ -10,8 +10,8 @@ use crate::audit::Use;
 use crate::authority::credentials::Purpose;
 use crate::authority::identity::{Identity, identify};
 use crate::authority::listen::Peer;
-use crate::authority::{Refused, blocking};
-use crate::keyring::Permissions;
+use crate::authority::{Authority, Refused, blocking};
+use crate::keyring::{KeyringError, Permissions};
 use crate::name::{Class, PartitionName};
 
 impl Api {
@@ -25,22 +25,12 @@ impl Api {
         Ok(identified?)
     }
 
-    /// A partition that this sidecar may see, with its encoded record and what the role may do there.
+    /// A partition that this sidecar may see.
     pub async fn partition(&self, sidecar: &Identity, name: &str) -> Result<Seen, Problem> {
         let name = PartitionName::new(name).map_err(|_| Problem::not_there())?;
-        if !sidecar.reaches(&name) {
-            return Err(Problem::not_there());
-        }
-        let authority = Arc::clone(&self.authority);
-        let wanted = name.clone();
-        let (partition, encoded) =
-            blocking(move || Ok::<_, Refused>(authority.keyring.served_partition(&wanted)?)).await?;
-        let permissions = partition.permissions(&sidecar.caller.role);
-        if permissions.0 == 0 {
-            self.refused(sidecar, &name);
-            return Err(Problem::not_there());
-        }
-        Ok(Seen { name, encoded, permissions })
+        let (authority, identity) = (Arc::clone(&self.authority), sidecar.clone());
+        let seen = blocking(move || see(&authority, &identity, &name)).await?;
+        seen.ok_or_else(Problem::not_there)
     }
 
     /// Counts a refusal.
@@ -52,6 +42,24 @@ impl Api {
     pub fn count(&self, sidecar: &Identity, partition: &PartitionName, what: Use) {
         self.authority.audit.count(&sidecar.caller.name, partition, &Class::new("epoch-key"), what, 1);
     }
+}
+
+/// The partition, unless it is not there, out of the identity's reach, or one in which its role may nothing. May block.
+pub fn see(authority: &Authority, sidecar: &Identity, name: &PartitionName) -> Result<Option<Seen>, Refused> {
+    if !sidecar.reaches(name) {
+        return Ok(None);
+    }
+    let (partition, encoded) = match authority.keyring.served_partition(name) {
+        Ok(found) => found,
+        Err(KeyringError::Unknown(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let permissions = partition.permissions(&sidecar.caller.role);
+    if permissions.0 == 0 {
+        authority.audit.count(&sidecar.caller.name, name, &Class::new("epoch-key"), Use::Refused, 1);
+        return Ok(None);
+    }
+    Ok(Some(Seen { name: name.clone(), encoded, permissions }))
 }
 
 /// See [`Api::partition`].

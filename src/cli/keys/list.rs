@@ -24,7 +24,7 @@ pub(super) fn list(options: &Options, only: Option<&str>, out: &mut Out) -> Resu
     let (owner, alarms) = (hex(&keyring.owner_fingerprint()), keyring.alarms());
     if out.json() {
         return out.value(&json!({
-            "keyring": options.path.display().to_string(),
+            "keyring": options.store.to_string(),
             "owner": owner,
             "alarms": alarms,
             "partitions": partitions.iter().map(value).collect::<Vec<_>>(),

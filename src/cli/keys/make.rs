@@ -1,5 +1,6 @@
 //! What makes a keyring, moves one, or changes the key it lies under.
 
+use std::fmt::Display;
 use std::io::Write;
 use std::path::Path;
 
@@ -20,7 +21,7 @@ use crate::name::PartitionName;
 const MAX_EXPORT: u64 = 4 << 30;
 
 pub(super) fn init(options: &Options, kem: Option<&str>, partitions: &[String], out: &mut Out) -> Result<(), Failure> {
-    let path = options.path.display();
+    let path = &options.store;
     let names = partitions.iter().map(|name| named(name)).collect::<Result<Vec<_>, _>>()?;
     let key = options.master_keys.first();
     let made_key = matches!(key, Some(KeySource::File(file)) if !file.exists());
@@ -68,7 +69,7 @@ pub(super) fn init(options: &Options, kem: Option<&str>, partitions: &[String], 
 /// The keyring and whether it was there. What a first start left that broke off before anything was in it is no keyring.
 fn existing_or_new(options: &Options, kem: KemSuite) -> Result<(Keyring, bool), Failure> {
     let make = || Keyring::init(options, kem, SystemClock::shared());
-    if !options.path.exists() {
+    if !Keyring::exists(options)? {
         return Ok((make()?, false));
     }
     match Keyring::open(options, SystemClock::shared()) {
@@ -109,7 +110,7 @@ pub(super) fn rotate_master(options: &Options, new: &Path, out: &mut Out) -> Res
     if out.json() {
         return out.value(&json!({ "master_key": new.to_string(), "old": old }));
     }
-    out.line(&format!("every private key of {} now lies under {new}", options.path.display()))?;
+    out.line(&format!("every private key of {} now lies under {new}", options.store))?;
     advise(
         out,
         &format!(
@@ -137,36 +138,29 @@ pub(super) fn export(options: &Options, file: &Path, out: &mut Out) -> Result<()
     temporary.write_all(&sealed).map_err(|e| failed(&e))?;
     temporary.as_file().sync_all().map_err(|e| failed(&e))?;
     temporary.persist_noclobber(file).map_err(|e| match e.error.kind() {
-        std::io::ErrorKind::AlreadyExists => there_already(file),
+        std::io::ErrorKind::AlreadyExists => there_already(&what),
         _ => failed(&e.error),
     })?;
     advise(out, "note: it opens with the master key alone: keep that one elsewhere");
-    let text = format!("exported {} to {what}, sealed under the master key", options.path.display());
+    let text = format!("exported {} to {what}, sealed under the master key", options.store);
     done(out, &text, &json!({ "file": what.to_string(), "bytes": sealed.len() }))
 }
 
 pub(super) fn import(options: &Options, file: &Path, out: &mut Out) -> Result<(), Failure> {
     let exported = bounded::read_file(file, MAX_EXPORT).map_err(|e| Failure::io(file.display(), &e))?;
-    if options.path.exists() {
-        return Err(there_already(&options.path));
+    if Keyring::exists(options)? {
+        return Err(there_already(&options.store));
     }
     let keyring = Keyring::import(options, &exported, SystemClock::shared())?;
     let partitions = keyring.list()?.len();
-    let text = format!(
-        "imported {} with {partitions} partition{}",
-        options.path.display(),
-        if partitions == 1 { "" } else { "s" }
-    );
+    let text =
+        format!("imported {} with {partitions} partition{}", options.store, if partitions == 1 { "" } else { "s" });
     let owner = hex(&keyring.owner_fingerprint());
-    done(
-        out,
-        &text,
-        &json!({ "keyring": options.path.display().to_string(), "partitions": partitions, "owner": owner }),
-    )
+    done(out, &text, &json!({ "keyring": options.store.to_string(), "partitions": partitions, "owner": owner }))
 }
 
 /// Keys are never overwritten.
-pub(super) fn there_already(path: &Path) -> Failure {
-    Failure::new(Exit::Usage, format!("{} is there already; it was left as it is", path.display()))
+pub(super) fn there_already(place: impl Display) -> Failure {
+    Failure::new(Exit::Usage, format!("{place} is there already; it was left as it is"))
         .help("name a file that is not there, or move it away")
 }

@@ -10,7 +10,7 @@ use super::super::exit::{Exit, Failure};
 use super::super::out::Out;
 use super::change::done;
 use super::make::there_already;
-use super::{advise, hex, named, open, refused};
+use super::{advise, hex, named, open, place, refused};
 use crate::bounded;
 use crate::crypto::kem::KemSuite;
 use crate::keyring::{Options, Recovery};
@@ -63,7 +63,7 @@ fn print(line: &SecretBytes, output: &Path, out: &mut Out) -> Result<(), Failure
 
 pub(super) fn recover(
     options: &Options,
-    from: &Path,
+    from: &str,
     key_file: &Path,
     from_owner: Option<&str>,
     out: &mut Out,
@@ -83,7 +83,8 @@ pub(super) fn recover(
         SecretBytes::new(bounded::read_file(key_file, MAX_LINE).map_err(|e| Failure::io(what, &e))?)
     };
     let keyring = open(options)?;
-    let lost = Recovery::open(from, &line, owner)?;
+    let from = place(from)?;
+    let lost = Recovery::open(&from, &line, owner)?;
     if owner.is_none() {
         advise(out, "note: without --from-owner, whoever could write to the lost keyring is believed");
     }
@@ -91,7 +92,7 @@ pub(super) fn recover(
     let text = format!(
         "took over {taken} epoch{} of {}; what was sealed under them opens here now",
         if taken == 1 { "" } else { "s" },
-        from.display()
+        from
     );
     done(out, &text, &json!({ "epochs": taken }))
 }
@@ -110,9 +111,29 @@ pub(super) fn encrypt_only(options: &Options, partition: &str, output: &Path, ou
     done(out, &text, &json!({ "partition": name.as_str(), "file": output.display().to_string(), "owner": owner }))
 }
 
+pub(super) fn recipient(
+    options: &Options,
+    partition: &str,
+    kem: KemSuite,
+    output: &Path,
+    out: &mut Out,
+) -> Result<(), Failure> {
+    let name = named(partition)?;
+    let keyring = open(options)?;
+    let file = create(output, 0o600)?;
+    let key = keyring.make_recipient(kem, &name).map_err(refused)?;
+    let line = SecretBytes::new([key.private_line.expose(), b"\n"].concat());
+    file.finish(line.expose())?;
+    let owner = hex(&keyring.owner_fingerprint());
+    let file = output.display();
+    advise(out, &format!("next: give that process `recipient: file:{file}` and `owner: {owner}`, and no master key"));
+    let text = format!("wrote a recipient's key for partition {name} to {} (0600)", output.display());
+    done(out, &text, &json!({ "partition": name.as_str(), "file": output.display().to_string(), "owner": owner }))
+}
+
 fn create(path: &Path, mode: u32) -> Result<NewFile, Failure> {
     NewFile::create(path, mode).map_err(|e| match e.kind() {
-        io::ErrorKind::AlreadyExists => there_already(path),
+        io::ErrorKind::AlreadyExists => there_already(path.display()),
         _ => Failure::io(path.display(), &e),
     })
 }

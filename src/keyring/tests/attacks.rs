@@ -13,9 +13,8 @@ fn record_of(keyring: &Keyring, name: &PartitionName) -> PartitionRecord {
 }
 
 fn write_partition(place: &Place, record: &PartitionRecord) {
-    let sql = "UPDATE partition SET record = ?2, version = ?3 WHERE name = ?1";
-    let version = i64::try_from(record.version).unwrap();
-    place.sql().execute(sql, rusqlite::params![record.name.as_str(), record.encode(), version]).unwrap();
+    let (bytes, version, name) = (place.bytes(&record.encode()), record.version, &record.name);
+    place.write(&format!("UPDATE partition SET record = {bytes}, version = {version} WHERE name = '{name}'")).unwrap();
 }
 
 fn row_of(keyring: &Keyring, id: EpochId) -> EpochRow {
@@ -23,7 +22,36 @@ fn row_of(keyring: &Keyring, id: EpochId) -> EpochRow {
 }
 
 fn write_epoch(place: &Place, id: EpochId, record: &[u8]) {
-    place.sql().execute("UPDATE epoch SET record = ?2 WHERE id = ?1", rusqlite::params![id.0, record]).unwrap();
+    let sql = format!("UPDATE epoch SET record = {} WHERE id = {}", place.bytes(record), place.bytes(&id.0));
+    place.write(&sql).unwrap();
+}
+
+/// A row that was not there, or was deleted.
+fn add_epoch(place: &Place, id: [u8; 10], partition: &str, kind: u8, record: &str, current: bool) {
+    let (id, yes, current) = (place.bytes(&id), place.truth(true), place.truth(current));
+    let (column, change) = if place.database.is_some() { (", change", ", 0") } else { ("", "") };
+    let sql = format!(
+        "INSERT INTO epoch (id, partition, kind, record, confirmed, current{column}) \
+         VALUES ({id}, '{partition}', {kind}, {record}, {yes}, {current}{change})"
+    );
+    place.write(&sql).unwrap();
+}
+
+fn add_tombstone(place: &Place, id: EpochId, record: &[u8]) {
+    let (id, record) = (place.bytes(&id.0), place.bytes(record));
+    let (column, change) = if place.database.is_some() { (", change", ", 0") } else { ("", "") };
+    place.write(&format!("INSERT INTO tombstone (id, record{column}) VALUES ({id}, {record}{change})")).unwrap();
+}
+
+fn add_partition(place: &Place, name: &str, record: &str) {
+    let change = if place.database.is_some() { ", 0" } else { "" };
+    place.write(&format!("INSERT INTO partition VALUES ('{name}', 1, {record}{change})")).unwrap();
+}
+
+fn make_current(place: &Place, id: EpochId) {
+    place.write(&format!("UPDATE epoch SET current = {}", place.truth(false))).unwrap();
+    let sql = format!("UPDATE epoch SET current = {} WHERE id = {}", place.truth(true), place.bytes(&id.0));
+    place.write(&sql).unwrap();
 }
 
 /// Neither a process that runs nor one that starts opens it.
@@ -34,9 +62,9 @@ fn assert_closed(place: &Place, id: EpochId) {
     assert!(keyring.alarms() > 0);
 }
 
-#[test]
-fn a_recipient_added_without_the_owner_gets_nothing() {
-    let place = Place::new();
+#[rstest]
+fn a_recipient_added_without_the_owner_gets_nothing(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     place.init().provision(&name("tenant"), 10).unwrap();
     let running = place.open();
     running.sealing(&name("tenant"), Kind::Random).unwrap();
@@ -52,22 +80,21 @@ fn a_recipient_added_without_the_owner_gets_nothing() {
         assert!(matches!(keyring.rollover(&name("tenant"), &[Kind::Random]), Err(KeyringError::Unknown(_))));
         assert!(keyring.alarms() > 0);
     }
-    let epochs: i64 = place.sql().query_row("SELECT count(*) FROM epoch", [], |row| row.get(0)).unwrap();
-    assert_eq!(epochs, 1, "nothing was wrapped to the thief");
+    assert_eq!(place.ask("SELECT count(*) FROM epoch"), 1, "nothing was wrapped to the thief");
 }
 
-#[test]
-fn a_damaged_default_partition_stops_the_start() {
-    let place = Place::new();
+#[rstest]
+fn a_damaged_default_partition_stops_the_start(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let mut record = record_of(&place.init(), &default());
     record.roles.push(("thief".into(), Permissions(u32::MAX)));
     write_partition(&place, &record);
     assert!(matches!(place.try_open(&place.options), Err(KeyringError::Mismatch(_))));
 }
 
-#[test]
-fn a_record_rolled_back_or_removed_is_refused_by_who_saw_the_newer() {
-    let place = Place::new();
+#[rstest]
+fn a_record_rolled_back_or_removed_is_refused_by_who_saw_the_newer(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let keyring = place.init();
     let tenant = name("tenant");
     keyring.provision(&tenant, 10).unwrap();
@@ -77,26 +104,26 @@ fn a_record_rolled_back_or_removed_is_refused_by_who_saw_the_newer() {
     keyring.tick();
     assert!(matches!(keyring.partition_cached(&tenant), Cached::Unknown));
     assert!(matches!(keyring.partition(&tenant), Err(KeyringError::Unknown(_))));
-    place.sql().execute("DELETE FROM partition WHERE name = 'tenant'", []).unwrap();
+    place.write("DELETE FROM partition WHERE name = 'tenant'").unwrap();
     keyring.tick();
     assert!(matches!(keyring.partition(&tenant), Err(KeyringError::Unknown(_))));
     assert!(keyring.provision(&tenant, 10).is_err(), "it would come back active");
 }
 
-#[test]
-fn one_partitions_record_does_not_serve_another() {
-    let place = Place::new();
+#[rstest]
+fn one_partitions_record_does_not_serve_another(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let keyring = place.init();
     keyring.provision(&name("tenant"), 10).unwrap();
     let sql =
         "UPDATE partition SET record = (SELECT record FROM partition WHERE name = 'default') WHERE name = 'tenant'";
-    place.sql().execute(sql, []).unwrap();
+    place.write(sql).unwrap();
     assert!(matches!(place.open().partition(&name("tenant")), Err(KeyringError::Unknown(_))));
 }
 
-#[test]
-fn an_epoch_of_a_foreign_issuer_neither_seals_nor_opens() {
-    let place = Place::new();
+#[rstest]
+fn an_epoch_of_a_foreign_issuer_neither_seals_nor_opens(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let keyring = place.init();
     let thief = SigningKey::generate().unwrap();
     let unshared = keyring.add_encrypt_only_issuer(&default()).unwrap();
@@ -109,11 +136,10 @@ fn an_epoch_of_a_foreign_issuer_neither_seals_nor_opens() {
             let not_after = if kind == Kind::Random { START + DAY } else { 0 };
             let (core, dek) = epoch::make_core(&default(), kind, START, not_after).unwrap();
             let forged = epoch::seal_record(core, &dek, &recipients, issuer).unwrap();
-            let sql = "UPDATE epoch SET current = 0 WHERE kind = ?1";
-            place.sql().execute(sql, [kind as u8]).unwrap();
-            let sql = "INSERT INTO epoch VALUES (?1, 'default', ?2, ?3, 1, 1)";
+            let no = place.truth(false);
+            place.write(&format!("UPDATE epoch SET current = {no} WHERE kind = {}", kind as u8)).unwrap();
             let id = forged.core.id();
-            place.sql().execute(sql, rusqlite::params![id.0, kind as u8, forged.encode()]).unwrap();
+            add_epoch(&place, id.0, "default", kind as u8, &place.bytes(&forged.encode()), true);
             assert_closed(&place, id);
             let running = place.open();
             assert!(matches!(running.sealing(&default(), kind), Err(KeyringError::Mismatch(_))));
@@ -127,9 +153,9 @@ fn an_epoch_of_a_foreign_issuer_neither_seals_nor_opens() {
     }
 }
 
-#[test]
-fn a_changed_epoch_record_does_not_open() {
-    let place = Place::new();
+#[rstest]
+fn a_changed_epoch_record_does_not_open(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let keyring = place.init();
     let [a, b] = [(); 2].map(|()| {
         keyring.rollover(&default(), &[Kind::Random]).unwrap();
@@ -170,28 +196,26 @@ fn a_changed_epoch_record_does_not_open() {
     place.open().opening(a).unwrap();
 }
 
-#[test]
-fn an_ended_epoch_marked_as_current_is_not_sealed_under() {
-    let place = Place::new();
+#[rstest]
+fn an_ended_epoch_marked_as_current_is_not_sealed_under(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let keyring = place.init();
     let ended = keyring.sealing(&default(), Kind::Random).unwrap();
     place.clock.advance(DAY);
     let now = keyring.sealing(&default(), Kind::Random).unwrap();
-    place.sql().execute("UPDATE epoch SET current = 0", []).unwrap();
-    place.sql().execute("UPDATE epoch SET current = 1 WHERE id = ?1", [ended.id.0]).unwrap();
+    make_current(&place, ended.id);
     let fresh = place.open().sealing(&default(), Kind::Random).unwrap();
     assert!(fresh.id != ended.id && fresh.id != now.id);
 }
 
-#[test]
-fn a_deterministic_epoch_from_before_a_rollover_is_not_sealed_under() {
-    let place = Place::new();
+#[rstest]
+fn a_deterministic_epoch_from_before_a_rollover_is_not_sealed_under(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let keyring = place.init();
     let old = keyring.sealing(&default(), Kind::Deterministic).unwrap();
     place.clock.advance(1);
     keyring.rollover(&default(), &[Kind::Deterministic]).unwrap();
-    place.sql().execute("UPDATE epoch SET current = 0", []).unwrap();
-    place.sql().execute("UPDATE epoch SET current = 1 WHERE id = ?1", [old.id.0]).unwrap();
+    make_current(&place, old.id);
     keyring.tick();
     assert!(matches!(keyring.sealing_cached(&default(), Kind::Deterministic), Cached::Miss));
     assert!(matches!(keyring.sealing(&default(), Kind::Deterministic), Err(KeyringError::Mismatch(_))));
@@ -199,21 +223,21 @@ fn a_deterministic_epoch_from_before_a_rollover_is_not_sealed_under() {
     assert_ne!(keyring.sealing(&default(), Kind::Deterministic).unwrap().id, old.id);
 }
 
-#[test]
-fn an_epoch_marked_as_another_kind_or_partition_is_not_sealed_under() {
-    let place = Place::new();
+#[rstest]
+fn an_epoch_marked_as_another_kind_or_partition_is_not_sealed_under(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let keyring = place.init();
     keyring.provision(&name("tenant"), 10).unwrap();
     keyring.sealing(&default(), Kind::Random).unwrap();
-    place.sql().execute("UPDATE epoch SET kind = 1", []).unwrap();
+    place.write("UPDATE epoch SET kind = 1").unwrap();
     assert!(matches!(place.open().sealing(&default(), Kind::Deterministic), Err(KeyringError::Mismatch(_))));
-    place.sql().execute("UPDATE epoch SET kind = 0, partition = 'tenant'", []).unwrap();
+    place.write("UPDATE epoch SET kind = 0, partition = 'tenant'").unwrap();
     assert!(matches!(place.open().sealing(&name("tenant"), Kind::Random), Err(KeyringError::Mismatch(_))));
 }
 
-#[test]
-fn a_destroyed_epoch_stays_destroyed() {
-    let place = Place::new();
+#[rstest]
+fn a_destroyed_epoch_stays_destroyed(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let (keyring, other, late) = (place.init(), place.open(), place.open());
     let epoch = keyring.sealing(&default(), Kind::Random).unwrap();
     other.opening(epoch.id).unwrap();
@@ -226,8 +250,8 @@ fn a_destroyed_epoch_stays_destroyed() {
         assert_ne!(keyring.sealing(&default(), Kind::Random).unwrap().id, epoch.id);
     }
     let restore = || {
-        let sql = "INSERT OR REPLACE INTO epoch VALUES (?1, 'default', 0, ?2, 1, 0)";
-        place.sql().execute(sql, rusqlite::params![row.id.0, row.record]).unwrap();
+        place.write(&format!("DELETE FROM epoch WHERE id = {}", place.bytes(&row.id.0))).unwrap();
+        add_epoch(&place, row.id.0, "default", 0, &place.bytes(&row.record), false);
     };
     restore();
     assert!(late.opening(epoch.id).is_err(), "also for who has not yet read the tombstones");
@@ -241,23 +265,22 @@ fn a_destroyed_epoch_stays_destroyed() {
         replaces: None,
         under: None,
     };
-    place.sql().execute("DELETE FROM epoch", []).unwrap();
+    place.write("DELETE FROM epoch").unwrap();
     assert_eq!(keyring.store.insert_epoch(&again).unwrap(), store::Inserted::Taken);
-    place.sql().execute("DELETE FROM tombstone", []).unwrap();
+    place.write("DELETE FROM tombstone").unwrap();
     restore();
     other.tick();
     assert!(other.opening(epoch.id).is_err(), "whoever saw the tombstone remembers it");
 }
 
-#[test]
-fn a_forged_tombstone_destroys_nothing() {
-    let place = Place::new();
+#[rstest]
+fn a_forged_tombstone_destroys_nothing(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let keyring = place.init();
     let epoch = keyring.sealing(&default(), Kind::Random).unwrap();
     let commit = EpochRecord::decode(&row_of(&keyring, epoch.id).record).unwrap().core.commit;
     let forged = Tombstone::sign(default(), commit, START, &SigningKey::generate().unwrap()).unwrap();
-    let sql = "INSERT INTO tombstone (id, record) VALUES (?1, ?2)";
-    place.sql().execute(sql, rusqlite::params![epoch.id.0, forged.encode()]).unwrap();
+    add_tombstone(&place, epoch.id, &forged.encode());
     let other = place.open();
     other.opening(epoch.id).unwrap();
     assert!(other.alarms() > 0);
@@ -265,8 +288,8 @@ fn a_forged_tombstone_destroys_nothing() {
     assert!(place.open().opening(epoch.id).is_err(), "the owner's takes its place");
 }
 
-#[test]
-fn changed_private_keys_stop_the_start_and_not_who_runs() {
+#[rstest]
+fn changed_private_keys_stop_the_start_and_not_who_runs(#[values(On::Sqlite, On::Postgres)] on: On) {
     let changes = [
         "UPDATE private_key SET blob = (SELECT blob FROM private_key WHERE usage = 5) WHERE usage = 4",
         "UPDATE private_key SET public = (SELECT public FROM private_key WHERE usage = 5) WHERE usage = 0",
@@ -278,10 +301,10 @@ fn changed_private_keys_stop_the_start_and_not_who_runs() {
         "UPDATE private_key SET blob = 'text' WHERE usage = 5",
     ];
     for change in changes {
-        let place = Place::new();
+        let Some(place) = Place::on(on) else { return };
         let running = place.init();
         let epoch = running.sealing(&default(), Kind::Random).unwrap();
-        if place.sql().execute(change, []).is_err() {
+        if place.write(&change.replace("zeroblob(88)", &place.bytes(&[0; 88]))).is_none() {
             continue; // the schema itself refuses it
         }
         let error = place.try_open(&place.options).unwrap_err();
@@ -298,12 +321,12 @@ fn what_is_no_keyring_says_so() {
     let error = place.try_open(&place.options).unwrap_err();
     assert!(matches!(&error, KeyringError::NoKey(text) if text.contains("sidecloak keys init")), "{error}");
     place.init();
-    let before = bounded(&place.options.path);
+    let before = bounded(&place.file());
     let write = |bytes: &[u8]| {
         for suffix in ["", "-wal", "-shm"] {
-            std::fs::remove_file(format!("{}{suffix}", place.options.path.display())).ok();
+            std::fs::remove_file(format!("{}{suffix}", place.file().display())).ok();
         }
-        files::write_new(&place.options.path, bytes).unwrap();
+        files::write_new(&place.file(), bytes).unwrap();
     };
     let mut header = before.clone();
     header[0] ^= 0xff;
@@ -315,7 +338,7 @@ fn what_is_no_keyring_says_so() {
         assert!(matches!(error, KeyringError::Mismatch(_)), "{error}");
         if damaged.len() > 10 {
             assert!(Keyring::init(&place.options, KemSuite::MlKem768, place.clock.clone()).is_err());
-            assert_eq!(bounded(&place.options.path), damaged, "left as it is");
+            assert_eq!(bounded(&place.file()), damaged, "left as it is");
         }
     }
     write(&before);
@@ -330,11 +353,11 @@ fn what_is_no_keyring_says_so() {
     let foreign = place.path("foreign.db");
     rusqlite::Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
     std::fs::set_permissions(&foreign, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let options = Options { path: foreign, ..place.options.clone() };
-    let content = bounded(&options.path);
+    let options = Options { store: foreign.clone().into(), ..place.options.clone() };
+    let content = bounded(&foreign);
     assert!(matches!(place.try_open(&options), Err(KeyringError::Mismatch(_))));
     assert!(Keyring::init(&options, KemSuite::MlKem768, place.clock.clone()).is_err());
-    assert_eq!(bounded(&options.path), content, "somebody else's database is left as it is");
+    assert_eq!(bounded(&foreign), content, "somebody else's database is left as it is");
     place.sql().execute_batch("PRAGMA user_version = 99").unwrap();
     let error = place.try_open(&place.options).unwrap_err();
     assert!(matches!(&error, KeyringError::Mismatch(text) if text.contains("newer")), "{error}");
@@ -346,7 +369,7 @@ fn a_wrong_missing_or_open_key_is_refused() {
     place.init();
     let KeySource::File(path) = place.options.master_keys[0].clone() else { panic!() };
     let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode(&path), mode(&place.options.path)), (0o600, 0o600));
+    assert_eq!((mode(&path), mode(&place.file())), (0o600, 0o600));
     assert_eq!(bounded(&path).len(), 44, "43 characters and a line end");
 
     let other = place.path("other.key");
@@ -369,7 +392,7 @@ fn a_wrong_missing_or_open_key_is_refused() {
     files::write_new(&short, b"c2hvcnQ\n").unwrap();
     assert!(matches!(place.try_open(&with(&[&short])), Err(KeyringError::NoKey(_))));
 
-    for open in [&path, &place.options.path] {
+    for open in [&path, &place.file()] {
         std::fs::set_permissions(open, std::fs::Permissions::from_mode(0o644)).unwrap();
         let error = place.try_open(&place.options).unwrap_err();
         assert!(matches!(&error, KeyringError::NoKey(text) if text.contains("chmod")), "{error}");
@@ -384,7 +407,7 @@ fn on_a_full_disk_nothing_is_sealed_under_an_epoch_that_is_not_stored() {
     let mut keyring = place.init();
     let stored = keyring.sealing(&default(), Kind::Deterministic).unwrap();
     for full in [true, false] {
-        let store = SqliteStore::open(&place.options.path).unwrap();
+        let store = SqliteStore::open(&place.file()).unwrap();
         store.fill_disk(full);
         keyring.store = Box::new(store);
         let made = keyring.sealing(&default(), Kind::Random);
@@ -403,26 +426,23 @@ fn on_a_full_disk_nothing_is_sealed_under_an_epoch_that_is_not_stored() {
     }
 }
 
-#[test]
-fn rows_that_do_not_verify_do_not_spoil_an_export() {
-    let place = Place::new();
+#[rstest]
+fn rows_that_do_not_verify_do_not_spoil_an_export(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let keyring = place.init();
     keyring.provision(&name("tenant"), 10).unwrap();
     let epoch = keyring.sealing(&name("tenant"), Kind::Random).unwrap();
     let gone = keyring.sealing(&default(), Kind::Random).unwrap();
     let row = row_of(&keyring, gone.id);
     keyring.destroy_epoch(gone.id).unwrap();
-    let sql = place.sql();
-    let junk = [7u8; 10];
-    sql.execute("INSERT INTO epoch VALUES (?1, 'tenant', 0, x'00', 1, 0)", [junk]).unwrap();
-    sql.execute("INSERT INTO epoch VALUES (?1, 'default', 0, ?2, 1, 0)", rusqlite::params![row.id.0, row.record])
-        .unwrap();
-    sql.execute("INSERT INTO tombstone (id, record) VALUES (?1, x'00')", [epoch.id.0]).unwrap();
-    sql.execute("INSERT INTO partition VALUES ('thief', 1, x'00')", []).unwrap();
-    sql.execute("UPDATE partition SET version = 99 WHERE name = 'tenant'", []).unwrap();
+    add_epoch(&place, [7; 10], "tenant", 0, &place.bytes(&[0]), false);
+    add_epoch(&place, row.id.0, "default", 0, &place.bytes(&row.record), false);
+    add_tombstone(&place, epoch.id, &[0]);
+    add_partition(&place, "thief", &place.bytes(&[0]));
+    place.write("UPDATE partition SET version = 99 WHERE name = 'tenant'").unwrap();
     let exported = keyring.export().unwrap();
     assert!(keyring.alarms() > 0);
-    let options = Options { path: place.path("imported.db"), ..place.options.clone() };
+    let options = place.beside("imported.db");
     let imported = Keyring::import(&options, &exported, place.clock).unwrap();
     assert_eq!(dek(&imported.opening(epoch.id).unwrap()), dek(&epoch));
     assert!(imported.opening(gone.id).is_err());
@@ -430,14 +450,14 @@ fn rows_that_do_not_verify_do_not_spoil_an_export() {
     imported.set_state(&name("tenant"), State::Paused).unwrap();
 }
 
-#[test]
-fn a_huge_row_is_not_read_and_stops_nothing() {
-    let place = Place::new();
+#[rstest]
+fn a_huge_row_is_not_read_and_stops_nothing(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let keyring = place.init();
     let epoch = keyring.sealing(&default(), Kind::Random).unwrap();
-    let sql = "INSERT INTO epoch VALUES (?1, 'default', 0, zeroblob(40000000), 0, 0)";
-    place.sql().execute(sql, [[7u8; 10]]).unwrap();
-    place.sql().execute("INSERT INTO partition VALUES ('huge', 1, zeroblob(40000000))", []).unwrap();
+    let huge = if on == On::Postgres { "decode(repeat('00', 40000000), 'hex')" } else { "zeroblob(40000000)" };
+    add_epoch(&place, [7; 10], "default", 0, huge, false);
+    add_partition(&place, "huge", huge);
     keyring.tick();
     let row = keyring.store.epoch(EpochId([7; 10])).unwrap().unwrap();
     assert!(row.record.is_empty());
@@ -462,7 +482,7 @@ fn a_tombstone_in_a_restored_file_is_seen_though_its_number_was_there_before() {
     proxy.opening(kept).unwrap();
     proxy.tick();
     drop(keyring);
-    std::fs::rename(&copy, &place.options.path).unwrap();
+    std::fs::rename(&copy, place.file()).unwrap();
     place.open().destroy_epoch(kept).unwrap();
     proxy.tick();
     assert!(!matches!(proxy.opening_cached(kept), Cached::Hit(_)));

@@ -19,9 +19,9 @@ fn encrypt_only(place: &Place, operator: &Keyring) -> Options {
     }
 }
 
-#[test]
-fn partitions_are_made_listed_and_changed() {
-    let place = Place::new();
+#[rstest]
+fn partitions_are_made_listed_and_changed(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let (keyring, other) = (place.init(), place.open());
     let tenant = name("tenant");
     keyring.create_partition(&tenant).unwrap();
@@ -46,9 +46,9 @@ fn partitions_are_made_listed_and_changed() {
     assert_eq!((info.recipients[0].suite, info.recipients[0].ours), (Some(KemSuite::MlKem768), true));
 }
 
-#[test]
-fn a_destroyed_partition_is_gone_for_good() {
-    let place = Place::new();
+#[rstest]
+fn a_destroyed_partition_is_gone_for_good(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let (keyring, other) = (place.init(), place.open());
     let tenant = name("tenant");
     keyring.create_partition(&tenant).unwrap();
@@ -67,9 +67,9 @@ fn a_destroyed_partition_is_gone_for_good() {
     assert_eq!(keyring.list().unwrap()[1].epochs, 0);
 }
 
-#[test]
-fn changes_by_two_operators_at_once_are_both_kept() {
-    let place = Place::new();
+#[rstest]
+fn changes_by_two_operators_at_once_are_both_kept(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     place.init();
     std::thread::scope(|scope| {
         for i in 0..4 {
@@ -83,9 +83,9 @@ fn changes_by_two_operators_at_once_are_both_kept() {
     assert_eq!(place.open().partition(&default()).unwrap().roles.len(), 13);
 }
 
-#[test]
-fn an_encrypt_only_process_opens_nothing_but_its_own() {
-    let place = Place::new();
+#[rstest]
+fn an_encrypt_only_process_opens_nothing_but_its_own(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let operator = place.init();
     let others = operator.sealing(&default(), Kind::Random).unwrap();
     let options = encrypt_only(&place, &operator);
@@ -120,17 +120,16 @@ fn an_encrypt_only_process_opens_nothing_but_its_own() {
     assert!(matches!(place.try_open(&pinned), Err(KeyringError::Mismatch(_))));
 }
 
-#[test]
-fn a_sealer_can_wait_for_an_openers_confirmation() {
-    let place = Place::new();
+#[rstest]
+fn a_sealer_can_wait_for_an_openers_confirmation(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let operator = place.init();
     let options = Options { require_confirmed: true, ..encrypt_only(&place, &operator) };
     let sealer = place.try_open(&options).unwrap();
     for _ in 0..3 {
         assert!(matches!(sealer.sealing(&default(), Kind::Random), Err(KeyringError::Unavailable(_))));
     }
-    let epochs: i64 = place.sql().query_row("SELECT count(*) FROM epoch", [], |row| row.get(0)).unwrap();
-    assert_eq!(epochs, 1, "one waits, no new one each time");
+    assert_eq!(place.ask("SELECT count(*) FROM epoch"), 1, "one waits, no new one each time");
     operator.tick();
     let epoch = sealer.sealing(&default(), Kind::Random).unwrap();
     place.clock.advance(DAY * 96 / 100);
@@ -142,25 +141,24 @@ fn a_sealer_can_wait_for_an_openers_confirmation() {
     assert_eq!(operator.alarms(), 0);
 }
 
-#[test]
-fn an_opener_raises_an_alarm_for_a_record_it_cannot_open() {
-    let place = Place::new();
+#[rstest]
+fn an_opener_raises_an_alarm_for_a_record_it_cannot_open(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let operator = place.init();
     let sealer = place.try_open(&encrypt_only(&place, &operator)).unwrap();
     let epoch = sealer.sealing(&default(), Kind::Random).unwrap();
     let mut record: record::EpochRecord =
         cbor::Record::decode(&operator.store.epoch(epoch.id).unwrap().unwrap().record).unwrap();
     record.wraps[0].wrapped[1] ^= 1;
-    let sql = "UPDATE epoch SET record = ?1";
-    place.sql().execute(sql, [cbor::Record::encode(&record)]).unwrap();
+    place.write(&format!("UPDATE epoch SET record = {}", place.bytes(&cbor::Record::encode(&record)))).unwrap();
     operator.tick();
     assert!(operator.alarms() > 0);
     assert!(!operator.store.epoch(epoch.id).unwrap().unwrap().confirmed);
 }
 
-#[test]
-fn the_master_key_is_exchanged_while_others_run() {
-    let place = Place::new();
+#[rstest]
+fn the_master_key_is_exchanged_while_others_run(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let (operator, proxy) = (place.init(), place.open());
     let epoch = proxy.sealing(&default(), Kind::Random).unwrap();
     let new = KeySource::File(place.path("new.key"));
@@ -178,9 +176,9 @@ fn the_master_key_is_exchanged_while_others_run() {
     }
 }
 
-#[test]
-fn an_export_opens_elsewhere_for_the_master_key_alone() {
-    let place = Place::new();
+#[rstest]
+fn an_export_opens_elsewhere_for_the_master_key_alone(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let keyring = place.init();
     keyring.provision(&name("tenant"), 10).unwrap();
     let epochs = Kind::ALL.map(|kind| keyring.sealing(&name("tenant"), kind).unwrap());
@@ -188,7 +186,7 @@ fn an_export_opens_elsewhere_for_the_master_key_alone() {
     keyring.destroy_epoch(gone.id).unwrap();
     let exported = keyring.export().unwrap();
 
-    let options = Options { path: place.path("imported.db"), ..place.options.clone() };
+    let options = place.beside("imported.db");
     let imported = Keyring::import(&options, &exported, place.clock.clone()).unwrap();
     assert_eq!(imported.store.dump().unwrap(), keyring.store.dump().unwrap());
     for epoch in epochs {
@@ -197,7 +195,7 @@ fn an_export_opens_elsewhere_for_the_master_key_alone() {
     assert!(imported.opening(gone.id).is_err());
     assert!(Keyring::import(&options, &exported, place.clock.clone()).is_err(), "it exists");
 
-    let options = Options { path: place.path("again.db"), ..place.options.clone() };
+    let options = place.beside("again.db");
     for at in [0, 25, 40, 70, exported.len() - 1] {
         let mut changed = exported.clone();
         changed[at] ^= 1;
@@ -208,12 +206,12 @@ fn an_export_opens_elsewhere_for_the_master_key_alone() {
     Master::load_or_make(&other).unwrap();
     let foreign = Options { master_keys: vec![other], ..options.clone() };
     assert!(matches!(Keyring::import(&foreign, &exported, place.clock), Err(KeyringError::Mismatch(_))));
-    assert!(!options.path.exists());
+    assert!(!Keyring::exists(&options).unwrap());
 }
 
-#[test]
-fn a_recovery_key_opens_everything_without_the_master_key() {
-    let place = Place::new();
+#[rstest]
+fn a_recovery_key_opens_everything_without_the_master_key(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let (keyring, proxy) = (place.init(), place.open());
     keyring.provision(&name("tenant"), 10).unwrap();
     let before = proxy.sealing(&name("tenant"), Kind::Random).unwrap();
@@ -230,13 +228,13 @@ fn a_recovery_key_opens_everything_without_the_master_key() {
     keyring.set_state(&name("stopped"), State::Paused).unwrap();
 
     let owner = Some(keyring.owner_fingerprint());
-    let recovery = Recovery::open(&place.options.path, &key.private_line, owner).unwrap();
+    let recovery = Recovery::open(&place.options.store, &key.private_line, owner).unwrap();
     for epoch in [&before, &after, &later] {
         assert_eq!(dek(&recovery.epoch(epoch.id).unwrap()), dek(epoch));
     }
-    assert!(Recovery::open(&place.options.path, &key.private_line, Some([1; 32])).is_err());
+    assert!(Recovery::open(&place.options.store, &key.private_line, Some([1; 32])).is_err());
     let stranger = Place::new().init().make_recovery(KemSuite::MlKem768).unwrap();
-    let blind = Recovery::open(&place.options.path, &stranger.private_line, owner).unwrap();
+    let blind = Recovery::open(&place.options.store, &stranger.private_line, owner).unwrap();
     assert!(blind.epoch(before.id).is_err());
 
     let new = Place::new();
@@ -258,31 +256,33 @@ fn recovery_files_enter_new_keyrings() {
     std::fs::write(place.path("recovery.pub"), format!("{}\n", key.public_line)).unwrap();
     place.options.recovery = vec![KeySource::File(place.path("recovery.pub"))];
     let epoch = place.init().sealing(&default(), Kind::Random).unwrap();
-    let recovery = Recovery::open(&place.options.path, &key.private_line, None).unwrap();
+    let recovery = Recovery::open(&place.options.store, &key.private_line, None).unwrap();
     assert_eq!(dek(&recovery.epoch(epoch.id).unwrap()), dek(&epoch));
     std::fs::write(place.path("recovery.pub"), "nonsense").unwrap();
-    let options = Options { path: place.path("x.db"), ..place.options };
+    let options = place.beside("x.db");
     assert!(Keyring::init(&options, KemSuite::MlKem768, place.clock).is_err());
-    assert!(!options.path.exists());
+    assert!(!Keyring::exists(&options).unwrap());
 }
 
-#[test]
-fn partitions_that_requests_ask_for_are_made_at_a_bounded_rate() {
-    let place = Place::new();
+#[rstest]
+fn partitions_that_requests_ask_for_are_made_at_a_bounded_rate(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let keyring = place.init();
+    assert_eq!(keyring.lock().provisions.left, 1000);
+    keyring.lock().provisions.left = 20;
     let made = |round: u32| {
         (0..200).take_while(|i| keyring.provision(&name(&format!("t-{round}-{i}")), 10_000).is_ok()).count()
     };
-    assert_eq!(made(0), 100);
+    assert_eq!(made(0), 20);
     assert!(keyring.provision(&name("t-0-0"), 10_000).is_ok(), "one that is there costs nothing");
-    place.clock.advance(3);
-    assert_eq!(made(1), 30);
+    place.clock.advance(1);
+    assert_eq!(made(1), 50);
     keyring.create_partition(&name("by-hand")).unwrap();
 }
 
-#[test]
-fn a_record_refused_for_its_issuer_is_looked_at_again_once_that_is_listed() {
-    let place = Place::new();
+#[rstest]
+fn a_record_refused_for_its_issuer_is_looked_at_again_once_that_is_listed(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let operator = place.init();
     let sealer = place.try_open(&encrypt_only(&place, &operator)).unwrap();
     let before = place.open().store.partition(&default()).unwrap().unwrap();
@@ -304,9 +304,9 @@ fn a_record_refused_for_its_issuer_is_looked_at_again_once_that_is_listed() {
     assert!(operator.store.epoch(epoch.id).unwrap().unwrap().confirmed);
 }
 
-#[test]
-fn what_a_removed_issuer_made_neither_seals_nor_opens_any_more() {
-    let place = Place::new();
+#[rstest]
+fn what_a_removed_issuer_made_neither_seals_nor_opens_any_more(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let (operator, proxy) = (place.init(), place.open());
     let epochs = [Kind::Random, Kind::Deterministic].map(|kind| proxy.sealing(&default(), kind).unwrap());
     let mut record: record::PartitionRecord =
@@ -323,9 +323,9 @@ fn what_a_removed_issuer_made_neither_seals_nor_opens_any_more() {
     }
 }
 
-#[test]
-fn a_rotation_that_broke_off_goes_on_where_it_was() {
-    let place = Place::new();
+#[rstest]
+fn a_rotation_that_broke_off_goes_on_where_it_was(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let epoch = place.init().sealing(&default(), Kind::Random).unwrap();
     let (old, new) = (place.options.master_keys[0].clone(), KeySource::File(place.path("new.key")));
     let (from, to) = (Master::load(&old).unwrap(), Master::load_or_make(&new).unwrap());
@@ -340,9 +340,9 @@ fn a_rotation_that_broke_off_goes_on_where_it_was() {
     assert_eq!(dek(&after.opening(epoch.id).unwrap()), dek(&epoch));
 }
 
-#[test]
-fn an_epoch_made_while_its_partition_changes_is_made_anew() {
-    let place = Place::new();
+#[rstest]
+fn an_epoch_made_while_its_partition_changes_is_made_anew(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let keyring = place.init();
     let (core, dek) = epoch::make_core(&default(), Kind::Random, START, START + DAY).unwrap();
     let older = keyring.store.partition(&default()).unwrap().unwrap();
@@ -363,9 +363,9 @@ fn an_epoch_made_while_its_partition_changes_is_made_anew() {
     assert_eq!(inserted, store::Inserted::Raced, "the recovery key would never open it");
 }
 
-#[test]
-fn a_destruction_that_broke_off_at_the_mirror_is_finished_by_the_next() {
-    let place = Place::new();
+#[rstest]
+fn a_destruction_that_broke_off_at_the_mirror_is_finished_by_the_next(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     place.init();
     let mirror = place.path("epochs");
     let keyring = place.try_open(&Options { mirror: Some(mirror.clone()), ..place.options.clone() }).unwrap();
@@ -383,9 +383,9 @@ fn a_destruction_that_broke_off_at_the_mirror_is_finished_by_the_next() {
     }
 }
 
-#[test]
-fn a_partition_never_gets_a_record_that_nobody_reads() {
-    let place = Place::new();
+#[rstest]
+fn a_partition_never_gets_a_record_that_nobody_reads(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
     let keyring = place.init();
     let roles = || (0..5000).map(|n| (format!("role-{n}"), Permissions(4))).collect();
     let io = keyring.lock();

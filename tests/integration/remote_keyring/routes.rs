@@ -6,6 +6,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::tools;
 
 /// A call and its answer, with no client of ours.
 pub fn call(
@@ -187,4 +188,43 @@ fn wrap_of(record: &str) -> Value {
     let text = |from: usize, length: usize| sidecloak::crypto::base64url::encode(&bytes[from..from + length]);
     assert_eq!(bytes[start], 1, "ML-KEM-768");
     json!({ "kem_suite": 1, "recipient": text(start + 2, 16), "kem_ct": text(start + 2 + 16 + 3, 1088) })
+}
+
+#[test]
+fn nothing_answers_otherwise_than_documented() {
+    let Some(tools) = tools::installed("clients", "tests/clients/requirements.txt") else { return };
+    let (place, address) = authority();
+    let document = place.directory.path().join("keyring.json");
+    std::fs::write(&document, keyring_api::openapi().to_string()).unwrap();
+    // What fits the document need not name an epoch, a wrap or a partition that is there.
+    let mut settings = String::new();
+    for path in [
+        "/partitions/{name}",
+        "/partitions/{name}/current",
+        "/partitions/{name}/epochs",
+        "/partitions/{name}/issue",
+        "/epochs/{id}",
+        "/epochs/{id}/decapsulate",
+    ] {
+        settings += &format!(
+            "[[operations]]\ninclude-path = {path:?}\nchecks.positive_data_acceptance.expected-statuses = [\"2xx\", 403, 404, 409, 422]\n"
+        );
+    }
+    // A stream that does not end.
+    settings += "[[operations]]\ninclude-path = \"/events\"\nenabled = false\n";
+    std::fs::write(place.directory.path().join("schemathesis.toml"), settings).unwrap();
+    let mut command = std::process::Command::new(tools.join("venv/bin/schemathesis"));
+    command.current_dir(place.directory.path()).arg("run").arg(&document);
+    command.args([
+        "--url",
+        &format!("http://{address}/keyring/v1"),
+        "--max-examples",
+        "30",
+        "--seed",
+        "7",
+        "--no-color",
+    ]);
+    command.args(["-H", &format!("Authorization: {}", bearer(&api_key(&place, Purpose::Sidecar, "sidecar", None)))]);
+    let (good, out, err) = tools::Process::start(&mut command).finish();
+    assert!(good, "{out}{err}");
 }

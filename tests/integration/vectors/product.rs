@@ -147,7 +147,7 @@ fn write(rows: &Value, dir: &Path) {
 fn open_keyring(rows: &Value, dir: &Path) -> Option<Arc<Keyring>> {
     let master_keys = ["master.key", "master-2.key"].map(|name| dir.join(name));
     let options = Options {
-        path: dir.join("keyring.db"),
+        store: dir.join("keyring.db").into(),
         master_keys: master_keys.into_iter().filter(|path| path.exists()).map(KeySource::File).collect(),
         owner: rows["owner"].as_str().map(|owner| hex::decode(owner).unwrap().try_into().unwrap()),
         i_know: true,

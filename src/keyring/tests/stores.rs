@@ -1,0 +1,283 @@
+//! What every store does, whatever lies above it.
+
+use std::sync::Barrier;
+use std::thread;
+
+use super::*;
+use crate::keyring::store::postgres::PostgresStore;
+use crate::keyring::store::{EntryRow, Inserted, NewEpoch, Put, Records, StoreError};
+
+fn entry(id: &str, left: Option<u64>) -> EntryRow {
+    EntryRow { kind: "attempt".into(), id: id.into(), version: 1, expires: 0, left, sealed: vec![1] }
+}
+
+fn records(keyring: &Keyring) -> &dyn Records {
+    keyring.records().unwrap()
+}
+
+#[rstest]
+fn entries_are_compared_before_they_are_changed(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
+    let keyring = place.init();
+    let store = records(&keyring);
+    let row = entry("a", Some(3));
+    assert_eq!(store.put_entry(&row, 0).unwrap(), Put::Done);
+    assert_eq!(store.put_entry(&row, 0).unwrap(), Put::Conflict, "it is there");
+    assert_eq!(store.entry("attempt", "a").unwrap().unwrap(), row);
+    assert_eq!(store.take("attempt", "a", 5).unwrap(), Some(2));
+    let second = EntryRow { version: 2, expires: 10, sealed: vec![2], ..row };
+    assert_eq!(store.put_entry(&second, 2).unwrap(), Put::Conflict, "of another version");
+    assert_eq!(store.put_entry(&EntryRow { left: None, ..second.clone() }, 1).unwrap(), Put::Conflict, "uncounted");
+    assert_eq!(store.put_entry(&second, 1).unwrap(), Put::Done);
+    assert_eq!(
+        store.entry("attempt", "a").unwrap().unwrap(),
+        EntryRow { left: Some(2), ..second },
+        "the count is kept"
+    );
+    assert_eq!(store.take("attempt", "a", 10).unwrap(), None, "it has ended");
+    assert_eq!(store.take("attempt", "a", 9).unwrap(), Some(1));
+    assert_eq!(store.take("attempt", "a", 9).unwrap(), Some(0));
+    assert_eq!(store.take("attempt", "a", 9).unwrap(), None);
+    assert_eq!(store.take("attempt", "nobody", 9).unwrap(), None);
+    for id in ["c", "b", "B", "é"] {
+        store.put_entry(&entry(id, None), 0).unwrap();
+    }
+    assert_eq!(store.take("attempt", "b", 1).unwrap(), None, "not a counted one");
+    let names = |after: &str, limit| {
+        store.entries("attempt", after, limit).unwrap().into_iter().map(|e| e.id).collect::<Vec<_>>()
+    };
+    assert_eq!(names("", 9), ["B", "a", "b", "c", "é"], "by bytes");
+    assert_eq!(names("a", 2), ["b", "c"]);
+    assert_eq!(store.forget_expired(10, 5).unwrap(), 0);
+    assert_eq!(store.forget_expired(11, 5).unwrap(), 1);
+    assert_eq!(store.delete_entry("attempt", "b", 2).unwrap(), Put::Conflict);
+    assert_eq!(store.delete_entry("attempt", "b", 1).unwrap(), Put::Done);
+    assert_eq!(names("", 9), ["B", "c", "é"]);
+}
+
+#[rstest]
+fn of_uses_and_audit_numbers_none_is_given_twice(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
+    let keyring = place.init();
+    records(&keyring).put_entry(&entry("a", Some(40)), 0).unwrap();
+    let counted: Vec<(usize, usize)> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let keyring = place.open();
+                    let store = records(&keyring);
+                    let taken = (0..20).filter(|_| store.take("attempt", "a", 1).unwrap().is_some()).count();
+                    let appended = |number| store.append_audit(number, &[7]).unwrap() == Put::Done;
+                    (taken, (1..=50).filter(|number| appended(*number)).count())
+                })
+            })
+            .collect();
+        threads.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    assert_eq!(counted.iter().map(|(taken, _)| taken).sum::<usize>(), 40);
+    let store = records(&keyring);
+    assert_eq!(counted.iter().map(|(_, lines)| lines).sum::<usize>(), 50);
+    assert_eq!(store.last_audit().unwrap(), Some((50, vec![7])));
+    assert_eq!(store.append_audit(50, &[8]).unwrap(), Put::Conflict);
+    assert_eq!(store.append_audit(52, &[8]).unwrap(), Put::Conflict);
+    let after = store.audit_after(47, 2).unwrap();
+    assert_eq!(after, [(48, vec![7]), (49, vec![7])]);
+}
+
+#[rstest]
+fn of_many_new_epochs_one_becomes_current(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
+    let keyring = place.init();
+    let stores: Vec<_> = (0..6).map(|_| place.open()).collect();
+    for round in 0..8u8 {
+        let previous = keyring.store.current(&default(), Kind::Random).unwrap().map(|row| row.id);
+        let start = Barrier::new(stores.len());
+        let outcomes: Vec<Inserted> = thread::scope(|scope| {
+            let threads: Vec<_> = stores
+                .iter()
+                .zip(0..)
+                .map(|(keyring, i)| {
+                    let start = &start;
+                    scope.spawn(move || {
+                        let row = NewEpoch {
+                            id: EpochId([round, i, 1, 1, 1, 1, 1, 1, 1, 1]),
+                            partition: &default(),
+                            kind: Kind::Random,
+                            record: &[round],
+                            confirmed: true,
+                            replaces: Some(previous),
+                            under: None,
+                        };
+                        start.wait();
+                        keyring.store.insert_epoch(&row).unwrap()
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        assert_eq!(outcomes.iter().filter(|o| **o == Inserted::Done).count(), 1, "{outcomes:?}");
+        assert_eq!(outcomes.iter().filter(|o| **o == Inserted::Raced).count(), 5);
+        assert_ne!(keyring.store.current(&default(), Kind::Random).unwrap().map(|row| row.id), previous);
+    }
+    assert_eq!(keyring.store.epoch_count(&default()).unwrap(), 8);
+}
+
+#[rstest]
+fn a_partition_is_changed_by_one_at_a_time(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
+    place.init();
+    thread::scope(|scope| {
+        for i in 0..4 {
+            let place = &place;
+            scope.spawn(move || {
+                let keyring = place.open();
+                for j in 0..3 {
+                    // `edit` gives up after some lost races, and says so.
+                    while keyring.set_role(&default(), &format!("role-{i}-{j}"), Some(Permissions(4))).is_err() {}
+                }
+            });
+        }
+    });
+    assert_eq!(place.open().partition(&default()).unwrap().roles.len(), 13, "none is lost");
+}
+
+fn postgres() -> Option<(Place, &'static Cluster, String)> {
+    let mut place = Place::on(On::Postgres)?;
+    let (cluster, url) = place.database.take()?;
+    Some((place, cluster, url))
+}
+
+#[test]
+fn only_what_changed_is_read_again() {
+    let Some((place, ..)) = postgres() else { return };
+    let (operator, proxy) = (place.init(), place.open());
+    let tenant = name("tenant");
+    operator.provision(&tenant, 10).unwrap();
+    proxy.sealing(&tenant, Kind::Random).unwrap();
+    // Whole looks come first, for the connection that listens.
+    let settled = |keyring: &Keyring| {
+        while keyring.store.change().unwrap() >> 48 == 0 {
+            thread::yield_now();
+        }
+        keyring.tick();
+        keyring.store.change().unwrap()
+    };
+    let known = settled(&proxy);
+    assert_eq!(proxy.store.changes_since(known).unwrap().unwrap(), store::Changes::default());
+    operator.set_state(&tenant, State::Paused).unwrap();
+    let changes = proxy.store.changes_since(known).unwrap().unwrap();
+    assert_eq!((changes.partitions, changes.sealing, changes.keys), (vec![tenant.clone()], vec![], false));
+    operator.rollover(&default(), &[Kind::Random]).unwrap();
+    let epoch = operator.sealing(&default(), Kind::Random).unwrap();
+    let changes = proxy.store.changes_since(known).unwrap().unwrap();
+    assert_eq!((changes.sealing, changes.tombstones), (vec![default()], false));
+    operator.destroy_epoch(epoch.id).unwrap();
+    operator.rotate_master(&KeySource::File(place.path("new.key"))).unwrap();
+    let changes = proxy.store.changes_since(known).unwrap().unwrap();
+    assert!(changes.tombstones && changes.keys);
+    proxy.tick();
+    assert!(matches!(proxy.sealing_cached(&tenant, Kind::Random), Cached::Denied(State::Paused)));
+    assert!(matches!(proxy.opening_cached(epoch.id), Cached::Unknown));
+    let now = proxy.store.change().unwrap();
+    assert_eq!(proxy.store.changes_since(now).unwrap().unwrap(), store::Changes::default());
+    records(&operator).put_entry(&entry("a", None), 0).unwrap();
+    records(&operator).append_audit(1, &[1]).unwrap();
+    assert_eq!(proxy.store.change().unwrap(), now, "the directory and the audit log are no change of keys");
+    assert_eq!(proxy.store.changes_since(now + 9).unwrap(), None, "the database is older than what was known");
+}
+
+#[test]
+fn a_change_is_heard_of() {
+    let Some((place, ..)) = postgres() else { return };
+    let (operator, proxy) = (place.init(), place.open());
+    while proxy.store.change().unwrap() >> 48 == 0 {
+        thread::yield_now();
+    }
+    proxy.wait(Duration::ZERO); // that it listens
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| proxy.wait(Duration::from_secs(600)));
+        operator.set_state(&default(), State::Paused).unwrap();
+        waiting.join().unwrap();
+    });
+    proxy.tick();
+    assert!(matches!(proxy.sealing_cached(&default(), Kind::Random), Cached::Denied(State::Paused)));
+}
+
+#[test]
+fn many_processes_that_start_at_once_make_one_keyring() {
+    let Some((place, cluster, url)) = postgres() else { return };
+    let made = thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| Keyring::init(&place.options, KemSuite::MlKem768, place.clock.clone()).is_ok()))
+            .collect();
+        threads.into_iter().map(|t| t.join().unwrap()).filter(|made| *made).count()
+    });
+    assert_eq!(made, 1);
+    place.open().self_check().unwrap();
+    cluster.sql(&url, "UPDATE sidecloak.schema_version SET version = 99");
+    let error = place.try_open(&place.options).unwrap_err();
+    assert!(matches!(&error, KeyringError::Mismatch(text) if text.contains("newer")), "{error}");
+    cluster.sql(&url, "UPDATE sidecloak.schema_version SET version = 1; DROP TABLE sidecloak.partition");
+    let error = place.try_open(&place.options).unwrap_err();
+    assert!(matches!(&error, KeyringError::Mismatch(text) if text.contains("another form")), "{error}");
+}
+
+#[test]
+fn a_database_that_is_none_says_so() {
+    let Some((place, cluster, url)) = postgres() else { return };
+    let error = place.try_open(&place.options).unwrap_err();
+    assert!(matches!(&error, KeyringError::NoKey(text) if text.contains("sidecloak keys init")), "{error}");
+    let at = |url: &str| Options { store: StorePlace::parse(url).unwrap().unwrap(), ..place.options.clone() };
+    for (url, says) in [
+        (cluster.url("nowhere"), "does not exist"),
+        ("postgres://sidecloak:hunter2@127.0.0.1:1/x".into(), "cannot be reached"),
+        (url.replace("sidecloak@", "stranger:hunter2@"), "user and password"),
+    ] {
+        let error = place.try_open(&at(&url)).unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, KeyringError::Unavailable(_)) && text.contains(says), "{text}");
+        assert!(!text.contains("hunter2") && !text.contains("stranger"), "{text}");
+    }
+    let careful = Options { i_know: false, ..place.options.clone() };
+    let error = place.try_open(&careful).unwrap_err();
+    assert!(error.to_string().contains("fsync = off"), "{error}");
+    cluster.sql(&cluster.url("postgres"), "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1'");
+    let error = Keyring::init(&at(&cluster.url("latin")), KemSuite::MlKem768, place.clock.clone()).unwrap_err();
+    assert!(error.to_string().contains("UTF-8"), "{error}");
+}
+
+#[test]
+fn a_user_without_the_right_to_change_tables_serves() {
+    let Some((place, cluster, url)) = postgres() else { return };
+    place.init();
+    cluster.sql(&url, "CREATE ROLE server LOGIN; CREATE ROLE stranger_too LOGIN");
+    let grants = "GRANT USAGE ON SCHEMA sidecloak TO server; \
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA sidecloak TO server; \
+         REVOKE INSERT, UPDATE, DELETE ON sidecloak.schema_version FROM server; \
+         REVOKE UPDATE, DELETE ON sidecloak.audit FROM server";
+    cluster.sql(&url, grants);
+    let as_user = |user: &str| {
+        let url = url.replace("sidecloak@", &format!("{user}@"));
+        Options { store: StorePlace::parse(&url).unwrap().unwrap(), ..place.options.clone() }
+    };
+    let keyring = place.try_open(&as_user("server")).unwrap();
+    let epoch = keyring.sealing(&default(), Kind::Random).unwrap();
+    keyring.destroy_epoch(epoch.id).unwrap();
+    records(&keyring).append_audit(1, &[1]).unwrap();
+    let error = place.try_open(&as_user("stranger_too")).unwrap_err();
+    assert!(error.to_string().contains("docs/operations.md"), "{error}");
+}
+
+#[test]
+fn a_commit_is_on_disk_whatever_the_database_says() {
+    let Some((place, cluster, url)) = postgres() else { return };
+    let database = url.rsplit('/').next().unwrap();
+    cluster.sql(&url, &format!("ALTER DATABASE {database} SET synchronous_commit = off"));
+    cluster.sql(&url, &format!("ALTER DATABASE {database} SET default_transaction_isolation = serializable"));
+    let StorePlace::Postgres(at) = &place.options.store else { panic!() };
+    let store = PostgresStore::create(at, None, true).unwrap();
+    assert_eq!(store.setting("synchronous_commit").unwrap(), "on");
+    assert_eq!(store.setting("default_transaction_isolation").unwrap(), "read committed");
+    assert_eq!(store.setting("search_path").unwrap(), "sidecloak");
+    assert!(matches!(store.setting("nonsense"), Err(StoreError::Unavailable(_))));
+}
