@@ -25,6 +25,8 @@ mod bad_input;
 mod canaries;
 #[path = "integration/cli.rs"]
 mod cli;
+#[path = "integration/cluster.rs"]
+mod cluster;
 #[path = "integration/fidelity.rs"]
 mod fidelity;
 #[path = "integration/interop.rs"]
@@ -47,6 +49,8 @@ mod passthrough_log;
 mod passthrough_upstream;
 #[path = "integration/pki.rs"]
 mod pki;
+#[path = "integration/postgres.rs"]
+mod postgres;
 #[path = "integration/reload.rs"]
 mod reload;
 #[path = "integration/remote_keyring.rs"]

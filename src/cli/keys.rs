@@ -133,6 +133,12 @@ pub(crate) enum Action {
         #[arg(long, short, value_name = "FILE")]
         output: PathBuf,
     },
+    /// Move the keyring from its SQLite file to PostgreSQL, with directory and audit log; the file stays
+    Migrate {
+        /// An empty database: postgres://USER@HOST:PORT/DATABASE
+        #[arg(long, value_name = "URL")]
+        to: String,
+    },
     /// Make an issuer for a process that seals and cannot open
     EncryptOnly {
         /// The partition it seals for
@@ -177,6 +183,7 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
         Action::Recipient { partition, kem, output } => {
             recovery::recipient(options, partition, suite(kem)?, output, out)
         }
+        Action::Migrate { to } => make::migrate(options, to, out),
         Action::EncryptOnly { partition, output } => recovery::encrypt_only(options, partition, output, out),
     }
 }

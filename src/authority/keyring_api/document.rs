@@ -153,8 +153,8 @@ fn schemas() -> Value {
             "counts",
             list(
                 object(&[
-                    ("partition", json!({ "type": "string", "maxLength": 255 }), true),
-                    ("class", json!({ "type": "string", "maxLength": 60 }), true),
+                    ("partition", json!({ "type": "string" }), true),
+                    ("class", json!({ "type": "string", "maxLength": 255 }), true),
                     ("use", json!({ "type": "string", "enum": ["sealed", "opened", "refused"] }), true),
                     ("values", json!({ "type": "integer", "minimum": 0, "maximum": 1u64 << 40 }), true),
                 ]),

@@ -31,7 +31,7 @@ pub async fn counts(State(api): State<Api>, request: Request) -> Result<Response
             "refused" => Use::Refused,
             _ => return Err(Problem::invalid("a use is `sealed`, `opened` or `refused`")),
         };
-        if count.class.len() > MAX_CLASS || count.values > 1 << 40 {
+        if count.class.chars().nth(MAX_CLASS).is_some() || count.values > 1 << 40 {
             return Err(Problem::invalid("a class or a count is too large"));
         }
         taken.push((count, what));

@@ -10,11 +10,11 @@ use super::super::common::folder;
 use super::super::exit::{Exit, Failure};
 use super::super::out::Out;
 use super::change::done;
-use super::{advise, hex, named, open, refused, suite};
+use super::{advise, hex, named, open, place, refused, suite};
 use crate::bounded;
 use crate::clock::SystemClock;
 use crate::crypto::kem::KemSuite;
-use crate::keyring::{KeySource, Keyring, KeyringError, Options};
+use crate::keyring::{KeySource, Keyring, KeyringError, Moved, Options};
 use crate::name::PartitionName;
 
 /// An export of some hundred thousand epochs.
@@ -157,6 +157,32 @@ pub(super) fn import(options: &Options, file: &Path, out: &mut Out) -> Result<()
         format!("imported {} with {partitions} partition{}", options.store, if partitions == 1 { "" } else { "s" });
     let owner = hex(&keyring.owner_fingerprint());
     done(out, &text, &json!({ "keyring": options.store.to_string(), "partitions": partitions, "owner": owner }))
+}
+
+pub(super) fn migrate(options: &Options, to: &str, out: &mut Out) -> Result<(), Failure> {
+    let to = place(to)?;
+    let moved = Keyring::migrate(options, &to, SystemClock::shared())?;
+    let Moved { partitions, epochs, entries, audit } = moved;
+    let from = &options.store;
+    let text = format!(
+        "moved {from} to {to}: {partitions} partition(s), {epochs} epoch(s), {entries} entries of the directory, {audit} lines of \
+         the audit log"
+    );
+    done(
+        out,
+        &text,
+        &json!({
+            "keyring": to.to_string(), "partitions": partitions, "epochs": epochs, "entries": entries, "audit": audit,
+        }),
+    )?;
+    advise(
+        out,
+        &format!(
+            "next: name the database as `keyring.store` of every process and start them; {from} is as it was. Nothing may write to \
+             it any more: keep it as a backup, or destroy it"
+        ),
+    );
+    Ok(())
 }
 
 /// Keys are never overwritten.

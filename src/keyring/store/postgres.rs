@@ -26,7 +26,7 @@ mod records;
 mod schema;
 mod tls;
 
-pub use fill::Moved;
+pub use fill::Source;
 pub use place::PostgresPlace;
 
 use bridge::Bridge;
@@ -263,7 +263,7 @@ impl Store for PostgresStore {
     }
 
     fn dump(&self) -> Result<Dump, StoreError> {
-        self.bridge.wait(self.connections.with_all(async |client| fill::dump(client).await))
+        self.read_all()
     }
 
     fn keys(&self) -> Result<Vec<KeyRow>, StoreError> {

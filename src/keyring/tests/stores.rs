@@ -4,8 +4,9 @@ use std::sync::Barrier;
 use std::thread;
 
 use super::*;
-use crate::keyring::store::postgres::PostgresStore;
+use crate::keyring::store::postgres::{PostgresStore, Source};
 use crate::keyring::store::{EntryRow, Inserted, NewEpoch, Put, Records, StoreError};
+use crate::keyring::tests::cluster::Settings;
 
 fn entry(id: &str, left: Option<u64>) -> EntryRow {
     EntryRow { kind: "attempt".into(), id: id.into(), version: 1, expires: 0, left, sealed: vec![1] }
@@ -139,6 +140,58 @@ fn a_partition_is_changed_by_one_at_a_time(#[values(On::Sqlite, On::Postgres)] o
         }
     });
     assert_eq!(place.open().partition(&default()).unwrap().roles.len(), 13, "none is lost");
+}
+
+#[test]
+fn a_keyring_moves_to_postgresql_whole() {
+    let Some((empty, cluster, url)) = postgres() else { return };
+    let place = Place::new();
+    let keyring = place.init();
+    keyring.provision(&name("tenant"), 10).unwrap();
+    let epochs = Kind::ALL.map(|kind| keyring.sealing(&name("tenant"), kind).unwrap());
+    let gone = [(); 3].map(|()| {
+        keyring.rollover(&default(), &[Kind::Random]).unwrap();
+        keyring.sealing(&default(), Kind::Random).unwrap().id
+    });
+    for id in gone {
+        keyring.destroy_epoch(id).unwrap();
+    }
+    let store = records(&keyring);
+    for i in 0..700u64 {
+        store.put_entry(&EntryRow { kind: format!("kind-{}", i % 3), ..entry(&i.to_string(), Some(i)) }, 0).unwrap();
+        store.append_audit(i + 1, &i.to_be_bytes()).unwrap();
+    }
+    let migrate = || Keyring::migrate(&place.options, &empty.options.store, place.clock.clone());
+    let moved = migrate().unwrap();
+    assert_eq!((moved.partitions, moved.epochs, moved.entries, moved.audit), (2, 3, 700, 700));
+    let there =
+        Keyring::open(&Options { store: empty.options.store.clone(), ..place.options.clone() }, place.clock.clone())
+            .unwrap();
+    assert_eq!(there.store.dump().unwrap(), keyring.store.dump().unwrap());
+    for epoch in &epochs {
+        assert_eq!(dek(&there.opening(epoch.id).unwrap()), dek(epoch));
+    }
+    for (id, kind) in [(699u64, 0), (1, 1), (350, 2)] {
+        let kind = format!("kind-{kind}");
+        let entry = store.entry(&kind, &id.to_string()).unwrap();
+        assert!(entry.is_some());
+        assert_eq!(records(&there).entry(&kind, &id.to_string()).unwrap(), entry);
+    }
+    assert_eq!(records(&there).audit_after(0, 1000).unwrap(), store.audit_after(0, 1000).unwrap());
+    there.rollover(&default(), &[Kind::Random]).unwrap();
+    assert!(there.opening(gone[0]).is_err());
+    drop(there);
+    let error = migrate().unwrap_err();
+    assert!(matches!(&error, KeyringError::Mismatch(text) if text.contains("already")), "{error}");
+    let back = Options { store: empty.options.store.clone(), ..place.options.clone() };
+    assert!(Keyring::migrate(&back, &place.options.store, place.clock.clone()).is_err(), "not the other way");
+    // A directory alone is somebody's, too.
+    for table in ["private_key", "partition", "epoch", "tombstone", "audit"] {
+        cluster.sql(&url, &format!("DELETE FROM sidecloak.{table}"));
+    }
+    assert!(migrate().is_err());
+    cluster.sql(&url, "DELETE FROM sidecloak.entry");
+    migrate().unwrap();
 }
 
 fn postgres() -> Option<(Place, &'static Cluster, String)> {
@@ -280,4 +333,112 @@ fn a_commit_is_on_disk_whatever_the_database_says() {
     assert_eq!(store.setting("default_transaction_isolation").unwrap(), "read committed");
     assert_eq!(store.setting("search_path").unwrap(), "sidecloak");
     assert!(matches!(store.setting("nonsense"), Err(StoreError::Unavailable(_))));
+}
+
+#[rstest]
+fn with_no_age_allowed_nothing_is_sealed_without_the_store(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
+    place.init();
+    let options = Options { max_stale: Duration::ZERO, ..place.options.clone() };
+    let keyring = place.try_open(&options).unwrap();
+    let epoch = keyring.sealing(&default(), Kind::Random).unwrap();
+    for _ in 0..3 {
+        place.clock.advance(1);
+        assert!(matches!(keyring.sealing_cached(&default(), Kind::Random), Cached::Miss), "not asked in this second");
+        assert_eq!(keyring.sealing(&default(), Kind::Random).unwrap().id, epoch.id);
+        assert!(matches!(keyring.sealing_cached(&default(), Kind::Random), Cached::Hit(_)));
+    }
+    match &place.database {
+        None => std::fs::rename(place.file(), place.path("away")).unwrap(),
+        Some((cluster, url)) => drop(cluster.sql(url, "ALTER TABLE sidecloak.change RENAME TO away")),
+    }
+    place.clock.advance(1);
+    keyring.tick();
+    assert!(matches!(keyring.sealing_cached(&default(), Kind::Random), Cached::Miss));
+    assert!(keyring.sealing(&default(), Kind::Random).is_err());
+    assert!(keyring.opening(epoch.id).is_err());
+    assert_eq!(keyring.stats().seconds_left, 0);
+}
+
+#[test]
+fn without_the_database_values_are_sealed_until_its_state_is_too_old() {
+    let Some(cluster) = Cluster::start(&Settings::default()) else { return };
+    let place = Place::new();
+    let store = StorePlace::parse(&cluster.database()).unwrap().unwrap();
+    let place = Place { options: Options { store, ..place.options.clone() }, ..place };
+    let keyring = place.init();
+    let epoch = keyring.sealing(&default(), Kind::Random).unwrap();
+    for command in ["crash", "stop"] {
+        keyring.tick();
+        let seals = || matches!(keyring.sealing_cached(&default(), Kind::Random), Cached::Hit(e) if e.id == epoch.id);
+        assert_eq!(keyring.stats().seconds_left, 300);
+        cluster.command(command);
+        place.clock.advance(300);
+        keyring.tick();
+        assert!(seals() && matches!(keyring.opening_cached(epoch.id), Cached::Hit(_)));
+        // Of the monotonic clock a second may have passed as well.
+        assert!(keyring.stats().seconds_left <= 1);
+        let error = keyring.partition(&name("tenant")).unwrap_err();
+        assert!(matches!(error, KeyringError::Unavailable(_)), "what is not in memory: {error}");
+        place.clock.advance(1);
+        keyring.tick();
+        assert!(!seals() && matches!(keyring.opening_cached(epoch.id), Cached::Miss));
+        assert_eq!((keyring.stats().seconds_left, keyring.stats().stale_seconds), (0, 301));
+        let errors = [
+            keyring.sealing(&default(), Kind::Random).map(drop),
+            keyring.opening(epoch.id).map(drop),
+            keyring.rollover(&default(), &[Kind::Random]),
+            keyring.set_state(&default(), State::Paused),
+            place.try_open(&place.options).map(drop),
+        ];
+        for error in errors {
+            assert!(matches!(error, Err(KeyringError::Unavailable(_))), "{error:?}");
+        }
+        cluster.command("start");
+        while keyring.stats().stale_seconds > 0 {
+            keyring.tick();
+        }
+        assert!(seals());
+    }
+    assert_eq!(keyring.alarms(), 0);
+}
+
+#[test]
+fn what_a_database_lost_is_put_back_after_a_fail_over() {
+    let Some((place, cluster, url)) = postgres() else { return };
+    place.init();
+    let keyring = place.open();
+    let epochs = Kind::ALL.map(|kind| keyring.sealing(&default(), kind).unwrap());
+    // As on a standby that had not heard of them.
+    cluster.sql(&url, "DELETE FROM sidecloak.epoch; UPDATE sidecloak.change SET number = 1");
+    keyring.tick();
+    let other = place.open();
+    for epoch in epochs {
+        assert_eq!(dek(&other.opening(epoch.id).unwrap()), dek(&epoch));
+    }
+}
+
+#[test]
+fn nothing_is_moved_while_somebody_writes() {
+    struct Busy;
+    impl Source for Busy {
+        fn entries(&self, after: &(String, String)) -> Result<Vec<EntryRow>, StoreError> {
+            Ok(if after.0.is_empty() { vec![entry("a", None)] } else { Vec::new() })
+        }
+        fn audit(&self, _: u64) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+            Ok(Vec::new())
+        }
+        fn is_still(&self, _: u64) -> Result<(), StoreError> {
+            Err(StoreError::Unavailable("written to".into()))
+        }
+    }
+    let Some((place, ..)) = postgres() else { return };
+    let source = Place::new();
+    let rows = source.init().store.dump().unwrap();
+    let StorePlace::Postgres(at) = &place.options.store else { panic!() };
+    let store = PostgresStore::create(at, None, true).unwrap();
+    let error = store.fill(&rows, Some((&Busy, 1, &mut [0; 2]))).unwrap_err();
+    assert!(matches!(&error, StoreError::Unavailable(text) if text == "written to"), "{error}");
+    assert_eq!(store.dump().unwrap(), store::Dump::default());
+    assert!(store.entry("attempt", "a").unwrap().is_none());
 }

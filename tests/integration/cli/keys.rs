@@ -184,7 +184,7 @@ fn a_process_that_only_encrypts() {
     let config = ["--config", "sealer.yaml"];
     let sealed = token(&place, &config, "v");
     place.feed(&[&["seal", "--class", "ssn", "--deterministic"], &config[..]].concat(), "\"v\"").ends(77);
-    place.run(&[&["keys", "pause", "default"], &config[..]].concat()).ends(77).says("only encrypts");
+    place.run(&[&["keys", "pause", "default"], &config[..]].concat()).ends(77).says("this one has none");
     let reopened = place.feed(&["open", "--class", "ssn", "--master-key-file", "away.key"], &sealed).ends(0);
     assert_eq!(reopened.out, "\"v\"");
 }

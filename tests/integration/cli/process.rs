@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use sidecloak::proxy::settings::Address;
 
 use super::{Place, example_rules};
+use crate::cluster::{Cluster, Settings};
 use crate::support::{Client, Message, Next, PATIENCE, Upstream, upstream};
 
 /// A running proxy; ended when dropped.
@@ -259,4 +260,48 @@ fn health_of_nobody() {
     let place = Place::empty();
     place.run(&["health", "--probe", &free_port().to_string()]).ends(1);
     place.run(&["health"]).ends(64).says("--probe");
+}
+
+#[test]
+fn two_proxies_on_one_database() {
+    let Some(cluster) = Cluster::start(&Settings::default()) else { return };
+    let url = cluster.database();
+    let (place, app) = (Place::empty(), store());
+    place.write("sidecloak.yaml", format!("keyring: {{ store: '{url}', max_stale: 3s }}\n{QUICK}"));
+    place.run(&["keys", "init", "--partition", "customers"]).ends(0);
+    example_rules(&place);
+    let [mut one, mut other] = [(); 2].map(|()| Running::start(&place, &app, &[]));
+    let body = "{\"ssn\":\"123-45-6789\"}";
+    let opens = |proxy: &Running| Client::tcp(proxy.front).get("/customers/1").text() == body;
+    assert_eq!(post(one.front, body).text(), body);
+    assert!(app.last().text().contains("sc1.") && opens(&other), "what one sealed the other opens");
+    place.run(&["keys", "pause", "customers"]).ends(0);
+    for proxy in [&mut one, &mut other] {
+        proxy.eventually("paused", |p| Client::tcp(p.front).get("/customers/1").status() == 403);
+    }
+    place.run(&["keys", "resume", "customers"]).ends(0);
+    for proxy in [&mut one, &mut other] {
+        proxy.eventually("resumed", opens);
+    }
+    let left = |proxy: &Running| {
+        let metrics = Client::tcp(proxy.probe).get("/metrics").text();
+        let line = metrics.lines().find_map(|l| l.strip_prefix("sidecloak_keyring_seconds_left "));
+        line.unwrap_or_else(|| panic!("{metrics}")).parse::<f64>().unwrap()
+    };
+    cluster.command("stop");
+    assert!(opens(&one) || left(&one) <= 1.0, "from memory");
+    one.eventually("counting down", |p| left(p) < 2.0);
+    one.eventually("at an end", |p| left(p) == 0.0 && Client::tcp(p.front).get("/customers/1").status() == 503);
+    assert_eq!(post(other.front, body).status(), 503);
+    cluster.command("start");
+    for proxy in [&mut one, &mut other] {
+        proxy.eventually("back", opens);
+    }
+    for proxy in [one, other] {
+        proxy.signal(Signal::TERM);
+        let (code, log) = proxy.end();
+        assert_eq!(code, Some(0), "{log}");
+        assert!(log.contains("max_stale"), "{log}");
+        assert!(!log.contains("sidecloak@"), "{log}");
+    }
 }

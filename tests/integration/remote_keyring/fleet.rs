@@ -1,14 +1,15 @@
 //! A proxy whose keyring is at an authority, with an application behind it.
 
+use sidecloak::tls::{self, ServerTls};
+
 use super::*;
+use crate::pki::Ca;
 use crate::stage::{self, Stage};
 
 const RULES: &str = "rules:
   - name: people
     match: { path: /people/** }
-    key: tenant
-    request: [{ at: $.ssn }]
-    response: [{ at: $.ssn, action: decrypt }]
+    protect: [{ fields: [$.ssn], key: tenant }]
 ";
 
 /// The stage's proxy, in place of its own one on a keyring at this authority.
@@ -83,37 +84,75 @@ fn without_its_authority_a_proxy_goes_on_for_as_long_as_it_may() {
     assert_eq!(stage.get("/people/1").text(), r#"{"ssn":"1"}"#);
 }
 
+#[test]
+fn an_authority_is_reached_over_tls_and_believed_only_with_its_certificate() {
+    let (place, address) = authority();
+    let (ours, theirs) = (Ca::new("ours"), Ca::new("theirs"));
+    let directory = place.directory.path();
+    let (cert, key) = ours.server().write(directory, "server");
+    let tls = ServerTls { cert, key, client_ca: None, require_client: false, pq_only: false };
+    let gate = Gate::with(address, Some(tls::server::Server::new(&tls).unwrap().config()));
+    let [ours, theirs] = [("ours.pem", ours), ("theirs.pem", theirs)].map(|(name, ca)| {
+        std::fs::write(directory.join(name), ca.pem()).unwrap();
+        directory.join(name)
+    });
+    let plain = options(&place, address, &api_key(&place, Purpose::Sidecar, "sidecar", None));
+    let at = |ca: &Path| {
+        let StorePlace::Authority(remote) = &plain.store else { panic!() };
+        let url = format!("https://{}", gate.address);
+        let remote = Remote { url, ca: Some(ca.to_owned()), ..(**remote).clone() };
+        open(&Options { store: StorePlace::Authority(Box::new(remote)), ..plain.clone() })
+    };
+    let one = at(&ours).unwrap();
+    let token = seal(&one, "tenant", Suite::Xaes).unwrap();
+    assert_eq!(opened(&one, &token).unwrap(), b"secret");
+    let error = at(&theirs).unwrap_err();
+    assert!(matches!(&error, KeyringError::Unavailable(text) if text.contains("certificate")), "{error}");
+}
+
 /// Seals under nothing that an authority has, so that a stage of its own starts.
 const RULES_OF_ITS_OWN: &str = "rules:
   - name: people
     match: { path: /people/** }
-    request: [{ at: $.ssn }]
+    protect: [{ fields: [$.ssn] }]
 ";
 
 /// Passes connections on until it is shut: then all end, and no new one is taken.
 struct Gate {
     address: SocketAddr,
     behind: SocketAddr,
+    tls: Option<Arc<rustls::ServerConfig>>,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
 impl Gate {
     fn before(behind: SocketAddr) -> Self {
-        let mut gate = Self { address: "127.0.0.1:0".parse().unwrap(), behind, runtime: None };
+        Self::with(behind, None)
+    }
+
+    fn with(behind: SocketAddr, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        let mut gate = Self { address: "127.0.0.1:0".parse().unwrap(), behind, tls, runtime: None };
         gate.open();
         gate
     }
 
     fn open(&mut self) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let (wanted, behind) = (self.address, self.behind);
+        let (wanted, behind, tls) = (self.address, self.behind, self.tls.clone().map(tokio_rustls::TlsAcceptor::from));
         let listener = runtime.block_on(tokio::net::TcpListener::bind(wanted)).unwrap();
         self.address = listener.local_addr().unwrap();
         runtime.spawn(async move {
             while let Ok((mut near, _)) = listener.accept().await {
+                let tls = tls.clone();
                 tokio::spawn(async move {
                     let mut far = tokio::net::TcpStream::connect(behind).await.unwrap();
-                    tokio::io::copy_bidirectional(&mut near, &mut far).await.ok();
+                    match tls {
+                        None => drop(tokio::io::copy_bidirectional(&mut near, &mut far).await),
+                        Some(tls) => {
+                            let Ok(mut near) = tls.accept(near).await else { return };
+                            drop(tokio::io::copy_bidirectional(&mut near, &mut far).await);
+                        }
+                    }
                 });
             }
         });

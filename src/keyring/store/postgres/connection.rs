@@ -199,20 +199,21 @@ pub fn explain(name: &str, error: &Error) -> StoreError {
     let Some(code) = error.code() else {
         let mut source = error.source();
         while let Some(cause) = source {
-            if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+            let io = cause.downcast_ref::<io::Error>();
+            let inner =
+                io.and_then(io::Error::get_ref).map_or(cause, |inner| inner as &(dyn std::error::Error + 'static));
+            if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
                 return StoreError::Unavailable(format!(
                     "{name}: TLS failed ({tls}); check the server's certificate and `sslrootcert`"
                 ));
             }
-            if let Some(io) = cause.downcast_ref::<io::Error>()
-                && io.get_ref().is_none()
-            {
+            if let Some(io) = io.filter(|io| io.get_ref().is_none()) {
                 return StoreError::Unavailable(format!(
                     "{name} cannot be reached: {}; check that the database runs",
                     io.kind()
                 ));
             }
-            source = cause.source().or_else(|| cause.downcast_ref::<io::Error>()?.get_ref()?.source());
+            source = inner.source();
         }
         let text = error.to_string();
         return if text.starts_with("error retrieving column") || text.starts_with("error deserializing column") {

@@ -1,7 +1,7 @@
 //! A whole keyring at once: making one, reading one, taking one over from another store.
 
-use deadpool_postgres::{Object, Transaction};
-use tokio_postgres::Error;
+use deadpool_postgres::Transaction;
+use tokio_postgres::{Error, IsolationLevel};
 
 use super::connection::WHOLE;
 use super::{EPOCH, KEYS, PARTITION, PostgresStore, TOMBSTONE, array, begin_change, epoch_row, int, key_row, uint};
@@ -11,44 +11,98 @@ use crate::token::EpochId;
 /// Rows sent at once.
 const CHUNK: usize = 512;
 
-/// Directory and audit log, beside the keys.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Moved {
-    /// The directory.
-    pub entries: Vec<EntryRow>,
-    /// Number and line.
-    pub audit: Vec<(u64, Vec<u8>)>,
+const IS_ANYTHING_THERE: &str = "SELECT EXISTS (SELECT 1 FROM private_key) OR EXISTS (SELECT 1 FROM partition) \
+     OR EXISTS (SELECT 1 FROM epoch) OR EXISTS (SELECT 1 FROM tombstone) OR EXISTS (SELECT 1 FROM entry) \
+     OR EXISTS (SELECT 1 FROM audit)";
+
+/// Directory and audit log of another store, a page at a time.
+pub trait Source {
+    /// Entries that follow this kind and id, in order.
+    fn entries(&self, after: &(String, String)) -> Result<Vec<EntryRow>, StoreError>;
+    /// Lines after that number, in order.
+    fn audit(&self, after: u64) -> Result<Vec<(u64, Vec<u8>)>, StoreError>;
+    /// Fails unless nothing was written since [`crate::keyring::store::Store::change`] said so.
+    fn is_still(&self, change: u64) -> Result<(), StoreError>;
 }
+
+/// A source, what it said of its change, and how many entries and lines were taken from it.
+pub type Taken<'a> = (&'a dyn Source, u64, &'a mut [u64; 2]);
 
 impl PostgresStore {
     /// Writes a keyring where there is none, all of it or nothing.
-    pub fn fill(&self, rows: &Dump, moved: Option<&Moved>) -> Result<Put, StoreError> {
-        self.bridge.wait(self.connections.with_all(async |client| {
+    pub fn fill(&self, rows: &Dump, mut taken: Option<Taken<'_>>) -> Result<Put, StoreError> {
+        let mut failed = None;
+        let filled = self.bridge.wait(self.connections.with_all(async |client| {
             let tx = client.transaction().await?;
             tx.batch_execute(WHOLE).await?;
             let number = begin_change(&tx).await?;
             // Also a directory alone is somebody's.
-            let found: bool = tx
-                .query_one(
-                    "SELECT EXISTS (SELECT 1 FROM private_key) OR EXISTS (SELECT 1 FROM partition) OR EXISTS (SELECT 1 FROM epoch) \
-                     OR EXISTS (SELECT 1 FROM tombstone) OR EXISTS (SELECT 1 FROM entry) OR EXISTS (SELECT 1 FROM audit)",
-                    &[],
-                )
-                .await?
-                .try_get(0)?;
+            let found: bool = tx.query_one(IS_ANYTHING_THERE, &[]).await?.try_get(0)?;
             if found {
                 tx.rollback().await?;
                 return Ok(Put::Conflict);
             }
             write(&tx, rows, number).await?;
-            if let Some(moved) = moved {
-                write_moved(&tx, moved).await?;
+            if let Some(taken) = &mut taken {
+                let checked = match take(&tx, taken).await? {
+                    Ok(()) if dump(&tx).await? == *rows => Ok(()),
+                    Ok(()) => {
+                        Err(StoreError::Damaged("the rows that were written are not those that were read".into()))
+                    }
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = checked {
+                    failed = Some(error);
+                    tx.rollback().await?;
+                    return Ok(Put::Conflict);
+                }
             }
             tx.execute("UPDATE change SET whole = number", &[]).await?;
             tx.commit().await?;
             Ok(Put::Done)
+        }));
+        failed.map_or(filled, Err)
+    }
+
+    /// All rows of the keyring, in one snapshot.
+    pub(super) fn read_all(&self) -> Result<Dump, StoreError> {
+        self.bridge.wait(self.connections.with_all(async |client| {
+            let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
+            let tx = snapshot.start().await?;
+            tx.batch_execute(WHOLE).await?;
+            dump(&tx).await
         }))
     }
+}
+
+async fn take(tx: &Transaction<'_>, (source, change, counts): &mut Taken<'_>) -> Result<Result<(), StoreError>, Error> {
+    let mut after = (String::new(), String::new());
+    loop {
+        let page = match source.entries(&after) {
+            Ok(page) => page,
+            Err(error) => return Ok(Err(error)),
+        };
+        let Some(last) = page.last() else { break };
+        after = (last.kind.clone(), last.id.clone());
+        write_entries(tx, &page).await?;
+        counts[0] += page.len() as u64;
+    }
+    let mut after = 0;
+    loop {
+        let page = match source.audit(after) {
+            Ok(page) => page,
+            Err(error) => return Ok(Err(error)),
+        };
+        let Some((last, _)) = page.last() else { break };
+        after = *last;
+        write_audit(tx, &page).await?;
+        counts[1] += page.len() as u64;
+    }
+    let written = tx.query_one("SELECT (SELECT count(*) FROM entry), (SELECT count(*) FROM audit)", &[]).await?;
+    if [uint(&written, 0)?, uint(&written, 1)?] != **counts {
+        return Ok(Err(StoreError::Damaged("rows were lost on the way; nothing was moved".into())));
+    }
+    Ok(source.is_still(*change))
 }
 
 async fn write(tx: &Transaction<'_>, rows: &Dump, number: i64) -> Result<(), Error> {
@@ -90,55 +144,42 @@ async fn write(tx: &Transaction<'_>, rows: &Dump, number: i64) -> Result<(), Err
     Ok(())
 }
 
-async fn write_moved(tx: &Transaction<'_>, moved: &Moved) -> Result<(), Error> {
-    for chunk in moved.entries.chunks(CHUNK) {
-        let kind: Vec<&str> = chunk.iter().map(|e| e.kind.as_str()).collect();
-        let id: Vec<&str> = chunk.iter().map(|e| e.id.as_str()).collect();
-        let version: Vec<i64> = chunk.iter().map(|e| int(e.version)).collect();
-        let expires: Vec<i64> = chunk.iter().map(|e| int(e.expires)).collect();
-        let remaining: Vec<Option<i64>> = chunk.iter().map(|e| e.left.map(int)).collect();
-        let sealed: Vec<&[u8]> = chunk.iter().map(|e| e.sealed.as_slice()).collect();
-        let sql = "INSERT INTO entry (kind, id, version, expires, remaining, sealed) SELECT * \
-             FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[])";
-        tx.execute(sql, &[&kind, &id, &version, &expires, &remaining, &sealed]).await?;
-    }
-    for chunk in moved.audit.chunks(CHUNK) {
-        let number: Vec<i64> = chunk.iter().map(|(number, _)| int(*number)).collect();
-        let line: Vec<&[u8]> = chunk.iter().map(|(_, line)| line.as_slice()).collect();
-        let sql = "INSERT INTO audit (number, line) SELECT * FROM unnest($1::bigint[], $2::bytea[])";
-        tx.execute(sql, &[&number, &line]).await?;
-    }
-    Ok(())
+async fn write_entries(tx: &Transaction<'_>, page: &[EntryRow]) -> Result<(), Error> {
+    let kind: Vec<&str> = page.iter().map(|e| e.kind.as_str()).collect();
+    let id: Vec<&str> = page.iter().map(|e| e.id.as_str()).collect();
+    let version: Vec<i64> = page.iter().map(|e| int(e.version)).collect();
+    let expires: Vec<i64> = page.iter().map(|e| int(e.expires)).collect();
+    let remaining: Vec<Option<i64>> = page.iter().map(|e| e.left.map(int)).collect();
+    let sealed: Vec<&[u8]> = page.iter().map(|e| e.sealed.as_slice()).collect();
+    let sql = "INSERT INTO entry (kind, id, version, expires, remaining, sealed) SELECT * \
+         FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[])";
+    tx.execute(sql, &[&kind, &id, &version, &expires, &remaining, &sealed]).await.map(drop)
 }
 
-/// All rows of the keyring, in one snapshot.
-pub async fn dump(client: &mut Object) -> Result<Dump, Error> {
-    let snapshot =
-        client.build_transaction().isolation_level(tokio_postgres::IsolationLevel::RepeatableRead).read_only(true);
-    let tx = snapshot.start().await?;
-    tx.batch_execute(WHOLE).await?;
+async fn write_audit(tx: &Transaction<'_>, page: &[(u64, Vec<u8>)]) -> Result<(), Error> {
+    let number: Vec<i64> = page.iter().map(|(number, _)| int(*number)).collect();
+    let line: Vec<&[u8]> = page.iter().map(|(_, line)| line.as_slice()).collect();
+    let sql = "INSERT INTO audit (number, line) SELECT * FROM unnest($1::bigint[], $2::bytea[])";
+    tx.execute(sql, &[&number, &line]).await.map(drop)
+}
+
+async fn dump(tx: &Transaction<'_>) -> Result<Dump, Error> {
     let partitions = format!("SELECT name, version, {PARTITION} FROM partition ORDER BY name");
-    let dump = Dump {
-        keys: tx.query(KEYS, &[]).await?.iter().map(key_row).collect::<Result<_, _>>()?,
-        partitions: tx
-            .query(&partitions, &[])
+    let epochs = format!("SELECT {EPOCH} FROM epoch ORDER BY id");
+    let tombstones = format!("SELECT {TOMBSTONE} FROM tombstone ORDER BY seq");
+    let rows = async |sql: &str| tx.query(sql, &[]).await;
+    Ok(Dump {
+        keys: rows(KEYS).await?.iter().map(key_row).collect::<Result<_, _>>()?,
+        partitions: rows(&partitions)
             .await?
             .iter()
             .map(|row| Ok((row.try_get(0)?, uint(row, 1)?, row.try_get(2)?)))
             .collect::<Result<_, Error>>()?,
-        epochs: tx
-            .query(&format!("SELECT {EPOCH} FROM epoch ORDER BY id"), &[])
-            .await?
-            .iter()
-            .map(epoch_row)
-            .collect::<Result<_, _>>()?,
-        tombstones: tx
-            .query(&format!("SELECT {TOMBSTONE} FROM tombstone ORDER BY seq"), &[])
+        epochs: rows(&epochs).await?.iter().map(epoch_row).collect::<Result<_, _>>()?,
+        tombstones: rows(&tombstones)
             .await?
             .iter()
             .map(|row| Ok((EpochId(array(row, 0)?), row.try_get(1)?)))
             .collect::<Result<_, Error>>()?,
-    };
-    tx.commit().await?;
-    Ok(dump)
+    })
 }

@@ -8,6 +8,14 @@ use crate::keyring::store::{EntryRow, Put, Records, StoreError};
 const COLUMNS: &str = "kind, id, version, expires, remaining, iif(length(sealed) > 1048576, x'', sealed)";
 const LINE: &str = "number, iif(length(line) > 1048576, x'', line)";
 
+impl SqliteStore {
+    /// Up to `limit` entries after this kind and id, in order.
+    pub fn entries_of_all_kinds(&self, after: &(String, String), limit: usize) -> Result<Vec<EntryRow>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM entry WHERE (kind, id) > (?1, ?2) ORDER BY kind, id LIMIT ?3");
+        self.read(|c| all_of(c.prepare_cached(&sql)?.query_map(params![after.0, after.1, rows(limit)], entry_row)?))
+    }
+}
+
 impl Records for SqliteStore {
     fn entry(&self, kind: &str, id: &str) -> Result<Option<EntryRow>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM entry WHERE kind = ?1 AND id = ?2");
