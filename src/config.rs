@@ -112,6 +112,8 @@ pub struct Overrides {
     pub master_key_file: Option<PathBuf>,
     /// `--owner`
     pub owner: Option<String>,
+    /// `--api-key-file`
+    pub api_key_file: Option<PathBuf>,
     /// `--admin`
     pub admin: Option<String>,
     /// `--admin-token-file`

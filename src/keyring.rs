@@ -35,6 +35,7 @@ mod record;
 mod recovery;
 mod root;
 mod sealing;
+mod serve;
 pub mod store;
 mod watch;
 
@@ -44,7 +45,7 @@ mod tests;
 use caches::Caches;
 use master::{Masters, PrivateKeys};
 use mirror::Mirror;
-use store::{KeyRow, Store};
+use store::{KeyRow, Service, Store};
 
 pub use caches::CacheStats;
 pub use epoch::Epoch;
@@ -56,6 +57,7 @@ pub use migrate::Moved;
 pub use options::{KeySource, KeyringError, Options};
 pub use partition::{Kind, Partition, Permissions, State};
 pub use recovery::{Recovery, RecoveryKey};
+pub use serve::{NotTaken, ServedEpoch};
 pub use watch::Stats;
 
 /// The answer of a cache that never does I/O.
@@ -281,8 +283,19 @@ impl Keyring {
         self.caches.freshness().age(self.clock.now()) <= self.options.max_stale.as_secs()
     }
 
+    /// Whether an authority keeps this keyring.
+    pub fn is_remote(&self) -> bool {
+        self.store.service().is_some()
+    }
+
+    /// An issuer's key without anything to open with: whoever else opens for this process shall not be asked to.
     fn is_encrypt_only(&self) -> bool {
-        self.options.master_keys.is_empty()
+        self.options.master_keys.is_empty() && self.options.issuer.is_some() && self.options.recipient.is_none()
+    }
+
+    /// The authority, for a process that opens with its help.
+    fn service(&self) -> Option<&dyn Service> {
+        self.store.service()
     }
 
     fn effective(&self, kind: Kind) -> Kind {

@@ -80,6 +80,8 @@ mod pki;
 mod postgres;
 #[path = "integration/reload.rs"]
 mod reload;
+#[path = "integration/remote_keyring.rs"]
+mod remote_keyring;
 #[path = "integration/review.rs"]
 mod review;
 #[path = "integration/sealing.rs"]

@@ -20,7 +20,7 @@ pub(crate) struct KeyringArgs {
     /// Configuration file [default: ./sidecloak.yaml if it is there]
     #[arg(long, global = true, value_name = "FILE", env = "SIDECLOAK_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
-    /// The keyring: a SQLite file or a postgres:// URL [default: ./sidecloak.db]
+    /// The keyring: a SQLite file, a postgres:// URL, or an authority at https:// [default: ./sidecloak.db]
     #[arg(long, global = true, value_name = "KEYRING", env = "SIDECLOAK_KEYRING", hide_env_values = true)]
     pub keyring: Option<String>,
     /// File with the master key [default: ./master.key]
@@ -29,6 +29,9 @@ pub(crate) struct KeyringArgs {
     /// Key id of the keyring's owner, pinned by a process without the master key
     #[arg(long, global = true, value_name = "HEX", env = "SIDECLOAK_OWNER", hide_env_values = true)]
     pub owner: Option<String>,
+    /// File with the API key that is shown to the authority
+    #[arg(long, global = true, value_name = "FILE", env = "SIDECLOAK_API_KEY_FILE", hide_env_values = true)]
+    pub api_key_file: Option<PathBuf>,
     /// Keep the keyring on a file system that may lose it (tmpfs, overlay, nfs, cifs, fuse)
     #[arg(long, global = true, env = "SIDECLOAK_I_KNOW", hide_env_values = true, value_parser = FalseyValueParser::new())]
     pub i_know: bool,
@@ -41,6 +44,7 @@ impl KeyringArgs {
             keyring: self.keyring.clone(),
             master_key_file: self.master_key_file.clone(),
             owner: self.owner.clone(),
+            api_key_file: self.api_key_file.clone(),
             i_know: self.i_know,
             ..Overrides::default()
         }

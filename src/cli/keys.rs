@@ -161,6 +161,18 @@ pub(crate) enum Action {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Make a recipient for a process that shall open one partition without the master key
+    Recipient {
+        /// The partition it opens
+        #[arg(value_name = "PARTITION")]
+        partition: String,
+        /// How data keys are encapsulated to it
+        #[arg(long, default_value = "ml-kem-768", value_parser = PossibleValuesParser::new(["ml-kem-768", "ml-kem-1024", "x-wing"]))]
+        kem: String,
+        /// Where its key is written
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+    },
     /// Move the keyring from its SQLite file to PostgreSQL, with directory and audit log; the file stays
     Migrate {
         /// An empty database: postgres://USER@HOST:PORT/DATABASE
@@ -214,6 +226,9 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
         Action::RotateMaster { new_key_file, reseal } => make::rotate_master(options, new_key_file, *reseal, out),
         Action::Export { file } => make::export(options, file, out),
         Action::Import { file } => make::import(options, file, out),
+        Action::Recipient { partition, kem, output } => {
+            recovery::recipient(options, partition, suite(kem)?, output, out)
+        }
         Action::Migrate { to } => make::migrate(options, to, out),
         Action::EncryptOnly { partition, output } => recovery::encrypt_only(options, partition, output, out),
     }

@@ -18,6 +18,8 @@ use crate::keyring::{KeySource, Options};
 use crate::proxy::settings::{Address, Caller, Drain, Limits, Listener, Settings, UpstreamLimits};
 use crate::report::{Finding, Findings, Source};
 
+mod authority;
+
 const DEFAULT_BIND: &str = "127.0.0.1:8080";
 const DEFAULT_RULES: &str = "rules";
 const DEFAULT_STORE: &str = "./sidecloak.db";
@@ -207,27 +209,31 @@ impl Checks<'_> {
         callers
     }
 
-    fn keyring(&mut self, file: file::Keyring, flags: &Overrides) -> Options {
+    fn keyring(&mut self, mut file: file::Keyring, flags: &Overrides) -> Options {
+        let remote = self.remote(&mut file, flags);
         let owner = match flags.owner.as_deref().map(scalar::owner) {
             Some(Ok(owner)) => Some(owner),
             Some(Err(problem)) => self.flag_problem("--owner", problem),
-            None => file.owner.map(|o| o.value.0),
+            None => file.owner.take().map(|o| o.value.0),
         };
+        let at = file.store.as_ref().filter(|_| flags.keyring.is_none()).map(|store| store.span.clone());
         let place = match flags.keyring.as_deref() {
             // A plain path is a SQLite file; what looks like a URL is checked as in the file.
             Some(text) if text.starts_with("sqlite:") || text.contains("://") => {
                 scalar::store(text).map_or_else(|p| self.flag_problem("--keyring", p), Some)
             }
             Some(path) => Some(StorePlace::Sqlite(path.into())),
-            None => file.store.map(|s| s.value.0),
+            None => file.store.take().map(|s| s.value.0),
         };
+        let place = place.map(|place| self.at_authority(place, remote, owner.is_some(), at.as_ref(), flags, &file));
+        let is_remote = matches!(place, Some(StorePlace::Authority(_)));
         let written = file.master_key.as_ref().map(|m| (m.span.clone(), m.value.refused));
         let master_keys = match &flags.master_key_file {
             Some(path) => vec![KeySource::File(path.clone())],
             None => match file.master_key {
                 Some(sources) => many(Some(sources), |s| s.0),
                 // Who pins the owner says that it does without the master key.
-                None if owner.is_some() => Vec::new(),
+                None if owner.is_some() || is_remote => Vec::new(),
                 None => vec![KeySource::File(DEFAULT_MASTER_KEY.into())],
             },
         };
@@ -253,6 +259,7 @@ impl Checks<'_> {
             self.error("bad-duration", message, &at.span, "write `24h`, or leave it out");
         }
         Options {
+            recipient: file.recipient.map(|s| s.value.0),
             store: place.unwrap_or_else(|| StorePlace::Sqlite(DEFAULT_STORE.into())),
             store_password: file.store_password.map(|s| s.value.0),
             tls: None,

@@ -106,7 +106,7 @@ section! {
 section! {
     /// Where keys are.
     Keyring {
-        /// `sqlite:PATH` or `postgres://USER@HOST:PORT/DATABASE`. Default: `sqlite:./sidecloak.db`.
+        /// `sqlite:PATH`, `postgres://USER@HOST:PORT/DATABASE`, or an authority: `https://HOST`. Default: `sqlite:./sidecloak.db`.
         store: Store,
         /// The database's password, if it is not in the URL: `file:PATH` or `env:NAME`. Default: the variable `PGPASSWORD`.
         store_password: SecretSource,
@@ -116,6 +116,18 @@ section! {
         owner: Owner,
         /// The issuer key of a process that only encrypts: `file:PATH` or `env:NAME` (`sidecloak keys encrypt-only`).
         issuer: SecretSource,
+        /// The private key of this process's own recipient: `file:PATH` or `env:NAME` (`sidecloak keys recipient`).
+        recipient: SecretSource,
+        /// The API key shown to the authority: `file:PATH` or `env:NAME`.
+        api_key: SecretSource,
+        /// The token shown to the authority instead, such as a Kubernetes service account's: `file:PATH`, read for each call.
+        token: SecretSource,
+        /// PEM: who may have issued the authority's certificate. Default: the system's roots.
+        ca: String,
+        /// The certificate shown to the authority.
+        identity: Identity,
+        /// Accept an authority at `http://` beyond loopback, for trials. Default: false.
+        insecure: bool,
         /// Recovery recipients written into each new partition: `file:PATH` or `env:NAME`, or a list.
         recovery: Many<SecretSource>,
         /// A directory that gets every epoch record, synced, before its first use.
@@ -126,6 +138,16 @@ section! {
         epoch_lifetime: DurationText,
         /// Seal only under epochs that an opener has confirmed. Default: false.
         require_confirmed: bool,
+    }
+}
+
+section! {
+    /// A certificate with its private key.
+    Identity {
+        /// PEM: the certificate, then its intermediates.
+        cert: String,
+        /// PEM: its private key.
+        key: String,
     }
 }
 

@@ -61,7 +61,7 @@ parsed! {
     /// A JSON Web Key Set.
     Jwks(PathBuf) = jwks, { "type": "string", "pattern": "^file:.+" };
     /// Where the keyring lies.
-    Store(StorePlace) = store, { "type": "string", "pattern": "^(sqlite:.+|postgres(ql)?://.+)" };
+    Store(StorePlace) = store, { "type": "string", "pattern": "^(sqlite:.+|postgres(ql)?://.+|https?://.+)" };
     /// The owner's key id.
     Owner([u8; 32]) = owner, { "type": "string", "pattern": "^[0-9a-fA-F]{64}$" };
     /// `route`, nothing else.
@@ -207,18 +207,14 @@ impl JsonSchema for Profiles {
     }
 }
 
-/// `sqlite:PATH` or `postgres://…`
+/// `sqlite:PATH`, `postgres://…` or `https://…`
 pub(super) fn store(text: &str) -> Result<StorePlace, Problem> {
-    if text.starts_with("https://") {
-        let message = "a keyring at `https://` is not available yet".to_owned();
-        return Err(("not-yet", message, "use `sqlite:PATH` or `postgres://…` for now".to_owned()));
-    }
     match StorePlace::parse(text) {
         Some(place) => place.map_err(|bad| ("bad-store", bad.message, bad.help)),
         None => Err((
             "bad-store",
             "this is no keyring".to_owned(),
-            "write `sqlite:PATH` or `postgres://USER@HOST/DATABASE`".to_owned(),
+            "write `sqlite:PATH`, `postgres://USER@HOST/DATABASE` or `https://AUTHORITY`".to_owned(),
         )),
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 use rstest::rstest;
 
 use super::*;
+use crate::keyring::store::{Credential, Remote, StorePlace};
 
 const MACHINE: Machine = Machine { memory: 1 << 30, cpus: 4 };
 
@@ -144,8 +145,8 @@ extra: 1
         ("bad-size", 8, 19),
         ("bad-size", 8, 32),
         ("bad-size", 8, 43),
-        ("not-yet", 10, 10),
         ("inline-secret", 11, 15),
+        ("no-owner", 10, 10),
         ("bad-duration", 12, 17),
         ("not-yet", 14, 12),
         ("unknown-field", 15, 1),
@@ -167,7 +168,6 @@ extra: 1
 #[case("callers: [{ client: 'spiffe://bank/*', role: teller }]", "`callers.client`")]
 #[case("callers: [{ jwt: { header: authorization }, role: r }]", "`callers.jwt`")]
 #[case("profiles: { bank: { kind: ncloud } }", "`profiles`")]
-#[case("keyring: { store: 'https://u:hunter2@authority' }", "`https://`")]
 #[case("telemetry: { paths: raw }", "`telemetry.paths`")]
 fn what_is_not_there_yet_is_refused_by_name(#[case] text: &str, #[case] names: &str) {
     let loaded = load(text);
@@ -274,6 +274,7 @@ telemetry: { log: warn }
         keyring: Some("flag.db".into()),
         master_key_file: Some("flag.key".into()),
         owner: Some("ab".repeat(32)),
+        api_key_file: None,
         admin: Some("127.0.0.1:13".into()),
         admin_token_file: Some("token".into()),
         probe: Some("127.0.0.1:14".into()),
@@ -303,13 +304,63 @@ telemetry: { log: warn }
 }
 
 #[test]
+fn a_keyring_at_an_authority() {
+    let owner = "0a".repeat(32);
+    let config = good(&format!(
+        "{MINIMAL}keyring: {{ store: 'https://authority:8443/', owner: '{owner}', api_key: 'file:k', ca: ca.pem, \
+         identity: {{ cert: c.pem, key: k.pem }}, recipient: 'file:r' }}"
+    ));
+    let keyring = config.keyring.unwrap();
+    let StorePlace::Authority(remote) = &keyring.store else { panic!() };
+    assert_eq!(
+        **remote,
+        Remote {
+            url: "https://authority:8443".into(),
+            credential: Some(Credential::ApiKey(KeySource::File("k".into()))),
+            ca: Some("ca.pem".into()),
+            identity: Some(("c.pem".into(), "k.pem".into())),
+            insecure: false,
+        }
+    );
+    assert_eq!((keyring.master_keys.len(), keyring.recipient), (0, Some(KeySource::File("r".into()))));
+
+    let flags = Overrides {
+        upstream: vec!["http://127.0.0.1:9000".into()],
+        keyring: Some("https://authority".into()),
+        owner: Some(owner.clone()),
+        api_key_file: Some("k".into()),
+        ..Overrides::default()
+    };
+    let config = load_text("f", "", &flags, Purpose::Proxy, MACHINE).config.unwrap();
+    assert_eq!(config.keyring.unwrap().store.to_string(), "https://authority");
+
+    for (text, code) in [
+        (format!("store: 'https://u:hunter2@a', owner: '{owner}'"), "bad-store"),
+        (format!("store: 'http://authority', owner: '{owner}'"), "bad-store"),
+        (format!("store: 'https://a/b', owner: '{owner}'"), "bad-store"),
+        ("store: 'https://a'".to_owned(), "no-owner"),
+        (format!("store: 'https://a', owner: '{owner}', master_key: 'file:m'"), "master-key"),
+        (format!("store: 'https://a', owner: '{owner}', token: 'env:T'"), "token"),
+        (format!("store: 'https://a', owner: '{owner}', identity: {{ cert: c }}"), "identity"),
+        (format!("store: 'https://a', owner: '{owner}', recipient: raw"), "inline-secret"),
+    ] {
+        let loaded = load(&format!("{MINIMAL}keyring: {{ {text} }}"));
+        let codes: Vec<_> = loaded.findings.0.iter().map(|f| f.code).filter(|c| *c != "no-rules").collect();
+        assert_eq!(codes, [code], "{text}");
+        assert!(!loaded.findings.to_string().contains("hunter2"));
+    }
+    let insecure = format!("{MINIMAL}keyring: {{ store: 'http://authority', owner: '{owner}', insecure: true }}");
+    good(&insecure);
+}
+
+#[test]
 fn flags_alone_are_enough_and_are_checked_the_same() {
     let flags = Overrides { upstream: vec!["http://127.0.0.1:9000".into()], ..Overrides::default() };
     assert!(load_text("f", "", &flags, Purpose::Proxy, MACHINE).config.is_some());
     let flags = Overrides {
         listen: vec!["here".into()],
         upstream: vec!["https://app".into()],
-        keyring: Some("https://authority".into()),
+        keyring: Some("ftp://authority".into()),
         owner: Some("x".into()),
         admin: Some("0.0.0.0:1".into()),
         probe: Some("x".into()),
@@ -320,7 +371,7 @@ fn flags_alone_are_enough_and_are_checked_the_same() {
     let codes: Vec<_> = findings.0.iter().map(|f| f.code).filter(|c| *c != "no-rules").collect();
     assert_eq!(
         codes,
-        ["bad-address", "not-yet", "bad-address", "admin-exposed", "bad-owner", "not-yet", "bad-count"],
+        ["bad-address", "not-yet", "bad-address", "admin-exposed", "bad-owner", "bad-store", "bad-count"],
         "{findings}"
     );
 }

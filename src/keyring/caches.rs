@@ -9,12 +9,13 @@ use moka::sync::Cache;
 
 use super::epoch::Epoch;
 use super::kept::Places;
-use super::record::{Issuer, PartitionRecord};
+use super::record::{Issuer, PartitionRecord, Wrap};
 use super::store::EpochRow;
 use super::{Kind, Partition, State};
 use crate::crypto::kdf::sha256;
 use crate::crypto::sign::SigningKey;
 use crate::name::{Class, PartitionName};
+use crate::secret::Secret;
 use crate::token::v1::{FieldKey, PrefixCache};
 use crate::token::{EpochId, Suite};
 
@@ -22,6 +23,7 @@ const PARTITIONS: u64 = 4096;
 const SEALING: u64 = 4096;
 const OPENED: u64 = 10_000;
 const FIELD_KEYS: u64 = 10_000;
+const SHARED: u64 = 10_000;
 const PREFIXES: u64 = 8192;
 /// Names and ids only.
 const SMALL: u64 = 65_536;
@@ -45,6 +47,9 @@ pub struct Sealing {
     pub record: Vec<u8>,
     pub confirmed: bool,
 }
+
+/// A shared secret with the partition it is of.
+type Shared = Arc<(PartitionName, Secret<32>)>;
 
 /// Hits, misses and size of a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +105,8 @@ pub struct Caches {
     /// Verified tombstones; one deleted from the store is remembered here.
     destroyed: Cache<EpochId, ()>,
     field_keys: Cache<(PartitionName, EpochId, Suite, Class), Arc<FieldKey>>,
+    /// What an authority decapsulated, by recipient and SHA-256 of the ciphertext.
+    shared: Cache<([u8; 16], [u8; 32]), Shared>,
     /// How often each key of suite 2 sealed: a key that was let go of, as in a pause, and comes back must not begin at 0.
     pub uses: Cache<(EpochId, Class), Arc<AtomicU64>>,
     /// For field keys that live in their epochs.
@@ -128,6 +135,7 @@ impl Caches {
             alarms: Cache::builder().max_capacity(1024).time_to_live(Duration::from_secs(60)).build(),
             destroyed: Cache::builder().max_capacity(SMALL).eviction_policy(lru()).build(),
             field_keys: Cache::builder().max_capacity(FIELD_KEYS).time_to_idle(IDLE).build(),
+            shared: Cache::builder().max_capacity(SHARED).time_to_idle(IDLE).build(),
             uses: Cache::builder().max_capacity(SMALL).eviction_policy(lru()).build(),
             places: Places::default(),
             prefixes: PrefixCache::new(PREFIXES),
@@ -271,6 +279,8 @@ impl Caches {
         self.opened.invalidate(&id);
         remove(&self.sealing, |_, sealing| sealing.epoch.id == id);
         remove(&self.field_keys, |(_, epoch, ..), _| *epoch == id);
+        // They do not tell which epoch they are of, and are asked for again.
+        self.shared.invalidate_all();
         self.prefixes.clear();
         self.changed();
     }
@@ -298,6 +308,15 @@ impl Caches {
         self.field_keys.get_with(name, make)
     }
 
+    /// The shared secret of a wrap, if an authority gave it and it opened the epoch.
+    pub fn shared(&self, wrap: &Wrap) -> Option<Shared> {
+        self.shared.get(&(wrap.recipient, sha256(&wrap.kem_ct)))
+    }
+
+    pub fn put_shared(&self, wrap: &Wrap, partition: &PartitionName, secret: Secret<32>) {
+        self.shared.insert((wrap.recipient, sha256(&wrap.kem_ct)), Arc::new((partition.clone(), secret)));
+    }
+
     /// What other processes wrote may have made the unknown known.
     pub fn forget_unknown(&self) {
         self.unknown.invalidate_all();
@@ -313,6 +332,7 @@ impl Caches {
         self.sealing.run_pending_tasks();
         self.opened.run_pending_tasks();
         self.field_keys.run_pending_tasks();
+        self.shared.run_pending_tasks();
         self.partitions.run_pending_tasks();
     }
 
@@ -357,11 +377,13 @@ impl Caches {
         self.drop_sealing(name);
         remove(&self.opened, |_, epoch| epoch.partition == *name);
         remove(&self.field_keys, |(partition, ..), _| partition == name);
+        remove(&self.shared, |_, of| of.0 == *name);
         // All partitions' prefixes: they do not tell whose they are, and derive again at once.
         self.prefixes.clear();
         self.sealing.run_pending_tasks();
         self.opened.run_pending_tasks();
         self.field_keys.run_pending_tasks();
+        self.shared.run_pending_tasks();
     }
 }
 

@@ -122,8 +122,13 @@ pub fn seal_record(
     recipients: &[Recipient],
     issuer: &SigningKey,
 ) -> Result<EpochRecord, KeyringError> {
-    let wraps = recipients.iter().map(|recipient| wrap(&core, dek, recipient)).collect::<Result<_, _>>()?;
+    let wraps = wrap_all(&core, dek, recipients)?;
     Ok(EpochRecord::sign(core, issuer, wraps)?)
+}
+
+/// The data key wrapped to each of them.
+pub fn wrap_all(core: &Core, dek: &Secret<32>, recipients: &[Recipient]) -> Result<Vec<Wrap>, KeyringError> {
+    recipients.iter().map(|recipient| wrap(core, dek, recipient)).collect()
 }
 
 /// Wraps a data key to one recipient, with a fresh encapsulation.
@@ -187,12 +192,33 @@ fn unwrap_one(core: &Core, wrap: &Wrap, key: &DecapsulationKey) -> Option<Secret
 
 /// What was wrapped, whether or not the core commits to it.
 pub fn unwrap_unchecked(core: &Core, wrap: &Wrap, key: &DecapsulationKey) -> Option<Secret<32>> {
+    let shared = decapsulate(wrap, key)?;
+    open_wrapped(core, wrap, key.encapsulation_key().ok()?.as_bytes(), &shared)
+}
+
+/// The data key of a wrap whose shared secret somebody else decapsulated. It opens to the committed key or not at all.
+pub fn unwrap_shared(core: &Core, wrap: &Wrap, public: &[u8], shared: &Secret<32>) -> Option<Secret<32>> {
+    open_wrapped(core, wrap, public, shared).filter(|dek| commitment(dek) == core.commit)
+}
+
+/// The shared secret of a wrap for whoever may open the epoch. Only of a wrap that opens under this very core to the key that
+/// the core commits to: who made it knew the secret. One copied from another epoch, which anybody who may store records could
+/// slip in here, tells nothing.
+pub fn shared_secret(core: &Core, wrap: &Wrap, key: &DecapsulationKey) -> Option<Secret<32>> {
+    let shared = decapsulate(wrap, key)?;
+    unwrap_shared(core, wrap, key.encapsulation_key().ok()?.as_bytes(), &shared)?;
+    Some(shared)
+}
+
+fn decapsulate(wrap: &Wrap, key: &DecapsulationKey) -> Option<Secret<32>> {
     if wrap.suite != key.suite() as u8 || wrap.wrapped.len() != WRAPPED {
         return None;
     }
-    let shared = key.decapsulate(&wrap.kem_ct).ok()?;
-    let public = key.encapsulation_key().ok()?;
-    let kek = key_encryption_key(&shared, wrap.suite, public.as_bytes(), &wrap.kem_ct, core);
+    key.decapsulate(&wrap.kem_ct).ok()
+}
+
+fn open_wrapped(core: &Core, wrap: &Wrap, public: &[u8], shared: &Secret<32>) -> Option<Secret<32>> {
+    let kek = key_encryption_key(shared, wrap.suite, public, &wrap.kem_ct, core);
     let (ciphertext, tag) = wrap.wrapped.split_last_chunk()?;
     let ciphertext: &[u8; 32] = ciphertext.try_into().ok()?;
     Secret::filled_by(|bytes| {

@@ -235,19 +235,27 @@ impl Keyring {
 
     /// Adds a recipient to every partition and wraps all their epochs to it.
     pub(super) fn add_recipient(&self, io: &Io, recipient: &Recipient) -> Result<(), KeyringError> {
-        self.each_partition(|name| {
-            let loaded = self.load_partition(io, name)?;
-            if loaded.partition.state == State::Destroyed {
-                return Ok(());
-            }
-            if !loaded.record.recipients.contains(recipient) {
-                self.edit(io, name, |record| {
-                    record.recipients.push(recipient.clone());
-                    Ok(())
-                })?;
-            }
-            self.each_epoch(name, |row| self.wrap_also(io, row, recipient))
-        })
+        self.each_partition(|name| self.add_recipient_to(io, name, recipient))
+    }
+
+    /// The same for one partition.
+    pub(super) fn add_recipient_to(
+        &self,
+        io: &Io,
+        name: &PartitionName,
+        recipient: &Recipient,
+    ) -> Result<(), KeyringError> {
+        let loaded = self.load_partition(io, name)?;
+        if loaded.partition.state == State::Destroyed {
+            return Ok(());
+        }
+        if !loaded.record.recipients.contains(recipient) {
+            self.edit(io, name, |record| {
+                record.recipients.push(recipient.clone());
+                Ok(())
+            })?;
+        }
+        self.each_epoch(name, |row| self.wrap_also(io, row, recipient))
     }
 
     /// Changes a partition's record: signed anew, one version up, not lost to another process that does the same.

@@ -5,11 +5,16 @@ use std::sync::Arc;
 use super::caches::Loaded;
 use super::cbor::Record;
 use super::epoch::{self, Epoch};
-use super::record::{EpochRecord, PartitionRecord, Tombstone};
-use super::store::EpochRow;
+use super::record::{EpochRecord, PartitionRecord, Tombstone, Wrap};
+use super::sealing::serviced;
+use super::store::{EpochRow, Service, ServiceError};
 use super::{Io, Keyring, KeyringError, Partition};
+use crate::crypto::kdf::key_id;
 use crate::name::PartitionName;
 use crate::token::EpochId;
+
+/// Wraps of one epoch that an authority is asked about.
+const MAX_ASKED: usize = 4;
 
 impl Keyring {
     /// The partition from memory, else from the store.
@@ -81,6 +86,9 @@ impl Keyring {
             self.caches.put_unknown(id);
             return Err(KeyringError::Unknown(format!("there is no epoch {id}")));
         };
+        if row.id != id {
+            return Err(self.refuse(format!("asked for epoch {id}, the store gives another")));
+        }
         let loaded = self.check_row(io, &row);
         if let Err(KeyringError::Unknown(_) | KeyringError::NoKey(_)) = loaded {
             self.caches.put_unknown(id);
@@ -123,10 +131,42 @@ impl Keyring {
                 KeyringError::NoKey(format!("epoch {} is another's, and this process only encrypts", core.id()))
             });
         }
-        match epoch::unwrap(record, &io.keys.recipients) {
-            Ok(dek) => Ok(Arc::new(Epoch::new(core, dek))),
-            Err(error) => Err(self.refuse(error.to_string())),
+        match (epoch::unwrap(record, &io.keys.recipients), self.service()) {
+            (Ok(dek), _) => Ok(Arc::new(Epoch::new(core, dek))),
+            (Err(_), Some(service)) => self.unwrapped_by(service, io, record),
+            (Err(error), None) => Err(self.refuse(error.to_string())),
         }
+    }
+
+    /// The epoch of a verified record that an authority decapsulates for. A wrong answer opens nothing, or not to the key that
+    /// the record commits to.
+    fn unwrapped_by(&self, service: &dyn Service, io: &Io, record: &EpochRecord) -> Result<Arc<Epoch>, KeyringError> {
+        let core = &record.core;
+        let public = |wrap: &Wrap| {
+            let rows = io.rows.iter().filter(|row| row.usage == wrap.suite && key_id(&row.public) == wrap.recipient);
+            rows.map(|row| row.public.as_slice()).next()
+        };
+        let wraps = record.wraps.iter().filter_map(|wrap| Some((wrap, public(wrap)?)));
+        for (wrap, public) in wraps.take(MAX_ASKED) {
+            if let Some(known) = self.caches.shared(wrap)
+                && known.0 == core.partition
+                && let Some(dek) = epoch::unwrap_shared(core, wrap, public, &known.1)
+            {
+                return Ok(Arc::new(Epoch::new(core, dek)));
+            }
+            let shared = match service.decapsulate(core.id(), wrap.suite, &wrap.recipient, &wrap.kem_ct) {
+                Ok(shared) => shared,
+                Err(ServiceError::NotThere) => continue,
+                Err(error) => return Err(serviced(&core.partition, error)),
+            };
+            if let Some(dek) = epoch::unwrap_shared(core, wrap, public, &shared) {
+                self.caches.put_shared(wrap, &core.partition, shared);
+                return Ok(Arc::new(Epoch::new(core, dek)));
+            }
+            self.alarm(&format!("what the authority gave for epoch {} does not open it", core.id()));
+        }
+        let id = core.id();
+        Err(self.refuse(format!("epoch {id} is wrapped neither to this process nor to anything its authority opens")))
     }
 
     /// Whether a tombstone that the owner signed says so, now or earlier.

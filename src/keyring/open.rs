@@ -30,14 +30,22 @@ impl Keyring {
     pub fn open_on(store: Box<dyn Store>, options: &Options, clock: SharedClock) -> Result<Self, KeyringError> {
         let masters = Masters::load(&options.master_keys)?;
         let own_issuer = options.issuer.as_ref().map(load_issuer).transpose()?;
+        let own_recipient = options.recipient.as_ref().map(recovery::load_private).transpose()?;
         let rows = store.keys()?;
         let (owner, keys) = if masters.0.is_empty() {
-            (pinned_owner(options, own_issuer.is_some(), &rows)?, PrivateKeys::default())
-        } else if own_issuer.is_some() {
-            return Err(KeyringError::NoKey("give either a master key or an issuer key, not both".into()));
+            let can = own_issuer.is_some() || own_recipient.is_some() || store.service().is_some();
+            (
+                pinned_owner(options, can, &rows)?,
+                PrivateKeys { recipients: Vec::from_iter(own_recipient), ..Default::default() },
+            )
+        } else if own_issuer.is_some() || own_recipient.is_some() {
+            return Err(KeyringError::NoKey(
+                "give either a master key or an issuer's or recipient's key, not both".into(),
+            ));
         } else {
             unwrapped_owner(options, &rows, &masters)?
         };
+        let is_remote = store.service().is_some();
         let mirror = options.mirror.as_deref().map(Mirror::open).transpose()?;
         let now = clock.now();
         let io = Io {
@@ -64,10 +72,14 @@ impl Keyring {
         };
         let mut io = keyring.lock();
         keyring.refresh(&mut io)?;
-        keyring.loaded(&io, &PartitionName::default_name()).map_err(|error| match error {
-            KeyringError::Unknown(text) => KeyringError::Mismatch(format!("{text}; restore the keyring from a backup")),
-            other => other,
-        })?;
+        match keyring.loaded(&io, &PartitionName::default_name()) {
+            // An authority shows a process its own partitions, and `default` need not be one of them.
+            Err(KeyringError::Unknown(_)) if is_remote => {}
+            Err(KeyringError::Unknown(text)) => {
+                return Err(KeyringError::Mismatch(format!("{text}; restore the keyring from a backup")));
+            }
+            other => drop(other?),
+        }
         drop(io);
         Ok(keyring)
     }
@@ -108,6 +120,8 @@ impl Keyring {
                 Some(store) => Ok(!store.keys()?.is_empty()),
                 None => Ok(false),
             },
+            // Whoever asks it will be told.
+            StorePlace::Authority(_) => Ok(true),
         }
     }
 }
@@ -127,6 +141,7 @@ pub(super) fn open_store(place: &StorePlace, options: &Options) -> Result<Option
             PostgresStore::open(&with_password(place, options)?, options.tls.clone(), options.i_know)?
                 .map(|store| Box::new(store) as Box<dyn Store>)
         }
+        StorePlace::Authority(_) => return Err(elsewhere(place)),
     })
 }
 
@@ -137,6 +152,7 @@ pub(super) fn make_store(options: &Options) -> Result<Box<dyn Store>, KeyringErr
         StorePlace::Postgres(place) => {
             Box::new(PostgresStore::create(&with_password(place, options)?, options.tls.clone(), options.i_know)?)
         }
+        StorePlace::Authority(_) => return Err(elsewhere(&options.store)),
     })
 }
 
@@ -146,6 +162,13 @@ pub(super) fn with_password(place: &PostgresPlace, options: &Options) -> Result<
         place.set_password(&master::read_line(source, "the database's password")?);
     }
     Ok(place)
+}
+
+fn elsewhere(place: &StorePlace) -> KeyringError {
+    KeyringError::NoKey(format!(
+        "this needs the store and the master key, and the keyring is at {place}: run it there, or name the store with \
+         `--keyring sqlite:PATH` or `--keyring postgres://…`"
+    ))
 }
 
 fn no_keyring(place: &StorePlace) -> KeyringError {
@@ -167,7 +190,7 @@ fn what_it_begins_with(options: &Options) -> Result<(&KeySource, Vec<Recipient>)
 pub(super) fn check_place(options: &Options) -> Result<(), KeyringError> {
     match &options.store {
         StorePlace::Sqlite(path) if !options.i_know => files::check_file_system(path),
-        StorePlace::Sqlite(_) | StorePlace::Postgres(_) => Ok(()),
+        StorePlace::Sqlite(_) | StorePlace::Postgres(_) | StorePlace::Authority(_) => Ok(()),
     }
 }
 
@@ -176,11 +199,11 @@ fn load_issuer(source: &KeySource) -> Result<Arc<SigningKey>, KeyringError> {
     Ok(Arc::new(SigningKey::from_seed(master::parse_key(&line, source)?)))
 }
 
-fn pinned_owner(options: &Options, has_issuer: bool, rows: &[KeyRow]) -> Result<VerifyingKey, KeyringError> {
-    let (Some(pin), true) = (options.owner, has_issuer) else {
+fn pinned_owner(options: &Options, can: bool, rows: &[KeyRow]) -> Result<VerifyingKey, KeyringError> {
+    let (Some(pin), true) = (options.owner, can) else {
         return Err(KeyringError::NoKey(
             "no master key is given; name its file as `master_key` (`sidecloak keys init` makes one), \
-             or for a process that only encrypts an issuer key and `owner`"
+             or for a process without it pin `owner`, and give an issuer's or recipient's key or an authority as `store`"
                 .into(),
         ));
     };

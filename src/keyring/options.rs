@@ -75,8 +75,11 @@ pub struct Options {
     pub epoch_lifetime: Duration,
     /// Seal only under epochs that an opener confirmed.
     pub require_confirmed: bool,
-    /// The key of an issuer that is not shared, for a process that only encrypts: it has no master key and pins `owner`.
+    /// The key of an issuer: without `recipient` of one that is not shared, for a process that only encrypts. Such a process
+    /// has no master key and pins `owner`.
     pub issuer: Option<KeySource>,
+    /// The private key of a recipient of this process's own, so that no authority opens for it.
+    pub recipient: Option<KeySource>,
     /// Accept file systems that lose data (tmpfs, overlay, nfs, cifs, fuse).
     pub i_know: bool,
 }
@@ -95,6 +98,7 @@ impl Default for Options {
             epoch_lifetime: Duration::from_secs(24 * 3600),
             require_confirmed: false,
             issuer: None,
+            recipient: None,
             i_know: false,
         }
     }

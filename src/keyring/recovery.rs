@@ -34,19 +34,20 @@ impl Keyring {
     pub fn make_recovery(&self, kem: KemSuite) -> Result<RecoveryKey, KeyringError> {
         let io = self.lock_fresh()?;
         self.owner_key(&io)?;
-        let broken = |_| KeyringError::Mismatch("the new recovery key does not open what is sealed to it".into());
-        let private = DecapsulationKey::generate(kem)?;
-        let public = private.encapsulation_key().map_err(broken)?;
-        let mut line = SecretBytes::new(Vec::with_capacity(256));
-        let raw = SecretBytes::new([&[kem as u8], private.seed()].concat());
-        base64url::encode_into(raw.expose(), line.expose_mut());
-        // The challenge, opened with what will be printed: a recipient that cannot open must not enter the list.
-        let recipient = Recipient { suite: kem as u8, key: public.as_bytes().to_vec() };
-        let printed = read_private(&line)?;
-        challenge(&recipient, &printed)?;
+        let (key, recipient) = new_recipient(kem)?;
         self.add_recipient(&io, &recipient)?;
-        let public_line = base64url::encode(&[&[kem as u8], public.as_bytes()].concat());
-        Ok(RecoveryKey { public_line, private_line: line })
+        Ok(key)
+    }
+
+    /// Makes a recipient for a process without the master key that shall open one partition by itself, adds it there, and wraps
+    /// the partition's epochs to it. Its key is kept nowhere else.
+    pub fn make_recipient(&self, kem: KemSuite, name: &PartitionName) -> Result<RecoveryKey, KeyringError> {
+        let io = self.lock_fresh()?;
+        self.owner_key(&io)?;
+        self.load_partition(&io, name)?;
+        let (key, recipient) = new_recipient(kem)?;
+        self.add_recipient_to(&io, name, &recipient)?;
+        Ok(key)
     }
 
     /// Takes over every epoch that `from` opens, into this keyring: tokens of the old one open here from then on. Missing
@@ -191,11 +192,34 @@ pub(super) fn read_public(source: &KeySource) -> Result<Recipient, KeyringError>
     Ok(Recipient { suite: suite as u8, key: key.to_vec() })
 }
 
+/// A recipient of a process's own, in the form of a recovery key.
+pub(super) fn load_private(source: &KeySource) -> Result<([u8; 16], DecapsulationKey), KeyringError> {
+    let bad =
+        || KeyringError::NoKey(format!("{source} holds no recipient's key; `sidecloak keys recipient` makes one"));
+    let key = read_private(&super::master::read_line(source, "the recipient's key")?).map_err(|_| bad())?;
+    let id = key_id(key.encapsulation_key().map_err(|_| bad())?.as_bytes());
+    Ok((id, key))
+}
+
 fn read_private(line: &SecretBytes) -> Result<DecapsulationKey, KeyringError> {
     let bytes = base64url::decode(line.expose().trim_ascii()).map(SecretBytes::new).ok_or_else(no_key)?;
     let (suite, seed) = bytes.expose().split_first().ok_or_else(no_key)?;
     let suite = KemSuite::from_byte(*suite).ok_or_else(no_key)?;
     DecapsulationKey::from_seed(suite, seed).map_err(|_| no_key())
+}
+
+/// A new key that has opened a challenge, with what will be printed: a recipient that cannot open must not enter a list.
+fn new_recipient(kem: KemSuite) -> Result<(RecoveryKey, Recipient), KeyringError> {
+    let broken = |_| KeyringError::Mismatch("the new key does not open what is sealed to it".into());
+    let private = DecapsulationKey::generate(kem)?;
+    let public = private.encapsulation_key().map_err(broken)?;
+    let mut line = SecretBytes::new(Vec::with_capacity(256));
+    let raw = SecretBytes::new([&[kem as u8], private.seed()].concat());
+    base64url::encode_into(raw.expose(), line.expose_mut());
+    let recipient = Recipient { suite: kem as u8, key: public.as_bytes().to_vec() };
+    challenge(&recipient, &read_private(&line)?)?;
+    let public_line = base64url::encode(&[&[kem as u8], public.as_bytes()].concat());
+    Ok((RecoveryKey { public_line, private_line: line }, recipient))
 }
 
 fn challenge(recipient: &Recipient, private: &DecapsulationKey) -> Result<(), KeyringError> {

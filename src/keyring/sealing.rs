@@ -6,7 +6,8 @@ use super::caches::{Loaded, Sealing};
 use super::cbor::Record;
 use super::epoch::{self, Epoch};
 use super::manage;
-use super::store::{EpochRow, Inserted, NewEpoch, Put};
+use super::record::EpochRecord;
+use super::store::{EpochRow, Inserted, NewEpoch, Put, Service, ServiceError};
 use super::{Io, Keyring, KeyringError, Kind, Partition, State};
 use crate::crypto::sign::SigningKey;
 use crate::name::PartitionName;
@@ -18,6 +19,12 @@ const ATTEMPTS: usize = 8;
 /// Private epochs that may wait for an opener.
 const MAX_PENDING: usize = 1024;
 
+enum Issuing<'a> {
+    Key(&'a SigningKey),
+    /// This process has no key that the partition lists for it.
+    Service(&'a dyn Service),
+}
+
 impl Keyring {
     /// Makes a partition if there is none (copying recipients, issuers, signers and roles from `default`), unless there are
     /// `max` already. May block.
@@ -27,6 +34,11 @@ impl Keyring {
             return Ok(loaded.partition.clone());
         }
         if self.store.partition(name)?.is_some() || self.caches.seen_version(name) > 0 {
+            return Ok(self.load_partition(&io, name)?.partition.clone());
+        }
+        if let Some(service) = self.service() {
+            service.provision(name, max).map_err(|error| serviced(name, error))?;
+            self.caches.forget_unknown();
             return Ok(self.load_partition(&io, name)?.partition.clone());
         }
         if self.store.partition_count()? >= max {
@@ -85,7 +97,7 @@ impl Keyring {
     pub(super) fn owner_key<'a>(&self, io: &'a Io) -> Result<&'a SigningKey, KeyringError> {
         io.keys.owner.as_deref().ok_or_else(|| {
             KeyringError::NoKey(
-                "only a process with the master key may change the keyring; this one only encrypts".into(),
+                "only a process with the master key may change the keyring, and this one has none: run it there".into(),
             )
         })
     }
@@ -257,7 +269,7 @@ impl Keyring {
         if loaded.partition.state != State::Active {
             return Err(KeyringError::Denied(name.clone(), loaded.partition.state));
         }
-        let issuer = self.issuer(io, &loaded)?;
+        let issuing = self.issuing(io, &loaded, kind)?;
         let now = self.clock.now();
         let not_after = match kind {
             Kind::Deterministic => 0,
@@ -266,29 +278,80 @@ impl Keyring {
         // Another process's clock may be ahead: a successor is never older than what it replaces.
         let created = if not_before <= now.saturating_add(epoch::CLOCK_SKEW) { now.max(not_before) } else { now };
         let (core, dek) = epoch::make_core(name, kind, created, not_after)?;
-        let record = epoch::seal_record(core, &dek, &loaded.record.recipients, issuer)?;
-        let id = record.core.id();
-        // Opened as any other process would, from what will be stored, before anything depends on it.
-        let confirmed = !self.is_encrypt_only();
-        let opens = |opened: Secret<32>| opened.expose() == dek.expose();
-        if confirmed && !epoch::unwrap(&record, &io.keys.recipients).is_ok_and(opens) {
-            return Err(KeyringError::Mismatch(format!(
-                "partition {name} lists no recipient whose private key is in this keyring, so nothing could be opened"
-            )));
-        }
-        let encoded = record.encode();
+        let wraps = epoch::wrap_all(&core, &dek, &loaded.record.recipients)?;
         let under = Some(loaded.encoded.as_slice());
-        let row = NewEpoch { id, partition: name, kind, record: &encoded, confirmed, replaces, under };
-        let inserted = self.store.insert_epoch(&row)?;
+        let id = core.id();
+        let (record, confirmed, inserted) = match issuing {
+            Issuing::Key(issuer) => {
+                let record = EpochRecord::sign(core, issuer, wraps)?;
+                let confirmed = self.must_open_to(io, &record, &dek)?;
+                let encoded = record.encode();
+                let row = NewEpoch { id, partition: name, kind, record: &encoded, confirmed, replaces, under };
+                let inserted = self.store.insert_epoch(&row)?;
+                (record, confirmed, inserted)
+            }
+            Issuing::Service(service) => {
+                let draft = EpochRecord { core, issuer: [0; 16], signature: Vec::new(), wraps };
+                let encoded = draft.encode();
+                let row = NewEpoch { id, partition: name, kind, record: &encoded, confirmed: false, replaces, under };
+                let (inserted, signed) = service.issue(&row).map_err(|error| serviced(name, error))?;
+                // What comes back is what was sent, with a signature that every process takes; else nothing is sealed under it.
+                let signed = match inserted {
+                    Inserted::Done => self.signed(&draft, &signed, &loaded)?,
+                    Inserted::Taken | Inserted::Raced => draft,
+                };
+                (signed, true, inserted)
+            }
+        };
+        let encoded = record.encode();
         Ok((Sealing { epoch: Arc::new(Epoch::new(&record.core, dek)), record: encoded, confirmed }, inserted))
     }
 
-    fn issuer<'a>(&self, io: &'a Io, loaded: &Loaded) -> Result<&'a SigningKey, KeyringError> {
+    /// Opens a new record as any other process would, from what will be stored, before anything depends on it. Whether it could:
+    /// a process that only encrypts, or for which an authority opens, holds no key to do so.
+    fn must_open_to(&self, io: &Io, record: &EpochRecord, dek: &Secret<32>) -> Result<bool, KeyringError> {
+        if self.is_encrypt_only() {
+            return Ok(false);
+        }
+        if epoch::unwrap(record, &io.keys.recipients).is_ok_and(|opened| opened.expose() == dek.expose()) {
+            return Ok(true);
+        }
+        if self.service().is_some() {
+            return Ok(false);
+        }
+        Err(KeyringError::Mismatch(format!(
+            "partition {} lists no recipient whose private key is in this keyring, so nothing could be opened",
+            record.core.partition
+        )))
+    }
+
+    fn signed(&self, draft: &EpochRecord, signed: &[u8], loaded: &Loaded) -> Result<EpochRecord, KeyringError> {
+        EpochRecord::decode(signed)
+            .ok()
+            .filter(|record| record.core == draft.core && record.wraps == draft.wraps)
+            .filter(|record| epoch::verify(record, &loaded.record, &self.owner).is_ok())
+            .ok_or_else(|| {
+                let text = format!("the authority did not sign epoch {} as it was made", draft.core.id());
+                self.alarm(&text);
+                KeyringError::Mismatch(text)
+            })
+    }
+
+    /// Who signs this process's epochs.
+    fn issuing<'a>(&'a self, io: &'a Io, loaded: &Loaded, kind: Kind) -> Result<Issuing<'a>, KeyringError> {
+        match (self.issuer(io, loaded, kind), self.service()) {
+            (Ok(issuer), _) => Ok(Issuing::Key(issuer)),
+            (Err(_), Some(service)) if !self.is_encrypt_only() => Ok(Issuing::Service(service)),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    pub(super) fn issuer<'a>(&self, io: &'a Io, loaded: &Loaded, kind: Kind) -> Result<&'a SigningKey, KeyringError> {
         let listed = |key: &SigningKey, shared: bool| {
             loaded.record.issuers.iter().any(|i| i.key == *key.verifying_key() && (i.shared || !shared))
         };
         if let Some(own) = &io.own_issuer {
-            return if listed(own, false) {
+            return if listed(own, kind != Kind::Private) {
                 Ok(own)
             } else {
                 Err(KeyringError::NoKey(format!(
@@ -315,4 +378,14 @@ impl Keyring {
 
 fn unconfirmed(name: &PartitionName) -> KeyringError {
     KeyringError::Unavailable(format!("the new epoch of partition {name} waits for an opener to confirm it"))
+}
+
+/// Why a service did nothing, said of a partition.
+pub(super) fn serviced(name: &PartitionName, error: ServiceError) -> KeyringError {
+    match error {
+        ServiceError::Denied(state) => KeyringError::Denied(name.clone(), state),
+        ServiceError::Refused(text) => KeyringError::NoKey(text),
+        ServiceError::NotThere => KeyringError::Unknown(error.to_string()),
+        ServiceError::Store(error) => error.into(),
+    }
 }

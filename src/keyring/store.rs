@@ -9,13 +9,17 @@ use crate::token::EpochId;
 
 use super::Kind;
 
+mod authority;
 pub mod place;
 pub mod postgres;
 pub mod records;
+mod service;
 pub mod sqlite;
 
+pub use authority::{Credential, Remote, check_url};
 pub use place::{BadPlace, StorePlace};
 pub use records::{EntryRow, Records};
+pub use service::{Counted, Service, ServiceError};
 
 /// Why a store did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -235,6 +239,11 @@ pub trait Store: Send + Sync {
 
     /// Directory and audit log, if this store has them (an authority's API does not hand them out).
     fn records(&self) -> Option<&dyn Records> {
+        None
+    }
+
+    /// What an authority behind this store does for a process without the master key.
+    fn service(&self) -> Option<&dyn Service> {
         None
     }
 }

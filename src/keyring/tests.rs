@@ -17,6 +17,7 @@ mod attacks;
 #[expect(dead_code, reason = "shared with the integration tests")]
 mod cluster;
 mod operators;
+mod serve;
 mod stores;
 
 use cluster::Cluster;
@@ -93,7 +94,7 @@ impl Place {
     fn file(&self) -> PathBuf {
         match &self.options.store {
             StorePlace::Sqlite(path) => path.clone(),
-            StorePlace::Postgres(_) => panic!("the keyring lies in no file"),
+            StorePlace::Postgres(_) | StorePlace::Authority(_) => panic!("the keyring lies in no file"),
         }
     }
 

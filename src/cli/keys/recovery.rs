@@ -110,6 +110,26 @@ pub(super) fn encrypt_only(options: &Options, partition: &str, output: &Path, ou
     done(out, &text, &json!({ "partition": name.as_str(), "file": output.display().to_string(), "owner": owner }))
 }
 
+pub(super) fn recipient(
+    options: &Options,
+    partition: &str,
+    kem: KemSuite,
+    output: &Path,
+    out: &mut Out,
+) -> Result<(), Failure> {
+    let name = named(partition)?;
+    let keyring = open(options)?;
+    let file = create(output, 0o600)?;
+    let key = keyring.make_recipient(kem, &name).map_err(refused)?;
+    let line = SecretBytes::new([key.private_line.expose(), b"\n"].concat());
+    file.finish(line.expose())?;
+    let owner = hex(&keyring.owner_fingerprint());
+    let file = output.display();
+    advise(out, &format!("next: give that process `recipient: file:{file}` and `owner: {owner}`, and no master key"));
+    let text = format!("wrote a recipient's key for partition {name} to {} (0600)", output.display());
+    done(out, &text, &json!({ "partition": name.as_str(), "file": output.display().to_string(), "owner": owner }))
+}
+
 fn create(path: &Path, mode: u32) -> Result<NewFile, Failure> {
     NewFile::create(path, mode).map_err(|e| match e.kind() {
         io::ErrorKind::AlreadyExists => there_already(path.display()),

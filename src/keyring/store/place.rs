@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::postgres::PostgresPlace;
+use super::{Remote, check_url};
 
 /// A file, or a database.
 #[derive(Debug, Clone)]
@@ -12,6 +13,8 @@ pub enum StorePlace {
     Sqlite(PathBuf),
     /// A PostgreSQL database, for a fleet.
     Postgres(Box<PostgresPlace>),
+    /// An authority's API, for processes that do not reach its store.
+    Authority(Box<Remote>),
 }
 
 /// Why a text names no such place. Repeats nothing of it: it may hold a password.
@@ -25,10 +28,16 @@ pub struct BadPlace {
 }
 
 impl StorePlace {
-    /// `sqlite:PATH` or `postgres://…`; `None`: neither.
+    /// `sqlite:PATH`, `postgres://…` or `https://…`; `None`: none of them.
     pub fn parse(text: &str) -> Option<Result<Self, BadPlace>> {
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
             return Some(PostgresPlace::parse(text).map(|place| Self::Postgres(Box::new(place))));
+        }
+        if text.starts_with("https://") || text.starts_with("http://") {
+            // Whether plain HTTP will do is looked at where the rest is known.
+            return Some(
+                check_url(text, true).map(|url| Self::Authority(Box::new(Remote { url, ..Remote::default() }))),
+            );
         }
         let path = text.strip_prefix("sqlite:").filter(|path| !path.is_empty())?;
         Some(Ok(Self::Sqlite(path.into())))
@@ -47,6 +56,7 @@ impl fmt::Display for StorePlace {
         match self {
             Self::Sqlite(path) => path.display().fmt(f),
             Self::Postgres(place) => place.fmt(f),
+            Self::Authority(remote) => remote.url.fmt(f),
         }
     }
 }

@@ -171,6 +171,8 @@ fn a_process_that_only_encrypts() {
     assert_eq!(place.mode("issuer.key"), 0o600);
     place.run(&["keys", "encrypt-only", "default", "--output", "issuer.key"]).ends(64);
     place.run(&["keys", "encrypt-only", "nosuch", "--output", "other.key"]).ends(64);
+    place.run(&["keys", "recipient", "default", "--output", "recipient.key"]).ends(0).says("owner: ");
+    place.run(&["keys", "recipient", "nosuch", "--output", "other.key"]).ends(64);
     assert!(!place.path("other.key").exists());
     let list = place.run(&["keys", "list", "--json"]).ends(0).json();
     let owner = list["owner"].as_str().unwrap();
@@ -182,7 +184,7 @@ fn a_process_that_only_encrypts() {
     let config = ["--config", "sealer.yaml"];
     let sealed = token(&place, &config, "v");
     place.feed(&[&["seal", "--class", "ssn", "--deterministic"], &config[..]].concat(), "\"v\"").ends(77);
-    place.run(&[&["keys", "pause", "default"], &config[..]].concat()).ends(77).says("only encrypts");
+    place.run(&[&["keys", "pause", "default"], &config[..]].concat()).ends(77).says("this one has none");
     let reopened = place.feed(&["open", "--class", "ssn", "--master-key-file", "away.key"], &sealed).ends(0);
     assert_eq!(reopened.out, "\"v\"");
 }

@@ -1,0 +1,144 @@
+//! The event stream: which change number the store has, and that it still can be read.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::Api;
+use super::problem::Problem;
+use super::request::parameter;
+use crate::authority::{Authority, Refused, blocking};
+use crate::crypto::random;
+use crate::remote_keyring::wire::HEARTBEAT;
+
+/// How often the store is asked while somebody listens.
+const POLL: Duration = Duration::from_millis(200);
+/// Without an answer of the store for so long there are no heartbeats: what sidecars have may be stale.
+const SILENT: Duration = Duration::from_secs(2);
+/// After that a stream ends, so that its caller authenticates anew.
+const LIFE: Duration = Duration::from_secs(600);
+const MAX_STREAMS: usize = 4096;
+
+/// What the store last said, and when.
+type Last = Option<(u64, Instant)>;
+
+/// See the module.
+pub struct Events {
+    authority: Weak<Authority>,
+    last: watch::Sender<Last>,
+    /// Another one in each process: numbers of different processes, or of one before and after a restart, are never the same.
+    salt: u64,
+    streams: Arc<Semaphore>,
+    polling: Mutex<bool>,
+}
+
+impl Events {
+    /// Of this authority's store.
+    pub fn new(authority: &Arc<Authority>) -> Arc<Self> {
+        let salt = random::bytes().map(u64::from_le_bytes).unwrap_or_default();
+        Arc::new(Self {
+            authority: Arc::downgrade(authority),
+            last: watch::Sender::new(None),
+            salt,
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            polling: Mutex::new(false),
+        })
+    }
+
+    fn listen(self: &Arc<Self>) -> watch::Receiver<Last> {
+        let receiver = self.last.subscribe();
+        let mut polling = self.polling.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*polling {
+            *polling = true;
+            tokio::spawn(poll(Arc::clone(self)));
+        }
+        receiver
+    }
+
+    /// Whether nobody listens any more; then whoever comes next begins to poll.
+    fn is_over(&self) -> bool {
+        let mut polling = self.polling.lock().unwrap_or_else(PoisonError::into_inner);
+        let over = self.last.receiver_count() == 0;
+        if over {
+            *polling = false;
+            self.last.send_replace(None);
+        }
+        over
+    }
+}
+
+async fn poll(events: Arc<Events>) {
+    while !events.is_over() {
+        let Some(authority) = events.authority.upgrade() else { return };
+        let asked = Instant::now();
+        if let Ok(number) = blocking(move || Ok::<_, Refused>(authority.keyring.served_change()?)).await {
+            let number = events.salt.wrapping_add(number);
+            // Those who wait are woken by another number alone.
+            events.last.send_if_modified(|last| {
+                let new = last.is_none_or(|(old, _)| old != number);
+                *last = Some((number, asked));
+                new
+            });
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// `GET /events`
+pub async fn stream(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
+    api.sidecar(request.headers(), request.extensions().get()).await?;
+    parameter(&request, "")?;
+    let permit = Arc::clone(&api.events.streams).try_acquire_owned().map_err(|_| {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "there are too many event streams at this process")
+    })?;
+    let listener = Listener { last: api.events.listen(), until: Instant::now() + LIFE, told: None, _permit: permit };
+    let lines = futures_util::stream::unfold(listener, |mut listener| async move {
+        let line = listener.next().await?;
+        Some((Ok::<_, Infallible>(line), listener))
+    });
+    let mut response = Body::from_stream(lines).into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+struct Listener {
+    last: watch::Receiver<Last>,
+    until: Instant,
+    told: Option<u64>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Listener {
+    async fn next(&mut self) -> Option<String> {
+        loop {
+            if Instant::now() >= self.until {
+                return None;
+            }
+            let last = *self.last.borrow_and_update();
+            if let Some((number, _)) = last
+                && self.told != Some(number)
+            {
+                self.told = Some(number);
+                return Some(format!("event: change\ndata: {number:016x}\n\n"));
+            }
+            match tokio::time::timeout(HEARTBEAT, self.last.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return None,
+                Err(_) => {
+                    if self.last.borrow().is_some_and(|(_, asked)| asked.elapsed() < SILENT) {
+                        return Some(": hb\n\n".to_owned());
+                    }
+                }
+            }
+        }
+    }
+}
