@@ -25,6 +25,7 @@ mod private;
 mod sealing;
 mod signature;
 mod signing;
+mod status;
 mod tokens;
 mod values;
 

@@ -15,6 +15,7 @@ use super::fault::Fault;
 use super::hot::Face;
 use super::identity;
 use super::lifecycle::{self, NewKey};
+use super::status;
 use crate::authority::{Authority, Caller, Refused, blocking};
 use crate::keyring::State as PartitionState;
 
@@ -106,18 +107,18 @@ pub async fn versions(State(face): State<Arc<Face>>, Tag(tag): Tag, request: Req
 
 /// `DELETE /kms/v1/keys/{keyTag}`.
 pub async fn delete(State(face): State<Arc<Face>>, Tag(tag): Tag, request: Request) -> Result<Response, Fault> {
-    change(&face, tag, request, lifecycle::delete).await?;
+    change(&face, tag, request, status::delete).await?;
     Ok(body::success(&Value::Null))
 }
 
 /// `POST …/enable`.
 pub async fn enable(State(face): State<Arc<Face>>, Tag(tag): Tag, request: Request) -> Result<Response, Fault> {
-    status(&face, tag, request, lifecycle::enable).await
+    set_status(&face, tag, request, status::enable).await
 }
 
 /// `POST …/disable`.
 pub async fn disable(State(face): State<Arc<Face>>, Tag(tag): Tag, request: Request) -> Result<Response, Fault> {
-    status(&face, tag, request, lifecycle::disable).await
+    set_status(&face, tag, request, status::disable).await
 }
 
 /// `POST …/request-deletion`.
@@ -126,7 +127,7 @@ pub async fn request_deletion(
     Tag(tag): Tag,
     request: Request,
 ) -> Result<Response, Fault> {
-    status(&face, tag, request, lifecycle::request_deletion).await
+    set_status(&face, tag, request, status::request_deletion).await
 }
 
 /// `POST …/cancel-deletion`.
@@ -135,7 +136,7 @@ pub async fn cancel_deletion(
     Tag(tag): Tag,
     request: Request,
 ) -> Result<Response, Fault> {
-    status(&face, tag, request, lifecycle::cancel_deletion).await
+    set_status(&face, tag, request, status::cancel_deletion).await
 }
 
 /// `POST …/rotate`.
@@ -155,7 +156,7 @@ pub async fn rotation_period(
     let asked: Period = body::parse(&body::read(body).await?)?;
     let days = period(asked.rotation_period)?;
     let name = tag.clone();
-    let entry = act(&face, move |authority| lifecycle::schedule(authority, &caller, &name, Some(days), None)).await?;
+    let entry = act(&face, move |authority| status::schedule(authority, &caller, &name, Some(days), None)).await?;
     face.forget(&tag);
     Ok(body::success(&json!({
         "keyTag": tag,
@@ -204,7 +205,7 @@ async fn version(
 ) -> Result<Response, Fault> {
     let Ok(Path((tag, number))) = path else { return Err(Fault::not_found()) };
     let set = move |authority: &Authority, caller: &Caller, tag: &str| {
-        lifecycle::set_version(authority, caller, tag, number, status)
+        status::set_version(authority, caller, tag, number, status)
     };
     let (_, version) = change(face, tag, request, set).await?;
     Ok(body::success(&json!({
@@ -216,13 +217,13 @@ async fn version(
 
 async fn automatic(face: &Arc<Face>, tag: String, request: Request, on: bool) -> Result<Response, Fault> {
     let set = move |authority: &Authority, caller: &Caller, tag: &str| {
-        lifecycle::schedule(authority, caller, tag, None, Some(on))
+        status::schedule(authority, caller, tag, None, Some(on))
     };
     let (tag, entry) = change(face, tag, request, set).await?;
     Ok(body::success(&json!({ "keyTag": tag, "isAutoRotation": entry.auto_rotation })))
 }
 
-async fn status(
+async fn set_status(
     face: &Arc<Face>,
     tag: String,
     request: Request,

@@ -1,11 +1,9 @@
-//! What becomes of keys: made, rotated, disabled, destroyed. Everything here may block, and is in the audit log.
+//! Keys are made, seen and rotated here, and what is due is done. Everything may block, and is in the audit log.
 
 use super::assumptions::{ADMIN, BLOCK, KEYS, MAKER, MOST, READ, SIGN, VERIFY, WRITE};
-use super::entry::{
-    Before, KEY, KeyEntry, KeyType, NAME, PRIVATE, Protection, Status, USES, VERSIONS, Version, version_id,
-};
+use super::entry::{Before, KEY, KeyEntry, KeyType, NAME, Protection, Status, USES, VERSIONS, Version, version_id};
 use super::hot::Ready;
-use super::private;
+use super::{private, status};
 use crate::audit::Act;
 use crate::authority::{Authority, Caller, Refused};
 use crate::crypto::random;
@@ -15,8 +13,6 @@ use crate::keyring::{Epoch, KeyringError, Kind, Permissions, State};
 use crate::name::PartitionName;
 use crate::token::EpochId;
 
-/// How long a key waits for its destruction.
-const WAIT: u64 = 72 * 3600;
 /// A name whose key was not made by then is free again.
 const CLAIM: u64 = 120;
 const PAGE: usize = 256;
@@ -42,9 +38,11 @@ pub struct NewKey {
     pub protection: Protection,
 }
 
+/// Whose name it is, and since when.
 #[derive(serde::Serialize, serde::Deserialize)]
-struct Claim {
-    tag: String,
+pub struct Claim {
+    /// The keyTag.
+    pub tag: String,
     at: u64,
 }
 
@@ -78,7 +76,7 @@ pub fn run_due(authority: &Authority) -> Result<Due, Refused> {
         let destroy = entry.status == Status::Revoke && entry.destroy_at <= now;
         let rotate = entry.auto_rotation && entry.status == Status::Enable && entry.next_rotation <= now;
         let done = if destroy {
-            self::destroy(authority, &clockwork, tag).map(|()| due.destroyed += 1)
+            status::destroy(authority, &clockwork, tag).map(|()| due.destroyed += 1)
         } else if rotate {
             rotate_due(authority, &clockwork, tag, entry).map(|rotated| due.rotated += usize::from(rotated))
         } else {
@@ -222,134 +220,6 @@ pub fn reserve(authority: &Authority, partition: &PartitionName, epoch: EpochId)
     Err(Refused::Unavailable("others count the same key; try again".into()))
 }
 
-/// Disables the key: its partition is paused, whichever face asks for it.
-pub fn disable(authority: &Authority, caller: &Caller, tag: &str) -> Result<KeyEntry, Refused> {
-    let (entry, state) = permitted(authority, caller, tag, WRITE)?;
-    match entry.status {
-        Status::Disable if !state.opens() => Ok(entry),
-        // Also one whose pausing broke off.
-        Status::Enable | Status::Disable => {
-            audited(authority, caller, "ncloud-kms.key.disable", tag, || pause(authority, tag, Status::Disable, 0))
-        }
-        Status::Revoke => Err(awaits_deletion()),
-    }
-}
-
-/// Enables it again, as far as no operator has paused it.
-pub fn enable(authority: &Authority, caller: &Caller, tag: &str) -> Result<KeyEntry, Refused> {
-    let (entry, state) = permitted(authority, caller, tag, WRITE)?;
-    match entry.status {
-        Status::Enable if state.opens() => return Ok(entry),
-        Status::Enable => return Err(Refused::State(state)),
-        Status::Disable => {}
-        Status::Revoke => return Err(awaits_deletion()),
-    }
-    audited(authority, caller, "ncloud-kms.key.enable", tag, || {
-        let now = authority.clock.now();
-        let state = match entry.before {
-            Before::Active => State::Active,
-            Before::DecryptOnly => State::DecryptOnly,
-            Before::Paused => return Err(Refused::State(State::Paused)),
-        };
-        // The entry last: where this breaks off, the key stays disabled and can be enabled again.
-        set_state(authority, tag, state)?;
-        let enabled = edit(authority, tag, |entry| {
-            if entry.status != Status::Disable {
-                return Err(Refused::Conflict("the key was changed meanwhile".into()));
-            }
-            (entry.status, entry.status_at) = (Status::Enable, now);
-            Ok(())
-        });
-        if enabled.is_err() {
-            set_state(authority, tag, State::Paused)?;
-        }
-        enabled
-    })
-}
-
-/// Disables the key and destroys it three days later.
-pub fn request_deletion(authority: &Authority, caller: &Caller, tag: &str) -> Result<KeyEntry, Refused> {
-    let (entry, _) = permitted(authority, caller, tag, WRITE)?;
-    if entry.status == Status::Revoke {
-        return Err(awaits_deletion());
-    }
-    audited(authority, caller, "ncloud-kms.key.request-deletion", tag, || {
-        pause(authority, tag, Status::Revoke, authority.clock.now().saturating_add(WAIT))
-    })
-}
-
-/// Takes that back; the key stays disabled.
-pub fn cancel_deletion(authority: &Authority, caller: &Caller, tag: &str) -> Result<KeyEntry, Refused> {
-    let (entry, _) = permitted(authority, caller, tag, WRITE)?;
-    if entry.status != Status::Revoke {
-        return Err(Refused::Invalid("No deletion of this key was requested.".into()));
-    }
-    audited(authority, caller, "ncloud-kms.key.cancel-deletion", tag, || {
-        let now = authority.clock.now();
-        edit(authority, tag, |entry| {
-            if entry.status != Status::Revoke || entry.destroy_at <= now {
-                return Err(Refused::Conflict("the key is being destroyed".into()));
-            }
-            (entry.status, entry.status_at, entry.destroy_at) = (Status::Disable, now, 0);
-            Ok(())
-        })
-    })
-}
-
-/// Destroys a key whose deletion was requested, now.
-pub fn delete(authority: &Authority, caller: &Caller, tag: &str) -> Result<(), Refused> {
-    let (entry, _) = permitted(authority, caller, tag, WRITE)?;
-    if entry.status != Status::Revoke {
-        return Err(Refused::Invalid("Request the deletion of the key first.".into()));
-    }
-    destroy(authority, caller, tag)
-}
-
-/// Changes when the key is rotated: the period, and whether at all.
-pub fn schedule(
-    authority: &Authority,
-    caller: &Caller,
-    tag: &str,
-    period: Option<u64>,
-    automatic: Option<bool>,
-) -> Result<KeyEntry, Refused> {
-    permitted(authority, caller, tag, WRITE)?;
-    audited(authority, caller, "ncloud-kms.key.schedule", tag, || {
-        let now = authority.clock.now();
-        edit(authority, tag, |entry| {
-            entry.rotation_period = period.unwrap_or(entry.rotation_period);
-            entry.auto_rotation = automatic.unwrap_or(entry.auto_rotation);
-            entry.next_rotation = now.saturating_add(entry.period());
-            Ok(())
-        })
-    })
-}
-
-/// Enables or disables a version other than the newest.
-pub fn set_version(
-    authority: &Authority,
-    caller: &Caller,
-    tag: &str,
-    number: usize,
-    status: Status,
-) -> Result<Version, Refused> {
-    let (entry, _) = permitted(authority, caller, tag, WRITE)?;
-    enabled(&entry)?;
-    if number >= entry.current() || entry.version(number).is_none() {
-        return Err(Refused::Invalid("Only a version before the newest is enabled or disabled.".into()));
-    }
-    audited(authority, caller, "ncloud-kms.version.status", tag, || {
-        let now = authority.clock.now();
-        let entry = edit(authority, tag, |entry| {
-            let version = number.checked_sub(1).and_then(|at| entry.versions.get_mut(at));
-            let version = version.ok_or(Refused::NotFound)?;
-            (version.status, version.status_at) = (status, now);
-            Ok(())
-        })?;
-        entry.version(number).cloned().ok_or(Refused::NotFound)
-    })
-}
-
 /// Writes into the audit log that an act begins, does it, and writes how it ended.
 pub fn audited<T>(
     authority: &Authority,
@@ -385,67 +255,13 @@ fn rotate_due(authority: &Authority, caller: &Caller, tag: &str, entry: &KeyEntr
     })
 }
 
-fn destroy(authority: &Authority, caller: &Caller, tag: &str) -> Result<(), Refused> {
-    let partition = PartitionName::new(tag).map_err(|_| Refused::Forbidden)?;
-    audited(authority, caller, "ncloud-kms.key.destroy", tag, || {
-        // From here on nobody takes it back; what breaks off goes on at the next call of `run_due`.
-        let entry = edit(authority, tag, |entry| {
-            if entry.status != Status::Revoke {
-                return Err(Refused::Conflict("the deletion was taken back".into()));
-            }
-            entry.destroy_at = entry.destroy_at.min(authority.clock.now());
-            Ok(())
-        })?;
-        authority.keyring.set_state(&partition, State::Destroyed)?;
-        for version in &entry.versions {
-            let id = version_id(tag, version.epoch());
-            authority.directory.delete(PRIVATE, &id)?;
-            authority.directory.delete(USES, &id)?;
-        }
-        if authority.directory.get::<Claim>(NAME, &entry.name)?.is_some_and(|claim| claim.value.tag == tag) {
-            authority.directory.delete(NAME, &entry.name)?;
-        }
-        authority.directory.delete(KEY, tag)?;
-        Ok(())
-    })
-}
-
-fn pause(authority: &Authority, tag: &str, status: Status, destroy_at: u64) -> Result<KeyEntry, Refused> {
-    let partition = PartitionName::new(tag).map_err(|_| Refused::Forbidden)?;
-    let before = match authority.keyring.partition(&partition)?.state {
-        State::Active => Before::Active,
-        State::DecryptOnly => Before::DecryptOnly,
-        State::Paused | State::Destroyed => Before::Paused,
-    };
-    let now = authority.clock.now();
-    let entry = edit(authority, tag, |entry| {
-        if entry.status == Status::Enable {
-            entry.before = before;
-        }
-        if entry.status == Status::Revoke {
-            return Err(awaits_deletion());
-        }
-        (entry.status, entry.status_at, entry.destroy_at) = (status, now, destroy_at);
-        Ok(())
-    })?;
-    set_state(authority, tag, State::Paused)?;
-    Ok(entry)
-}
-
-fn set_state(authority: &Authority, tag: &str, state: State) -> Result<(), Refused> {
-    let partition = PartitionName::new(tag).map_err(|_| Refused::Forbidden)?;
-    Ok(authority.keyring.set_state(&partition, state)?)
-}
-
-fn enabled(entry: &KeyEntry) -> Result<(), Refused> {
+/// Refuses unless the key is in use.
+pub fn enabled(entry: &KeyEntry) -> Result<(), Refused> {
     if entry.status == Status::Enable { Ok(()) } else { Err(Refused::State(State::Paused)) }
 }
 
-fn awaits_deletion() -> Refused {
-    Refused::Invalid("The key awaits its deletion; cancel that first.".into())
-}
-
-fn permitted(authority: &Authority, caller: &Caller, tag: &str, any: u32) -> Result<(KeyEntry, State), Refused> {
+/// The key and its partition's state, if the caller's role has any of these bits.
+pub fn permitted(authority: &Authority, caller: &Caller, tag: &str, any: u32) -> Result<(KeyEntry, State), Refused> {
     let entry = entry(authority, tag)?;
     Ok((entry, may(authority, caller, tag, any)?))
 }
@@ -462,7 +278,8 @@ fn entry(authority: &Authority, tag: &str) -> Result<KeyEntry, Refused> {
     Ok(authority.directory.get::<KeyEntry>(KEY, tag)?.ok_or(Refused::NotFound)?.value)
 }
 
-fn edit(
+/// Changes the entry of a key that is there.
+pub fn edit(
     authority: &Authority,
     tag: &str,
     change: impl FnMut(&mut KeyEntry) -> Result<(), Refused>,

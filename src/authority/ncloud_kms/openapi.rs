@@ -222,7 +222,8 @@ fn operation(summary: &str, auth: Auth, body: Option<(&Value, bool)>, data: &Val
     let content = |schema: &Value| json!({ "application/json": { "schema": schema } });
     let error = json!({ "$ref": "#/components/schemas/Error" });
     let success = object(&[("code", json!({ "const": "SUCCESS" })), ("data", data.clone())], &[]);
-    let mut responses = json!({ "200": { "description": "done", "content": content(&success) } });
+    let mut responses = Map::new();
+    responses.insert("200".into(), json!({ "description": "done", "content": content(&success) }));
     for (status, description) in [
         ("400", "the request is not right"),
         ("401", "not authenticated"),
@@ -234,7 +235,7 @@ fn operation(summary: &str, auth: Auth, body: Option<(&Value, bool)>, data: &Val
         ("500", "the call failed"),
         ("503", "the store cannot be reached"),
     ] {
-        responses[status] = json!({ "description": description, "content": content(&error) });
+        responses.insert(status.into(), json!({ "description": description, "content": content(&error) }));
     }
     let signed = json!({ "timestamp": [], "accessKey": [], "signature": [] });
     let token = json!({ "token": [] });
@@ -243,11 +244,14 @@ fn operation(summary: &str, auth: Auth, body: Option<(&Value, bool)>, data: &Val
         Auth::Token => json!([token]),
         Auth::Either => json!([signed, token]),
     };
-    let mut operation = json!({ "summary": summary, "security": security, "responses": responses });
+    let mut operation = Map::new();
+    operation.insert("summary".into(), json!(summary));
+    operation.insert("security".into(), security);
     if let Some((schema, required)) = body {
-        operation["requestBody"] = json!({ "required": required, "content": content(schema) });
+        operation.insert("requestBody".into(), json!({ "required": required, "content": content(schema) }));
     }
-    operation
+    operation.insert("responses".into(), Value::Object(responses));
+    Value::Object(operation)
 }
 
 fn object(required: &[(&str, Value)], optional: &[(&str, Value)]) -> Value {

@@ -74,7 +74,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             std::thread::sleep(Duration::from_millis(250));
         }
     });
-    std::io::stdin().take(1).read_to_end(&mut Vec::new())?;
+    // A byte, or the end.
+    let _any = std::io::stdin().read(&mut [0])?;
     Ok(())
 }
 

@@ -38,6 +38,9 @@ fn enabling_undoes_nothing_that_an_operator_did() {
     stage.ok("POST", &of(&tag, "disable"), &Value::Null);
     assert_eq!(stage.refused("POST", &of(&tag, "enable"), &Value::Null).0, 422);
     assert_eq!(keyring.partition(&partition(&tag)).unwrap().state, State::Paused);
+    keyring.set_state(&partition(&tag), State::Active).unwrap();
+    stage.ok("POST", &of(&tag, "enable"), &Value::Null);
+    stage.encrypt(&tag, b"x");
 
     let tag = stage.make_key("operated-2", "AES256", false);
     keyring.set_state(&partition(&tag), State::DecryptOnly).unwrap();
