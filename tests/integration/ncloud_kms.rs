@@ -171,7 +171,7 @@ fn a_value_comes_back_in_the_shape_it_came_in() {
     assert!(tag.len() == 52 && tag.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()), "{tag}");
     let sealed = stage.encrypt(&tag, b"123-45-6789");
     assert!(sealed.starts_with("ncpkms:v1:"), "{sealed}");
-    assert_eq!(base64::decode(sealed[10..].as_bytes(), 100).unwrap().len(), 12 + 11 + 16);
+    assert_eq!(base64::decode(&sealed.as_bytes()[10..], 100).unwrap().len(), 12 + 11 + 16);
     assert_ne!(sealed, stage.encrypt(&tag, b"123-45-6789"), "random nonces");
     assert_eq!(stage.decrypt(&tag, &sealed), b"123-45-6789");
     assert_eq!(stage.decrypt(&tag, &stage.encrypt(&tag, b"")), b"");
@@ -394,7 +394,7 @@ fn a_key_shows_what_it_is() {
     });
     let info = stage.ok("GET", &format!("/kms/v1/keys/{tag}"), &Value::Null);
     assert_eq!(info, shown);
-    let mut without = shown.clone();
+    let mut without = shown;
     without.as_object_mut().unwrap().remove("currentVersion");
     assert_eq!(made, without);
     let list = stage.ok("GET", "/kms/v1/keys", &Value::Null);
