@@ -36,14 +36,14 @@ mod cli;
 #[path = "integration/cluster.rs"]
 #[allow(dead_code, reason = "shared with the keyring's own tests, which use the rest")]
 mod cluster;
+#[path = "integration/crittora.rs"]
+mod crittora;
 #[path = "integration/crypteron.rs"]
 mod crypteron;
 #[path = "integration/described.rs"]
 mod described;
 #[path = "integration/exequantum.rs"]
 mod exequantum;
-#[path = "integration/crittora.rs"]
-mod crittora;
 #[path = "integration/fidelity.rs"]
 mod fidelity;
 #[path = "integration/filters.rs"]

@@ -100,7 +100,7 @@ impl House {
 
 fn options(directory: &Path) -> Options {
     Options {
-        path: directory.join("keyring.db"),
+        store: directory.join("keyring.db").into(),
         master_keys: vec![KeySource::File(directory.join("master.key"))],
         i_know: true,
         ..Options::default()

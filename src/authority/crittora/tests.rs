@@ -52,7 +52,7 @@ impl Place {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let options = Options {
-            path: directory.path().join("keyring.db"),
+            store: directory.path().join("keyring.db").into(),
             master_keys: vec![KeySource::File(directory.path().join("master.key"))],
             i_know: true,
             ..Options::default()

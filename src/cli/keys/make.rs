@@ -12,7 +12,7 @@ use super::super::common::folder;
 use super::super::exit::{Exit, Failure};
 use super::super::out::Out;
 use super::change::done;
-use super::{acting, advise, change, hex, named, open, place, refused, suite};
+use super::{acting, advise, change, hex, named, open, place, suite};
 use crate::bounded;
 use crate::clock::SystemClock;
 use crate::crypto::kem::KemSuite;

@@ -120,7 +120,7 @@ pub(super) fn recipient(
     let name = named(partition)?;
     let keyring = open(options)?;
     let file = create(output, 0o600)?;
-    let key = keyring.make_recipient(kem, &name).map_err(refused)?;
+    let key = acting(&keyring, ("recipient.add", name.as_str()), |keyring| keyring.make_recipient(kem, &name))?;
     let line = SecretBytes::new([key.private_line.expose(), b"\n"].concat());
     file.finish(line.expose())?;
     let owner = hex(&keyring.owner_fingerprint());

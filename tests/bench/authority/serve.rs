@@ -25,7 +25,7 @@ const PASSWORD: &str = "benchmark password";
 fn main() -> Result<(), Box<dyn Error>> {
     let directory = PathBuf::from(std::env::args().nth(1).ok_or("usage: bench-authority DIRECTORY")?);
     let options = Options {
-        path: directory.join("keyring.db"),
+        store: directory.join("keyring.db").into(),
         master_keys: vec![KeySource::File(directory.join("master.key"))],
         i_know: true,
         ..Options::default()
