@@ -27,9 +27,6 @@ pub(crate) struct LinkArgs {
     /// The authority: https://HOST:PORT [default: the keyring on this machine]
     #[arg(long, global = true, value_name = "URL", env = "SIDECLOAK_AUTHORITY", hide_env_values = true)]
     pub authority: Option<String>,
-    /// File with the management key for --authority
-    #[arg(long, global = true, value_name = "FILE", env = "SIDECLOAK_API_KEY_FILE", hide_env_values = true)]
-    pub api_key_file: Option<PathBuf>,
     /// PEM file of who may vouch for the authority [default: whom the system trusts]
     #[arg(long, global = true, value_name = "FILE", env = "SIDECLOAK_CA", hide_env_values = true)]
     pub ca: Option<PathBuf>,

@@ -125,7 +125,7 @@ impl There {
             Some("http") => return Err(wrong(format!("the key would go to {host} in clear"))),
             _ => return Err(wrong("the authority's URL is neither https nor http".into())),
         }
-        let Some(file) = &args.api_key_file else {
+        let Some(file) = &args.keyring.api_key_file else {
             return Err(Failure::new(Exit::Usage, "an authority asks for a management key")
                 .help("give --api-key-file FILE; `sidecloak apikeys create --purpose management` on the authority's machine makes one"));
         };
