@@ -1,5 +1,6 @@
 //! JSON text (RFC 8259), edited and never re-printed.
 
+pub mod framing;
 pub mod scan;
 pub mod splice;
 pub mod text;

@@ -2,6 +2,7 @@
 //! be fetched first is asked of a [`Sealer`] by whoever drives the body.
 
 pub mod body;
+pub mod documents;
 pub mod open;
 pub mod plan;
 pub mod reveal;

@@ -42,6 +42,8 @@ mod crittora;
 mod crypteron;
 #[path = "integration/described.rs"]
 mod described;
+#[path = "integration/documents.rs"]
+mod documents;
 #[path = "integration/exequantum.rs"]
 mod exequantum;
 #[path = "integration/fidelity.rs"]

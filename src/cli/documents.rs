@@ -15,6 +15,7 @@ use super::out::Out;
 use crate::app::keys;
 use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::json::framing::Framing;
 use crate::keyring::{Keyring, KeyringError};
 use crate::refusal::Reason;
 use crate::rules::compile::{Context, Loaded, load, load_text};
@@ -170,7 +171,8 @@ impl Work {
             failure
         };
         let caller = CallerRole { role: "default".into(), may_see_plaintext: true };
-        let mut edit = BodyEdit::new(Arc::clone(&self.plan), Arc::clone(&self.sealer), caller, self.max_value);
+        let mut edit =
+            BodyEdit::new(Arc::clone(&self.plan), Arc::clone(&self.sealer), caller, self.max_value, Framing::One);
         let mut buffer = vec![0; CHUNK];
         let mut out = Vec::new();
         loop {

@@ -79,6 +79,19 @@ pub fn select(document: &[u8], paths: &[Arc<Path>]) -> Result<Vec<Selected>, Str
     }
 }
 
+/// The same in each of a body's documents; places are each document's own, spans the body's.
+pub fn select_each(body: &[u8], documents: &[Range<usize>], paths: &[Arc<Path>]) -> Result<Vec<Selected>, String> {
+    let mut all = Vec::new();
+    for document in documents {
+        let found = select(body.get(document.clone()).unwrap_or_default(), paths)?;
+        all.extend(found.into_iter().map(|mut one| {
+            one.span = one.span.start + document.start..one.span.end + document.start;
+            one
+        }));
+    }
+    Ok(all)
+}
+
 /// The same where a path must see more than a value's place.
 fn in_memory(document: &[u8], selectors: Selectors) -> Result<Vec<Selected>, String> {
     let tree = Tree::parse(document, MAX_DEPTH).map_err(|error| error.to_string())?;

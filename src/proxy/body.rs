@@ -7,6 +7,7 @@ use http::{Method, StatusCode};
 use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 
+use crate::json::framing::Framing;
 use crate::keyring::{Cached, KeyringError, State};
 use crate::refusal::{Reason, Refusal};
 use crate::rules::media::{Media, media};
@@ -110,32 +111,38 @@ async fn message(
 /// Counts what the plan would do; the body passes as it is.
 fn watch(ctx: &Exchange, plan: &Arc<HalfPlan>, headers: &HeaderMap, body: Incoming) -> Result<Body, Refusal> {
     let metrics = &ctx.shared.metrics;
-    if let Err((reason, ..)) = readable(plan, headers) {
-        metrics.passed_unread(&plan.rule, reason);
-        return Ok(Body::Incoming(body));
-    }
-    let edit = edit(ctx, plan, sealer(ctx, plan)?);
+    let framing = match readable(plan, headers) {
+        Ok(framing) => framing,
+        Err((reason, ..)) => {
+            metrics.passed_unread(&plan.rule, reason);
+            return Ok(Body::Incoming(body));
+        }
+    };
+    let edit = edit(ctx, plan, sealer(ctx, plan)?, framing);
     let tap = Tap::new(Body::Incoming(body), edit, Arc::clone(&plan.rule), metrics.clone(), &ctx.shared.budget);
     Ok(Body::Stream(Box::pin(tap)))
 }
 
 async fn change(ctx: &Exchange, plan: &Arc<HalfPlan>, headers: &mut HeaderMap, body: Body) -> Result<Body, Refusal> {
     let metrics = &ctx.shared.metrics;
-    if let Err((reason, on, detail)) = readable(plan, headers) {
-        if on == OnUnreadable::Reject {
-            return Err(Refusal::new(reason, detail).rule(&plan.rule));
+    let framing = match readable(plan, headers) {
+        Ok(framing) => framing,
+        Err((reason, OnUnreadable::Reject, detail)) => return Err(Refusal::new(reason, detail).rule(&plan.rule)),
+        Err((reason, ..)) => {
+            metrics.passed_unread(&plan.rule, reason);
+            return Ok(body);
         }
-        metrics.passed_unread(&plan.rule, reason);
-        return Ok(body);
-    }
+    };
     let sealer = sealer(ctx, plan)?;
-    let edit = edit(ctx, plan, Arc::clone(&sealer));
+    let edit = edit(ctx, plan, Arc::clone(&sealer), framing);
     let limits = &ctx.shared.settings.limits;
     let around = Surroundings {
         sealer: Arc::clone(&sealer),
         budget: ctx.shared.budget.clone(),
         metrics: metrics.clone(),
-        buffer: limits.buffer,
+        // What comes document by document leaves so.
+        buffer: if framing == Framing::One { limits.buffer } else { 0 },
+        at_once: framing == Framing::Events,
         pass_invalid: plan.unreadable.invalid_json == OnUnreadable::Pass,
         direction: plan.direction,
     };
@@ -169,29 +176,29 @@ async fn change(ctx: &Exchange, plan: &Arc<HalfPlan>, headers: &mut HeaderMap, b
     }
 }
 
-fn edit(ctx: &Exchange, plan: &Arc<HalfPlan>, sealer: Arc<dyn Sealer>) -> BodyEdit {
+fn edit(ctx: &Exchange, plan: &Arc<HalfPlan>, sealer: Arc<dyn Sealer>, framing: Framing) -> BodyEdit {
     let caller = CallerRole { role: ctx.role.clone(), may_see_plaintext: ctx.may_see_plaintext };
-    BodyEdit::new(Arc::clone(plan), sealer, caller, ctx.shared.settings.limits.value)
+    BodyEdit::new(Arc::clone(plan), sealer, caller, ctx.shared.settings.limits.value, framing)
 }
 
 /// Why a message cannot be read, what its rules say to that, and the detail.
 pub(crate) type Unread = (Reason, OnUnreadable, &'static str);
 
 /// Whether the plan can read the message that these headers announce.
-pub(crate) fn readable(plan: &HalfPlan, headers: &HeaderMap) -> Result<(), Unread> {
+pub(crate) fn readable(plan: &HalfPlan, headers: &HeaderMap) -> Result<Framing, Unread> {
     let on = &plan.unreadable;
     let other = Err((Reason::MediaType, on.media_type, "a media type that the rule does not read"));
     if headers.contains_key(CONTENT_RANGE) {
         return Err((Reason::MediaType, on.media_type, "a part of a body, in which selectors find nothing"));
     }
     let Some(content_type) = content_type(headers) else { return other };
-    match media(content_type, &plan.json_types) {
-        Media::Json if is_utf8(content_type) => {}
-        Media::Json | Media::Other => return other,
+    let framing = match media(content_type, &plan.json_types) {
+        Media::Json(framing) if is_utf8(content_type) => framing,
+        Media::Json(_) | Media::Other => return other,
         Media::Patch => {
             return Err((Reason::MediaType, OnUnreadable::Reject, "a patch: reading those is not available yet"));
         }
-    }
+    };
     let identity = |v: &HeaderValue| v.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
     if !headers.get_all(CONTENT_ENCODING).iter().all(identity) {
         return Err((Reason::Coding, on.encoding, "a content coding: decoding is not available yet"));
@@ -199,7 +206,7 @@ pub(crate) fn readable(plan: &HalfPlan, headers: &HeaderMap) -> Result<(), Unrea
     if plan.changes() && is_signed(plan, headers) {
         return Err((Reason::Signature, on.signature, "a signature covers the body, which the rule would change"));
     }
-    Ok(())
+    Ok(framing)
 }
 
 /// The one Content-Type; `Some(None)` if there is none, `None` if there are several or it is no text.

@@ -55,6 +55,8 @@ pub struct Surroundings {
     pub buffer: usize,
     /// `on_invalid_json: pass`: what is no JSON goes through as it came, as long as nothing has left.
     pub pass_invalid: bool,
+    /// The answer's head leaves before its body begins: a stream of events may be silent for long.
+    pub at_once: bool,
     /// Which way the body goes: an answer that fails is the upstream's.
     pub direction: Direction,
 }
@@ -69,6 +71,9 @@ where
     // Tokens are longer than values; the lease covers it.
     let room = announced.saturating_mul(2).min(around.buffer);
     let mut run = Run { edit, around, lease, out: Vec::with_capacity(room) };
+    if run.around.at_once {
+        return Ok(Pumped::Streaming(run.stream(body)));
+    }
     let mut original: Vec<Bytes> = Vec::new();
     let mut taken = 0;
     let mut trailers = None;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::json::framing::Framing;
 use crate::json::text::unescape;
 use crate::jsonpath::{self, Path};
 
@@ -165,6 +166,7 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
     }
     let mut paths: Vec<Arc<Path>> = Vec::new();
     let mut owners: Vec<Arc<Action>> = Vec::new();
+    let mut framing = Framing::One;
     for rule in rules {
         let mine = actions(rule);
         if mine.is_empty() {
@@ -172,7 +174,7 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
         }
         let half = if side == Side::Request { rule.limits.request } else { rule.limits.response };
         match media(content_type, &rule.limits.json_types) {
-            Media::Json => {}
+            Media::Json(of) => framing = of,
             Media::Patch if mine.iter().any(|a| a.mode != Mode::Observe) => {
                 outcome.rejected = Some((status(415), "patches are not available yet".into()));
                 return;
@@ -183,7 +185,7 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
             }
             Media::Patch | Media::Other => continue,
         }
-        if let Err(error) = jsonpath::select(text.as_bytes(), &[]) {
+        if let Err(error) = select(text, framing, &[]) {
             if half.invalid_json == OnUnreadable::Reject {
                 outcome.rejected = Some((status(400), format!("not JSON: {error}")));
                 return;
@@ -197,7 +199,7 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
             }
         }
     }
-    let Ok(selected) = jsonpath::select(text.as_bytes(), &paths) else { return };
+    let Ok(selected) = select(text, framing, &paths) else { return };
     for value in &selected {
         let Some(action) = owners.get(value.path) else { continue };
         let raw = text.get(value.span.clone()).unwrap_or_default();
@@ -231,6 +233,11 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
             return;
         }
     }
+}
+
+/// In each document; places are each document's own, spans the body's.
+fn select(text: &str, framing: Framing, paths: &[Arc<Path>]) -> Result<Vec<jsonpath::Selected>, String> {
+    jsonpath::select_each(text.as_bytes(), &framing.split(text.as_bytes()), paths)
 }
 
 /// A key template is filled once, from the request, before anything is changed.

@@ -1,10 +1,12 @@
 //! Which bodies a rule can read, by their media type.
 
+use crate::json::framing::Framing;
+
 /// What a Content-Type says about a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Media {
     /// Read.
-    Json,
+    Json(Framing),
     /// `application/json-patch+json`, `application/merge-patch+json`: refused with 415 on a rule's route, since their members do not
     /// stand where the record's do. Not available yet.
     Patch,
@@ -15,23 +17,39 @@ pub enum Media {
 /// Media types of patches.
 pub const PATCHES: [&str; 2] = ["application/json-patch+json", "application/merge-patch+json"];
 
+/// Media types of one document a line, none of them registered.
+const LINES: [&str; 7] = [
+    "application/x-ndjson",
+    "application/ndjson",
+    "application/jsonl",
+    "application/x-jsonl",
+    "application/jsonlines",
+    "application/x-jsonlines",
+    "application/json-lines",
+];
+
 /// Sorts a Content-Type; `json_types` are lower case and without parameters.
 pub fn media(content_type: Option<&str>, json_types: &[String]) -> Media {
     let essence = essence(content_type.unwrap_or_default());
     if PATCHES.contains(&essence.as_str()) {
         return Media::Patch;
     }
+    let framing = match essence.as_str() {
+        _ if LINES.contains(&essence.as_str()) => Some(Framing::Lines),
+        "text/event-stream" => Some(Framing::Events),
+        "application/json-seq" => Some(Framing::Sequence),
+        _ if essence.ends_with("+json-seq") && !essence.contains([',', ' ']) => Some(Framing::Sequence),
+        _ => None,
+    };
+    if let Some(framing) = framing {
+        return Media::Json(framing);
+    }
     // An empty header says no more than none. `a/json, b/plain` is two headers in one: not a type at all.
     let json = essence.is_empty()
         || essence == "application/json"
         || (essence.ends_with("+json") && !essence.contains([',', ' ']))
         || json_types.contains(&essence);
-    if json { Media::Json } else { Media::Other }
-}
-
-/// Whether a body is read as JSON: `application/json`, `+json`, no Content-Type at all, and `json_types`; never a patch.
-pub fn is_json(content_type: Option<&str>, json_types: &[String]) -> bool {
-    media(content_type, json_types) == Media::Json
+    if json { Media::Json(Framing::One) } else { Media::Other }
 }
 
 /// The media type without its parameters, in lower case.
@@ -54,9 +72,18 @@ mod tests {
             " ",
             "text/plain;x=y",
         ] {
-            assert!(is_json(Some(json), &more), "{json}");
+            assert_eq!(media(Some(json), &more), Media::Json(Framing::One), "{json}");
         }
-        assert!(is_json(None, &[]));
+        assert_eq!(media(None, &[]), Media::Json(Framing::One));
+        for (several, framing) in [
+            ("application/x-ndjson", Framing::Lines),
+            ("Application/JSONL; charset=utf-8", Framing::Lines),
+            ("application/json-seq", Framing::Sequence),
+            ("application/geo+json-seq", Framing::Sequence),
+            ("text/event-stream", Framing::Events),
+        ] {
+            assert_eq!(media(Some(several), &[]), Media::Json(framing), "{several}");
+        }
         for other in
             ["text/plain", "text/html", "application/jsonp", "application/json, text/plain", "x, y/z+json", "json"]
         {

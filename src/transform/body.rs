@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::audit::Use;
+use crate::json::framing::Framing;
 use crate::json::splice::{EditError, Fed, Replace, Step};
-use crate::jsonpath::Editor;
 use crate::keyring::{Cached, KeyringError, Memo, Permissions};
 use crate::metrics::{FieldEvent, Metrics};
 use crate::name::PartitionName;
@@ -13,6 +13,7 @@ use crate::rules::{OnBad, OnUnreadable, Verb};
 
 use crate::token::EpochId;
 
+use super::documents::Documents;
 use super::plan::{HalfPlan, PlannedField, Target, changes};
 use super::{Need, Sealer, open, seal};
 
@@ -33,7 +34,7 @@ pub struct CallerRole {
 
 /// One body being edited.
 pub struct BodyEdit {
-    editor: Editor,
+    documents: Documents,
     fields: Fields,
 }
 
@@ -83,12 +84,20 @@ pub enum Progress {
 
 impl BodyEdit {
     /// Starts on a body.
-    pub fn new(plan: Arc<HalfPlan>, sealer: Arc<dyn Sealer>, caller: CallerRole, max_value: usize) -> Self {
+    pub fn new(
+        plan: Arc<HalfPlan>,
+        sealer: Arc<dyn Sealer>,
+        caller: CallerRole,
+        max_value: usize,
+        framing: Framing,
+    ) -> Self {
         let tally = Tally(vec![[0; EVENTS.len()]; plan.fields.len()]);
         let signs = plan.fields.iter().any(|f| f.action.sign && f.action.verb == Verb::Seal && changes(&f.action));
-        let editor = Editor::over(plan.selectors(), MAX_DEPTH);
+        let pass = plan.unreadable.invalid_json == OnUnreadable::Pass;
+        let lenient = if pass { plan.max_buffered.unwrap_or(max_value) } else { 0 };
+        let documents = Documents::new(framing, plan.selectors(), MAX_DEPTH, lenient);
         Self {
-            editor,
+            documents,
             fields: Fields {
                 plan,
                 sealer,
@@ -109,14 +118,14 @@ impl BodyEdit {
 
     /// Takes a piece of the body in and appends what may leave.
     pub fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Progress, Refusal> {
-        let fed = self.editor.feed(input, out, &mut self.fields);
+        let fed = self.documents.feed(input, out, &mut self.fields);
         self.fields.told = Told::default();
         self.progress(fed.map_err(refusal)?)
     }
 
     /// The body has ended.
     pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<Progress, Refusal> {
-        let fed = self.editor.finish(out, &mut self.fields);
+        let fed = self.documents.finish(out, &mut self.fields);
         self.fields.told = Told::default();
         let progress = self.progress(fed.map_err(refusal)?)?;
         if matches!(progress, Progress::All) {
@@ -137,11 +146,14 @@ impl BodyEdit {
 
     /// Bytes held back, for the memory budget.
     pub fn held(&self) -> usize {
-        self.editor.held()
+        self.documents.held()
     }
 
     /// Counts what happened.
     pub fn account(&self, metrics: &Metrics) {
+        if self.documents.unread() > 0 {
+            metrics.passed_unread(&self.fields.plan.rule, Reason::InvalidJson);
+        }
         for (field, counts) in self.fields.plan.fields.iter().zip(&self.fields.tally.0) {
             let Some(of) = field.action.fields.get(field.index) else { continue };
             let any: u64 = counts.iter().sum();

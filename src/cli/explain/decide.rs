@@ -157,10 +157,11 @@ fn read(
     if let Ok(value) = HeaderValue::from_str(message.content_type) {
         headers.insert(CONTENT_TYPE, value);
     }
-    if let Err((_, on, why)) = readable(plan, &headers) {
-        return unreadable(told, plan, on, code(415), why.to_owned());
-    }
-    let selected = match jsonpath::select(body, &plan.paths) {
+    let framing = match readable(plan, &headers) {
+        Ok(framing) => framing,
+        Err((_, on, why)) => return unreadable(told, plan, on, code(415), why.to_owned()),
+    };
+    let selected = match jsonpath::select_each(body, &framing.split(body), &plan.paths) {
         Ok(selected) => selected,
         Err(error) => {
             return unreadable(

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use http::HeaderMap;
 
 use super::*;
+use crate::json::framing::Framing;
 use crate::keyring::{Cached, Memo, Permissions};
 use crate::name::PartitionName;
 use crate::proxy::tap::Tap;
@@ -72,7 +73,7 @@ fn edit_with(mode: &str, option: &str) -> BodyEdit {
         RequestFacts { method: "POST", path: &path, ignore_case: false, listener: "", host: None, headers: &headers };
     let plan = HalfPlan::new(Direction::Request, &rules.route(&facts).rules, &headers).unwrap().unwrap();
     let caller = CallerRole { role: "default".into(), may_see_plaintext: true };
-    BodyEdit::new(Arc::new(plan), Arc::new(Long), caller, 1 << 20)
+    BodyEdit::new(Arc::new(plan), Arc::new(Long), caller, 1 << 20, Framing::One)
 }
 
 fn around(buffer: usize) -> Surroundings {
@@ -81,6 +82,7 @@ fn around(buffer: usize) -> Surroundings {
         budget: Budget::new(1 << 20),
         metrics: Metrics::default(),
         buffer,
+        at_once: false,
         pass_invalid: false,
         direction: Direction::Request,
     }
