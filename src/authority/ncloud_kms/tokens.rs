@@ -16,7 +16,7 @@ use super::hot::Face;
 use super::identity;
 use super::lifecycle::{self, audited};
 use crate::authority::credentials::{ApiKey, Purpose};
-use crate::authority::{Caller, Refused, blocking};
+use crate::authority::{Caller, Refused, blocking, exequantum};
 use crate::crypto::kdf::{pae, sha256};
 use crate::crypto::{base64url, random};
 use crate::directory::{Directory, Ends};
@@ -143,6 +143,7 @@ async fn make(face: &Arc<Face>, access: Access, tag: String, kinds: Vec<(Use, u6
         let Access { key, mark } = access;
         let caller: Caller = key.caller();
         lifecycle::visible(&authority, &caller, &tag)?;
+        exequantum::allow(&authority, "ncloud-tokens-made", key.number, assumptions::TOKENS_AN_HOUR)?;
         audited(&authority, &caller, "ncloud-kms.token.create", &tag, || {
             let make = |(what, hours)| {
                 let token = Token { tag: tag.clone(), what, key: key.number, mark: mark.clone() };

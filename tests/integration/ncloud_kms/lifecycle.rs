@@ -249,3 +249,18 @@ fn enabling_a_key_calls_no_destruction_of_an_operator_off() {
     assert_eq!(stage.authority.keyring.partition(&partition(&tag)).unwrap().state, State::Paused);
     assert_eq!(status(&stage, &tag), "DISABLE");
 }
+
+#[test]
+fn nobody_fills_the_store_with_tokens() {
+    use sidecloak::directory::Ends;
+    let stage = Stage::new();
+    let tag = stage.make_key("tokens", "AES256", false);
+    let make = || stage.call(&stage.admin, "POST", &of(&tag, "token-set"), &json!({ "accessTokenHours": "UL" })).0;
+    let hour = NOW / HOUR;
+    let counter = format!("{:020}.{hour}", stage.admin.number);
+    let ends = Ends { at: (hour + 1) * HOUR, after: Some(1) };
+    stage.authority.directory.put("ncloud-tokens-made", &counter, 0, &(), ends).unwrap();
+    assert_eq!([make(), make()], [200, 429]);
+    stage.clock.advance(HOUR);
+    assert_eq!(make(), 200);
+}
