@@ -22,6 +22,7 @@ pub mod listen;
 pub mod management;
 pub mod ncloud_kms;
 pub mod settings;
+mod strangers;
 pub mod vault;
 
 use credentials::Credentials;

@@ -106,7 +106,10 @@ impl Directory {
             let more = rows.len() >= limit;
             for row in rows {
                 after.clone_from(&row.id);
-                match self.open(&row) {
+                match self
+                    .open(&row)
+                    .and_then(|content| if row.kind == kind { Ok(content) } else { Err(damaged(kind)) })
+                {
                     Ok(content) => found.extend(self.entry(&Recalled { row: Some((row, content)), at: 0 })?),
                     Err(error) => tracing::error!(alarm = true, "{error}"),
                 }
@@ -267,6 +270,8 @@ impl Directory {
             }
         };
         let row = match row {
+            // Whoever has the store chooses which row comes.
+            Some(row) if row.kind != kind || row.id != id => return Err(damaged(kind)),
             Some(row) => {
                 let content = self.open(&row)?;
                 Some((row, content))

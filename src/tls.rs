@@ -47,6 +47,8 @@ pub struct ClientTls {
 pub struct PeerIdentity {
     /// Such as `spiffe://bank/ns/teller/sa/web`.
     pub names: Vec<String>,
+    /// When the certificate ends (Unix seconds); connections may last longer.
+    pub expires: u64,
 }
 
 /// What is wrong with a file of certificates or keys. Never quotes the file.

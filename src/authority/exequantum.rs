@@ -22,6 +22,8 @@ mod session;
 mod signature;
 mod token;
 
+pub(super) use kept::allow;
+
 /// Its routes.
 pub fn router(authority: Arc<Authority>) -> Router {
     // `get` would answer HEAD as well, and a token that nobody reads would be made.

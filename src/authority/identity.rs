@@ -116,7 +116,7 @@ pub async fn identify(
     purpose: Purpose,
 ) -> Result<Identity, Refused> {
     let Some(presented) = bearer(headers)? else {
-        let identity = by_certificate(&authority.identities.certificates, peer, purpose)?;
+        let identity = by_certificate(&authority.identities.certificates, peer, purpose, authority.clock.now())?;
         authority.credentials.limit(&identity.caller.name)?;
         return Ok(identity);
     };
@@ -145,8 +145,15 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refused> {
     if scheme.eq_ignore_ascii_case("bearer") { Ok(Some(text.trim())) } else { Err(Refused::Unauthenticated) }
 }
 
-fn by_certificate(rules: &[CertificateRule], peer: Option<&Peer>, purpose: Purpose) -> Result<Identity, Refused> {
-    let names = peer.and_then(|peer| peer.identity.as_ref()).map_or(&[][..], |identity| identity.names.as_slice());
+/// The certificate was verified when the connection began; it may have ended since.
+fn by_certificate(
+    rules: &[CertificateRule],
+    peer: Option<&Peer>,
+    purpose: Purpose,
+    now: u64,
+) -> Result<Identity, Refused> {
+    let identity = peer.and_then(|peer| peer.identity.as_ref()).filter(|identity| now <= identity.expires);
+    let names = identity.map_or(&[][..], |identity| identity.names.as_slice());
     for rule in rules.iter().filter(|rule| rule.grant.purpose.served_as() == purpose) {
         if let Some(name) = names.iter().find(|name| wild(&rule.name, name)) {
             return Ok(Identity::granted(shown("certificate", name), &rule.grant));

@@ -28,7 +28,8 @@ pub(super) fn identity(certificate: &CertificateDer<'_>) -> PeerIdentity {
     if uris.len() > 1 {
         uris.retain(|uri| !uri.get(..9).is_some_and(|scheme| scheme.eq_ignore_ascii_case("spiffe://")));
     }
-    PeerIdentity { names: uris.into_iter().chain(hosts).chain(mails).collect() }
+    let expires = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
+    PeerIdentity { names: uris.into_iter().chain(hosts).chain(mails).collect(), expires }
 }
 
 fn is_uri(text: &str) -> bool {

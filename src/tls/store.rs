@@ -1,5 +1,6 @@
 //! Certificates, keys and roots out of PEM files (RFC 7468).
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -71,10 +72,14 @@ pub(super) fn system_roots() -> Result<Arc<RootCertStore>, TlsError> {
     Ok(Arc::new(roots))
 }
 
-/// What stands in the files now. Contents and not times: two writes within the clock's grain have the same time.
+/// What stands in the files now. Contents and not times: two writes within the clock's grain have the same time. Also their modes:
+/// a key that every user could read is refused, and to be taken up once its mode is right.
 pub(super) fn digests(files: &[PathBuf]) -> Vec<Option<[u8; 32]>> {
-    let digest =
-        |file: &PathBuf| bounded::read_file(file, MAX_FILE).ok().map(SecretBytes::new).map(|b| sha256(b.expose()));
+    let digest = |file: &PathBuf| {
+        let bytes = SecretBytes::new(bounded::read_file(file, MAX_FILE).ok()?);
+        let mode = std::fs::metadata(file).ok()?.mode();
+        Some(sha256(&[&sha256(bytes.expose())[..], &mode.to_le_bytes()].concat()))
+    };
     files.iter().map(digest).collect()
 }
 

@@ -90,3 +90,29 @@ fn an_authority_starts_on_a_keyring_of_its_own() {
             .is_err()
     );
 }
+
+/// Whoever owns the store decides what its tables are, and so which row comes for which question.
+#[test]
+fn an_entry_that_was_not_asked_for_is_none() {
+    use sidecloak::directory::Ends;
+    let place = Place::new(&[]);
+    let theirs = &place.authority.directory;
+    theirs.put("token", "digest", 0, &"of somebody", Ends::never()).unwrap();
+    theirs.put("other", "a", 0, &"of another kind", Ends::never()).unwrap();
+    let store = rusqlite::Connection::open(place.directory.path().join("keyring.db")).unwrap();
+    store
+        .execute_batch(
+            "ALTER TABLE entry RENAME TO old;
+             CREATE TABLE entry (kind TEXT COLLATE NOCASE, id TEXT COLLATE NOCASE, version, expires, remaining, sealed);
+             INSERT INTO entry SELECT kind, id, version, expires, remaining, sealed FROM old;",
+        )
+        .unwrap();
+    let directory = &place.another().directory;
+    assert_eq!(directory.get::<String>("token", "digest").unwrap().unwrap().value, "of somebody");
+    for (kind, id) in [("token", "DIGEST"), ("TOKEN", "digest")] {
+        assert!(directory.get::<String>(kind, id).is_err());
+        assert!(directory.recall::<String>(kind, id).is_err());
+    }
+    assert_eq!(directory.list::<String>("other", "", 10).unwrap().len(), 1);
+    assert!(directory.list::<String>("OTHER", "", 10).unwrap().is_empty());
+}

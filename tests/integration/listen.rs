@@ -354,3 +354,34 @@ fn beyond_loopback_there_must_be_tls() {
     let error = start(&settings).unwrap_err();
     assert!(matches!(error, ListenError::Exposed { .. }) && error.to_string().contains("--insecure-listen"), "{error}");
 }
+
+/// An HTTP/2 client may give answers no room, and then they wait. Those of nobody in particular must not hold places of calls.
+#[test]
+fn answers_that_nobody_takes_hold_no_calls() {
+    use http_body_util::Empty;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    let mut settings = settings();
+    settings.limits.in_flight = 4;
+    let stage = stage(&settings);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = TokioIo::new(tokio::net::TcpStream::connect(stage.address()).await.unwrap());
+        let (mut client, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(0)
+            .handshake(stream)
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let mut untaken = Vec::new();
+        for path in ["/nowhere", "/openapi.json", "/manage/v1/fast"].iter().cycle().take(12) {
+            let uri = format!("http://127.0.0.1{path}");
+            let answer = client.send_request(http::Request::get(uri).body(Empty::<Bytes>::new()).unwrap()).await;
+            untaken.push(answer.unwrap());
+        }
+        let statuses: Vec<u16> = untaken.iter().map(|answer| answer.status().as_u16()).collect();
+        assert_eq!(statuses, [404, 200, 200].repeat(4));
+        let address = stage.address();
+        let other = tokio::task::spawn_blocking(move || Client::tcp(address).get("/manage/v1/fast").status());
+        assert_eq!(other.await.unwrap(), 200);
+    });
+}

@@ -444,6 +444,8 @@ fn keys_are_shown_once_and_reach_no_further_than_their_maker() {
         (json!({"purpose": "management", "label": "x", "role": "admin"}), 403),
         (json!({"purpose": "management", "label": "x", "role": "admin", "app": "99"}), 403),
         (json!({"purpose": "crittora", "label": "x", "app": "2376", "partition": "99.z"}), 403),
+        // Without a partition it would act in `default`.
+        (json!({"purpose": "exequantum", "label": "x", "app": "2376"}), 403),
         (json!({"purpose": "crittora", "label": "x", "app": "2376", "partition": "2376.a"}), 201),
     ] {
         assert_eq!(bound.call("POST", "/manage/v1/apikeys", new.clone()).status, status, "{new}");

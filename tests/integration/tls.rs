@@ -191,6 +191,22 @@ fn a_swapped_pair_is_taken_up_and_a_bad_one_is_not() {
 }
 
 #[test]
+fn a_key_is_taken_up_once_its_mode_is_right() {
+    let place = Place::new();
+    let settings = place.server();
+    let server = Server::new(&settings).unwrap();
+    let old = server.config();
+    let new = place.servers.server();
+    fs::set_permissions(&settings.key, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(&settings.cert, &new.cert).unwrap();
+    fs::write(&settings.key, &new.key).unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    assert!(Arc::ptr_eq(&old, &server.config()), "everybody may read it");
+    fs::set_permissions(&settings.key, fs::Permissions::from_mode(0o600)).unwrap();
+    eventually("the new key", || !Arc::ptr_eq(&old, &server.config()));
+}
+
+#[test]
 fn a_clients_roots_and_identity_follow_their_files() {
     let place = Place::new();
     let server = Server::new(&place.mutual(true)).unwrap();

@@ -13,7 +13,7 @@ use super::answer::respond;
 use super::assumptions::{MAX_CLIENT_ID, MAX_LOGIN};
 use super::session::{Given, SECONDS};
 use super::{who, wire};
-use crate::authority::Refused;
+use crate::authority::{Refused, strangers};
 
 /// Documented.
 const KIND: &str = "application/x-amz-json-1.1";
@@ -59,8 +59,9 @@ async fn logged_in(face: &Face, request: Request) -> Result<Given, Fault> {
         wire::drain(body).await;
         return Err(Fault::new("UnknownOperationException", "InitiateAuth is the one operation that is offered here"));
     }
-    let body = wire::body(body, MAX_LOGIN)
+    let body = strangers::read(wire::body(body, MAX_LOGIN))
         .await
+        .ok_or(Refused::TooMany(1))?
         .map_err(|_| Fault::new("SerializationException", "the body is too long, or did not come"))?;
     let asked: InitiateAuth = serde_json::from_slice(&body)
         .map_err(|_| Fault::new("SerializationException", "the body is no JSON object of InitiateAuth"))?;

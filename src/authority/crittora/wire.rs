@@ -9,15 +9,16 @@ use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::super::strangers;
 use super::Call;
 use super::answer::Failure;
-use super::assumptions::{MAX_BODY, MAX_DATA, MAX_PARTNER_ID, MAX_PARTNERS, lets_open, lets_verify};
+use super::assumptions::{MAX_DATA, MAX_PARTNER_ID, MAX_PARTNERS, lets_open, lets_verify};
 use crate::crypto::base64url;
 
 /// How long a body may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long one may that nobody reads.
-const DRAIN: Duration = Duration::from_secs(5);
+/// How much is taken of one that nobody reads. Until the answer it counts as memory in use, though it is not.
+const DRAIN: usize = 1 << 20;
 
 /// A body of at most so many bytes.
 pub(super) async fn body(mut body: Body, most: usize) -> Result<Bytes, Failure> {
@@ -51,7 +52,7 @@ async fn collect(body: &mut Body, most: usize) -> Result<Option<Bytes>, axum::Er
 
 /// Reads and drops what is left of the body of a request that is refused: many clients see no answer while they still send.
 pub(super) async fn drain(mut body: Body) {
-    let mut left = MAX_BODY;
+    let mut left = DRAIN;
     let all = async {
         while let Some(Ok(frame)) = body.frame().await {
             left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
@@ -61,7 +62,7 @@ pub(super) async fn drain(mut body: Body) {
         }
     };
     // Whether or not all was read, the answer goes out.
-    drop(tokio::time::timeout(DRAIN, all).await);
+    strangers::read(all).await;
 }
 
 /// The body of `encrypt` and `sign-encrypt`.

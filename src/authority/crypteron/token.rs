@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::answer::{Answer, Problem, ok};
 use super::assumed;
 use super::session::Session;
-use crate::authority::{Authority, Refused};
+use crate::authority::{Authority, Refused, strangers};
 
 #[derive(Serialize)]
 struct Granted {
@@ -24,7 +24,8 @@ pub async fn create(State(authority): State<Arc<Authority>>, request: Request) -
     let key = match parts.headers.get(header::AUTHORIZATION) {
         Some(value) => basic(value.to_str().unwrap_or_default()).ok_or(Refused::Unauthenticated)?,
         None => {
-            let body = axum::body::to_bytes(body, assumed::BODY).await.map_err(|_| Problem::TooLarge)?;
+            let body = strangers::read(axum::body::to_bytes(body, assumed::BODY)).await;
+            let body = body.ok_or(Refused::TooMany(1))?.map_err(|_| Problem::TooLarge)?;
             form(&body).ok_or(Refused::Unauthenticated)?
         }
     };

@@ -223,7 +223,7 @@ async fn certificates_are_mapped_by_the_first_rule_that_fits() {
     let place = place();
     let come = async |names: &[&str], purpose| {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
-        let peer = Peer { address: ([127, 0, 0, 1], 1).into(), identity: Some(PeerIdentity { names }) };
+        let peer = Peer { address: ([127, 0, 0, 1], 1).into(), identity: Some(PeerIdentity { names, expires: NOW }) };
         identify(&place.authority, &HeaderMap::new(), Some(&peer), purpose).await
     };
     let teller = come(&["spiffe://bank/ns/teller/sa/web"], Purpose::Sidecar).await.unwrap();
@@ -237,6 +237,9 @@ async fn certificates_are_mapped_by_the_first_rule_that_fits() {
     }
     let nobody = identify(&place.authority, &HeaderMap::new(), None, Purpose::Sidecar).await;
     assert_eq!(nobody, Err(Refused::Unauthenticated));
+    place.clock.advance(1);
+    let over = come(&["spiffe://bank/ns/teller/sa/web"], Purpose::Sidecar).await;
+    assert_eq!(over, Err(Refused::Unauthenticated), "the connection lasts longer than the certificate");
 }
 
 #[tokio::test]
@@ -258,7 +261,7 @@ async fn keys_come_in_by_the_header_alone_and_a_wrong_one_is_not_made_good_by_a_
     assert!(identity.reaches(&name("tenant")) && !identity.reaches(&name("tenant2")));
     assert_eq!(place.bearer(&text, Purpose::Management).await, Err(Refused::Unauthenticated));
     let names = vec!["spiffe://bank/ns/teller/sa/web".to_owned()];
-    let peer = Peer { address: ([127, 0, 0, 1], 1).into(), identity: Some(PeerIdentity { names }) };
+    let peer = Peer { address: ([127, 0, 0, 1], 1).into(), identity: Some(PeerIdentity { names, expires: NOW }) };
     for values in [&["Bearer wrong-1"][..], &["Basic eDp5"], &["Bearer"], &[&format!("Bearer {text}"), "Bearer x"]] {
         let mut headers = HeaderMap::new();
         for value in values {

@@ -9,6 +9,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body::Body as _;
 use http_body_util::Limited;
 use hyper::body::Incoming;
 use tokio::time;
@@ -20,6 +21,8 @@ use super::{Front, Peer};
 
 /// The longest body that any face takes; most take less.
 const MAX_BODY: usize = 8 << 20;
+/// An answer up to this is no work any more, only a client that may take its time; refusals are all shorter.
+const SMALL: u64 = 1 << 10;
 
 pub(super) async fn serve(
     front: &Arc<Front>,
@@ -28,17 +31,20 @@ pub(super) async fn serve(
     request: Request<Incoming>,
 ) -> Response<Body> {
     let mut call = Call::begin(activity, Arc::clone(&front.metrics));
-    let answer = match Arc::clone(&front.calls).try_acquire_owned() {
-        Ok(permit) => {
+    let answer = match (is_for_document(&request), Arc::clone(&front.calls).try_acquire_owned()) {
+        // No call: everybody may have it, and all take the same bytes.
+        (true, _) => ([(header::CONTENT_TYPE, "application/json")], front.document.clone()).into_response(),
+        (false, Ok(permit)) => {
             call.permit = Some(permit);
             guarded(front, peer, request).await
         }
-        Err(_) => problem(StatusCode::SERVICE_UNAVAILABLE),
+        (false, Err(_)) => problem(StatusCode::SERVICE_UNAVAILABLE),
     };
     call.status = answer.status().as_u16();
     let endless = is_endless(answer.headers());
-    if endless {
-        // A sidecar listens for as long as it runs; that is bounded by connections and their streams.
+    if endless || answer.body().size_hint().exact().is_some_and(|size| size <= SMALL) {
+        // A sidecar listens for as long as it runs, and who leaves answers lying may be anybody; both are bounded by connections
+        // and their streams.
         call.permit = None;
     }
     let mut closing = front.closing.clone();
@@ -66,9 +72,6 @@ async fn guarded(front: &Arc<Front>, peer: &Peer, request: Request<Incoming>) ->
 
 async fn answer(front: &Front, peer: &Peer, request: Request<Incoming>, spent: &Arc<AtomicBool>) -> Response<Body> {
     let path = request.uri().path();
-    if path == "/openapi.json" && matches!(*request.method(), Method::GET | Method::HEAD) {
-        return ([(header::CONTENT_TYPE, "application/json")], front.document.clone()).into_response();
-    }
     let Some((_, router)) = front.routes.iter().find(|(prefix, _)| under(path, prefix)) else {
         return problem(StatusCode::NOT_FOUND);
     };
@@ -84,6 +87,10 @@ async fn answer(front: &Front, peer: &Peer, request: Request<Incoming>, spent: &
         Ok(answer) => answer.map(Body::new),
         Err(never) => match never {},
     }
+}
+
+fn is_for_document(request: &Request<Incoming>) -> bool {
+    request.uri().path() == "/openapi.json" && matches!(*request.method(), Method::GET | Method::HEAD)
 }
 
 /// Whether a path is the prefix, or goes on below it.

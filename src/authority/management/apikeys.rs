@@ -103,7 +103,11 @@ fn may_make(call: &Call, new: &credentials::NewApiKey) -> Result<(), Refused> {
         return Ok(());
     }
     let app = new.app.as_deref().is_some_and(|app| call.reach_app(app).is_ok());
-    let partition = new.partition.as_deref().is_none_or(|partition| call.reach(partition).is_ok());
+    let partition = match &new.partition {
+        Some(partition) => call.reach(partition).is_ok(),
+        // Such a key acts in `default`, which is no application's.
+        None => new.purpose != Purpose::Exequantum,
+    };
     if app && partition { Ok(()) } else { Err(Refused::Forbidden) }
 }
 

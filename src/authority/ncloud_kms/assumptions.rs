@@ -36,5 +36,7 @@ pub const BLOCK: u64 = 1 << 22;
 /// Values that all processes together may seal under a version: half of what random nonces of 96 bits allow (SP 800-38D, 8.3).
 /// Then the key is rotated.
 pub const MOST: u64 = 1 << 31;
+/// Times an hour that an access key, or its refresh tokens, may have tokens made.
+pub const TOKENS_AN_HOUR: u64 = 1000;
 /// Tokens are hashed with this.
 pub const TOKEN_LABEL: &[u8] = b"sidecloak/1 ncloud-token";

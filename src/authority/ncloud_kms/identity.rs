@@ -26,7 +26,7 @@ pub async fn signed(face: &Face, parts: &Parts) -> Result<ApiKey, Fault> {
 /// Who asks to use this key: with an access token for it, or signed.
 pub async fn user(face: &Face, parts: &Parts, tag: &str) -> Result<Caller, Fault> {
     if parts.headers.contains_key(tokens::HEADER) {
-        Ok(tokens::bearer(face, parts, tag, tokens::Use::Access).await?.caller())
+        Ok(tokens::bearer(face, parts, tag, tokens::Use::Access).await?.key.caller())
     } else {
         Ok(signed(face, parts).await?.caller())
     }

@@ -41,8 +41,10 @@ pub fn enable(authority: &Authority, caller: &Caller, tag: &str) -> Result<KeyEn
             Before::DecryptOnly => State::DecryptOnly,
             Before::Paused => return Err(Refused::State(State::Paused)),
         };
-        // The entry last: where this breaks off, the key stays disabled and can be enabled again.
-        set_state(authority, tag, state)?;
+        // The entry last: where this breaks off, the key stays disabled and can be enabled again. Not of a partition that an
+        // operator has destroyed after a wait.
+        let partition = PartitionName::new(tag).map_err(|_| Refused::Forbidden)?;
+        authority.set_partition_state(&partition, state, None)?;
         let enabled = edit(authority, tag, |entry| {
             if entry.status != Status::Disable {
                 return Err(Refused::Conflict("the key was changed meanwhile".into()));

@@ -16,7 +16,7 @@ use super::hot::Face;
 use super::identity;
 use super::lifecycle::{self, audited};
 use crate::authority::credentials::{ApiKey, Purpose};
-use crate::authority::{Caller, Refused, blocking};
+use crate::authority::{Caller, Refused, blocking, exequantum};
 use crate::crypto::kdf::{pae, sha256};
 use crate::crypto::{base64url, random};
 use crate::directory::{Directory, Ends};
@@ -47,6 +47,15 @@ struct Token {
     what: Use,
     /// The access key that asked for it.
     key: u64,
+    /// Its text then: who gives a key another text takes it from whoever had the old one, with all that was made on it.
+    mark: String,
+}
+
+/// An access key and what changes when it gets another text.
+pub struct Access {
+    /// The key.
+    pub key: ApiKey,
+    mark: String,
 }
 
 #[derive(Deserialize, Default)]
@@ -66,8 +75,10 @@ enum Hours {
 /// `POST …/token-set`, signed.
 pub async fn create(State(face): State<Arc<Face>>, Tag(tag): Tag, request: Request) -> Result<Response, Fault> {
     let (parts, body) = request.into_parts();
-    let key = identity::signed(&face, &parts).await?;
-    make_set(&face, key, tag, body).await
+    let number = identity::signed(&face, &parts).await?.number;
+    let marked = face.authority.credentials.api_key_marked(number).await?;
+    let (key, mark) = marked.ok_or(Refused::Unauthenticated)?;
+    make_set(&face, Access { key, mark }, tag, body).await
 }
 
 /// `PUT …/token-set`, with a refresh token.
@@ -89,7 +100,7 @@ pub async fn access(State(face): State<Arc<Face>>, Tag(tag): Tag, request: Reque
 }
 
 /// The access key behind this request's token, if it is good for that.
-pub async fn bearer(face: &Face, parts: &Parts, tag: &str, what: Use) -> Result<ApiKey, Fault> {
+pub async fn bearer(face: &Face, parts: &Parts, tag: &str, what: Use) -> Result<Access, Fault> {
     let mut values = parts.headers.get_all(HEADER).iter();
     let (Some(text), None) = (values.next(), values.next()) else { return Err(Fault::bad_token()) };
     let text = text.as_bytes();
@@ -106,32 +117,36 @@ pub async fn bearer(face: &Face, parts: &Parts, tag: &str, what: Use) -> Result<
     };
     let token = token.map(|entry| entry.value).filter(|token| token.what == what && token.tag == tag);
     let token = token.ok_or_else(Fault::bad_token)?;
-    let key = face.authority.credentials.api_key_numbered(token.key).await?;
-    let key = key.filter(|key| key.purpose == Purpose::NcloudKms).ok_or_else(Fault::bad_token)?;
+    let marked = face.authority.credentials.api_key_marked(token.key).await?;
+    let (key, mark) = marked
+        .filter(|(key, mark)| key.purpose == Purpose::NcloudKms && *mark == token.mark)
+        .ok_or_else(Fault::bad_token)?;
     face.authority.credentials.limit(&key.caller().name)?;
-    Ok(key)
+    Ok(Access { key, mark })
 }
 
-async fn make_set(face: &Arc<Face>, key: ApiKey, tag: String, body: axum::body::Body) -> Result<Response, Fault> {
+async fn make_set(face: &Arc<Face>, access: Access, tag: String, body: axum::body::Body) -> Result<Response, Fault> {
     let asked: Asked = body::parse_or_default(&body::read(body).await?)?;
     let kinds = vec![
         (Use::Refresh, hours(asked.refresh_token_hours, REFRESH_HOURS)?),
         (Use::Access, hours(asked.access_token_hours, ACCESS_HOURS)?),
     ];
-    let tokens = make(face, key, tag, kinds).await?;
+    let tokens = make(face, access, tag, kinds).await?;
     let [refresh, access] = tokens.as_slice() else { return Err(Fault::internal("no tokens were made")) };
     Ok(body::success(&json!({ "refreshToken": refresh, "accessToken": access })))
 }
 
 /// Makes tokens for whoever may do anything with the key.
-async fn make(face: &Arc<Face>, key: ApiKey, tag: String, kinds: Vec<(Use, u64)>) -> Result<Vec<String>, Fault> {
+async fn make(face: &Arc<Face>, access: Access, tag: String, kinds: Vec<(Use, u64)>) -> Result<Vec<String>, Fault> {
     let authority = Arc::clone(&face.authority);
     let made = blocking(move || {
+        let Access { key, mark } = access;
         let caller: Caller = key.caller();
         lifecycle::visible(&authority, &caller, &tag)?;
+        exequantum::allow(&authority, "ncloud-tokens-made", key.number, assumptions::TOKENS_AN_HOUR)?;
         audited(&authority, &caller, "ncloud-kms.token.create", &tag, || {
             let make = |(what, hours)| {
-                let token = Token { tag: tag.clone(), what, key: key.number };
+                let token = Token { tag: tag.clone(), what, key: key.number, mark: mark.clone() };
                 keep(&authority.directory, &token, hours)
             };
             kinds.into_iter().map(make).collect::<Result<Vec<_>, Refused>>()

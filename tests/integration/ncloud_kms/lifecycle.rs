@@ -215,3 +215,52 @@ fn what_lies_in_the_store_tells_nothing() {
         assert!(!has(secret));
     }
 }
+
+#[test]
+fn tokens_end_when_their_access_key_gets_another_text() {
+    let stage = Stage::new();
+    let tag = stage.make_key("tokens", "AES256", false);
+    let thief = stage.access("admin");
+    let (_, answer) = stage.call(&thief, "POST", &of(&tag, "token-set"), &json!({ "accessTokenHours": "UL" }));
+    let (access, refresh) = (text(&answer["data"]["accessToken"]), text(&answer["data"]["refreshToken"]));
+    let with = |token: &str, method: &str, verb: &str, body: &Value| {
+        let request = Request::builder().method(method).uri(of(&tag, verb)).header("x-ncp-ocapi-token", token);
+        stage.send(request.body(Body::from(body.to_string())).unwrap()).0.as_u16()
+    };
+    let encrypt = || with(&access, "POST", "encrypt", &json!({ "plaintext": "YQ==" }));
+    assert_eq!(encrypt(), 200);
+    stage.authority.credentials.refresh_api_key(thief.number).unwrap().unwrap();
+    stage.clock.advance(2);
+    assert_eq!(encrypt(), 401);
+    assert_eq!(with(&refresh, "PUT", "token-set", &json!({})), 401);
+    assert_eq!(with(&refresh, "POST", "access-token", &json!({})), 401);
+}
+
+#[test]
+fn enabling_a_key_calls_no_destruction_of_an_operator_off() {
+    use sidecloak::authority::lifecycle::{Lifecycle, Wait};
+    let stage = Stage::new();
+    let tag = stage.make_key("doomed", "AES256", false);
+    stage.ok("POST", &of(&tag, "disable"), &Value::Null);
+    let lifecycle = Lifecycle::of(&stage.authority).unwrap();
+    let wait = Wait::For(std::time::Duration::from_secs(7 * DAY));
+    lifecycle.destroy_partition("operator", &partition(&tag), wait).unwrap();
+    assert_eq!(stage.refused("POST", &of(&tag, "enable"), &Value::Null).0, 422);
+    assert_eq!(stage.authority.keyring.partition(&partition(&tag)).unwrap().state, State::Paused);
+    assert_eq!(status(&stage, &tag), "DISABLE");
+}
+
+#[test]
+fn nobody_fills_the_store_with_tokens() {
+    use sidecloak::directory::Ends;
+    let stage = Stage::new();
+    let tag = stage.make_key("tokens", "AES256", false);
+    let make = || stage.call(&stage.admin, "POST", &of(&tag, "token-set"), &json!({ "accessTokenHours": "UL" })).0;
+    let hour = NOW / HOUR;
+    let counter = format!("{:020}.{hour}", stage.admin.number);
+    let ends = Ends { at: (hour + 1) * HOUR, after: Some(1) };
+    stage.authority.directory.put("ncloud-tokens-made", &counter, 0, &(), ends).unwrap();
+    assert_eq!([make(), make()], [200, 429]);
+    stage.clock.advance(HOUR);
+    assert_eq!(make(), 200);
+}

@@ -234,3 +234,27 @@ fn sessions_have_places_of_their_own_and_so_many() {
         session::keep(&place.authority.directory, &client.id, &session).unwrap();
     }
 }
+
+#[test]
+fn slow_strangers_take_few_places() {
+    use std::task::Poll;
+
+    use futures_util::future::poll_fn;
+    let place = Place::new();
+    let request = |path: &str| {
+        let body = Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+        let target = "AWSCognitoIdentityProviderService.InitiateAuth";
+        Request::post(path).header("x-amz-target", target).body(body).unwrap()
+    };
+    for path in ["/", "/v1/encrypt", "/nowhere"] {
+        let mut calls: Vec<_> = (0..200).map(|_| Box::pin(place.router.clone().oneshot(request(path)))).collect();
+        let waiting = place.runtime.block_on(poll_fn(|cx| {
+            let mut waiting = 0;
+            for call in &mut calls {
+                waiting += usize::from(call.as_mut().poll(cx).is_pending());
+            }
+            Poll::Ready(waiting)
+        }));
+        assert!((1..=64).contains(&waiting), "{path}: {waiting}");
+    }
+}
