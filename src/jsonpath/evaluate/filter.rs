@@ -46,6 +46,9 @@ enum Value<'a> {
     Node(Id),
 }
 
+/// A name, unescaped, with its value.
+type Member<'a> = (Cow<'a, [u8]>, Id);
+
 impl<'t, 'a> Judge<'t, 'a> {
     /// `patterns`: how many of the document's own were compiled for other parts of it.
     pub fn new(tree: &'t Tree<'a>, patterns: usize) -> Self {
@@ -282,7 +285,7 @@ impl<'t, 'a> Judge<'t, 'a> {
         Ok(())
     }
 
-    fn sorted(&mut self, id: Id) -> Result<Vec<(Cow<'a, [u8]>, Id)>, Undecided> {
+    fn sorted(&mut self, id: Id) -> Result<Vec<Member<'a>>, Undecided> {
         let tree = self.tree;
         self.look_at(tree.children(id).map(|child| tree.raw_name(child).len().saturating_add(BYTES_PER_STEP)).sum())?;
         let mut members: Vec<_> = tree.children(id).map(|child| (tree.name(child), child)).collect();
