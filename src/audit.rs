@@ -101,7 +101,7 @@ impl Audit {
     pub fn end(&self, started: Started, outcome: Result<(), &str>) -> Result<(), KeyringError> {
         let Started(act) = started;
         let content = Content::Outcome { act, ok: outcome.is_ok(), error: outcome.err().map(short) };
-        self.flusher.chain().append(&content).map(drop).inspect_err(|_| self.flusher.later(content))
+        self.flusher.chain().append_once(&content).inspect_err(|_| self.flusher.later(content))
     }
 
     /// Begins an act, does it, and writes how it ended. An act whose outcome could not be written was done all the same.

@@ -36,8 +36,8 @@ struct State {
     lost: Option<Head>,
     /// Lines seen since the last genuine checkpoint.
     uncovered: u64,
-    /// A line of which we do not know whether it was written.
-    doubt: Option<Doubt>,
+    /// Lines of which we do not know whether they were written, one for each content.
+    doubts: Vec<Doubt>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +47,18 @@ struct Head {
 }
 
 struct Doubt {
+    content: Content,
     line: Head,
+    time: String,
     found: bool,
+}
+
+impl State {
+    /// Takes out what is known of an earlier try to write this.
+    fn doubt(&mut self, content: &Content) -> Option<Doubt> {
+        let at = self.doubts.iter().position(|doubt| doubt.content == *content)?;
+        Some(self.doubts.swap_remove(at))
+    }
 }
 
 impl Chain {
@@ -62,20 +72,14 @@ impl Chain {
     /// Appends a line and gives its number. May block.
     pub fn append(&self, content: &Content) -> Result<u64, KeyringError> {
         let mut state = self.lock();
-        let appended = self.append_with(&mut state, |_, _| Ok(content.clone()), false)?;
+        let appended = self.append_with(&mut state, |_, _| Ok(content.clone()), None)?;
         Ok(appended.number)
     }
 
-    /// The same for a line that is tried again later if this fails: then [`Self::was_written`] tells whether it must be.
+    /// The same for a line that is tried again until this succeeds: a failed try may have written it all the same, as where
+    /// the connection broke before the answer came, and then it is not written twice. May block.
     pub fn append_once(&self, content: &Content) -> Result<(), KeyringError> {
-        self.append_with(&mut self.lock(), |_, _| Ok(content.clone()), true).map(drop)
-    }
-
-    /// Whether the line that [`Self::append_once`] failed to append is in the log all the same. May block.
-    pub fn was_written(&self) -> Result<bool, KeyringError> {
-        let mut state = self.lock();
-        self.follow(&mut state)?;
-        Ok(state.doubt.take().is_some_and(|doubt| doubt.found))
+        self.append_with(&mut self.lock(), |_, _| Ok(content.clone()), Some(content)).map(drop)
     }
 
     /// Signs the log as it stands and says so in it; `None` if nothing was written since the last one and `always` is not
@@ -93,7 +97,7 @@ impl Chain {
             signed = Some(checkpoint);
             Ok(content)
         };
-        self.append_with(&mut state, make, false)?;
+        self.append_with(&mut state, make, None)?;
         Ok(signed)
     }
 
@@ -111,14 +115,24 @@ impl Chain {
         &self,
         state: &mut State,
         mut make: impl FnMut(Head, &str) -> Result<Content, KeyringError>,
-        doubtful: bool,
+        once: Option<&Content>,
     ) -> Result<Head, KeyringError> {
         for attempt in 0..ATTEMPTS {
             let head = match state.head {
                 Some(head) => head,
                 None => self.look(state)?,
             };
-            let time = rfc3339(self.clock.now());
+            let mut time = rfc3339(self.clock.now());
+            if let Some(doubt) = once.and_then(|content| state.doubt(content)) {
+                if doubt.found {
+                    return Ok(doubt.line);
+                }
+                if doubt.line.number == head.number + 1 && state.lost.is_none() {
+                    // The very same bytes: whichever of the two tries is written, the other one is not.
+                    time.clone_from(&doubt.time);
+                }
+                state.doubts.push(doubt);
+            }
             let (content, ours) = match (head.number, state.lost) {
                 (0, _) => (Content::first(self.keyring.owner()), false),
                 // Before anything else: what is signed later must not vouch for a log that is not the one we saw.
@@ -127,7 +141,8 @@ impl Chain {
             };
             let covers = matches!(content, Content::Checkpoint { .. });
             let number = head.number + 1;
-            let line = Line { number, time, instance: self.instance.clone(), prev: hex(&head.hash), content };
+            let line =
+                Line { number, time: time.clone(), instance: self.instance.clone(), prev: hex(&head.hash), content };
             let bytes = line.encode().map_err(|error| KeyringError::Mismatch(format!("an audit line: {error}")))?;
             let next = Head { number, hash: hash(&bytes) };
             match self.keyring.records()?.append_audit(number, &bytes) {
@@ -138,6 +153,8 @@ impl Chain {
                         state.lost = None;
                     }
                     if ours {
+                        // What was in doubt had this number or a lower one, so it is not written any more.
+                        drop(once.and_then(|content| state.doubt(content)));
                         return Ok(next);
                     }
                 }
@@ -148,8 +165,9 @@ impl Chain {
                     self.follow(state)?;
                 }
                 Err(error) => {
-                    if doubtful && ours {
-                        state.doubt = Some(Doubt { line: next, found: false });
+                    if let Some(content) = once.filter(|_| ours) {
+                        drop(state.doubt(content));
+                        state.doubts.push(Doubt { content: content.clone(), line: next, time, found: false });
                     }
                     return Err(error.into());
                 }
@@ -174,7 +192,7 @@ impl Chain {
                 let covers = line.is_some_and(|line| self.is_genuine(&line, head));
                 state.uncovered = if covers { 0 } else { state.uncovered + 1 };
                 head = Head { number: *number, hash: hash(bytes) };
-                if let Some(doubt) = &mut state.doubt {
+                for doubt in &mut state.doubts {
                     doubt.found |= doubt.line == head;
                 }
                 state.head = Some(head);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Use;
-use super::line::{Count, Of, short};
+use super::line::{Count, MAX_NUMBER, Of, short};
 use crate::name::{Class, PartitionName};
 
 /// Callers, partitions and classes told apart until the next flush; what is beyond is counted together, by use.
@@ -51,7 +51,8 @@ impl Counts {
                 Use::Opened => opened,
                 Use::Refused => refused,
             };
-            others.fetch_add(n, Ordering::Relaxed);
+            let add = |sum: u64| Some(sum.saturating_add(n));
+            let (Ok(_) | Err(_)) = others.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
             return;
         }
         let entry = Entry { caller: caller.to_owned(), partition: partition.clone(), class: class.clone(), what, n };
@@ -70,13 +71,13 @@ impl Counts {
                     partition: entry.partition.as_str().to_owned(),
                     class: short(entry.class.as_str()),
                 };
-                counts.push(Count { of: Some(of), what: entry.what, n: entry.n });
+                counts.push(Count { of: Some(of), what: entry.what, n: entry.n.min(MAX_NUMBER) });
             }
         }
         for (what, others) in USES.into_iter().zip(&self.others) {
             let n = others.swap(0, Ordering::Relaxed);
             if n > 0 {
-                counts.push(Count { of: None, what, n });
+                counts.push(Count { of: None, what, n: n.min(MAX_NUMBER) });
             }
         }
         counts

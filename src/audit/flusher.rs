@@ -18,7 +18,7 @@ const EACH: Duration = Duration::from_secs(1);
 const ROUNDS: u32 = 60;
 const LINES: u64 = 1000;
 /// Counts in one line, so that it stays far below what a store takes (1 MiB) however long the names are.
-const PER_LINE: usize = 512;
+const PER_LINE: usize = 256;
 /// Outcomes that wait for the store.
 const LATE: usize = 1024;
 
@@ -35,8 +35,6 @@ pub struct Flusher {
 struct Late {
     outcomes: VecDeque<Content>,
     counts: VecDeque<Content>,
-    /// The first of `counts` may be in the log already.
-    doubtful: bool,
     complained: bool,
 }
 
@@ -103,24 +101,15 @@ impl Flusher {
 
     fn flush_all(&self, late: &mut Late) -> Result<(), KeyringError> {
         while let Some(outcome) = late.outcomes.front() {
-            self.chain.append(outcome)?;
+            self.chain.append_once(outcome)?;
             late.outcomes.pop_front();
-        }
-        if late.doubtful {
-            if self.chain.was_written()? {
-                late.counts.pop_front();
-            }
-            late.doubtful = false;
         }
         // One batch after the other: while the store is away what follows is counted together, within the bound of `Counts`.
         if late.counts.is_empty() {
             late.counts.extend(self.batch());
         }
         while let Some(counts) = late.counts.front() {
-            if let Err(error) = self.chain.append_once(counts) {
-                late.doubtful = true;
-                return Err(error);
-            }
+            self.chain.append_once(counts)?;
             late.counts.pop_front();
         }
         Ok(())

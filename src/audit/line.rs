@@ -15,7 +15,8 @@ use crate::crypto::sign::VerifyingKey;
 pub const FORMAT: &str = "sidecloak/1 audit";
 /// The longest text of a caller in a line, in bytes; what is longer is cut.
 const TEXT: usize = 256;
-const MAX_NUMBER: u64 = 1 << 53;
+/// The largest number that a line holds; a larger count stands as this.
+pub const MAX_NUMBER: u64 = 1 << 53;
 
 /// A line of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

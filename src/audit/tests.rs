@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::line::{Line, hash};
 use super::verify::{Bad, Report, Verifier, each_line};
 use super::*;
-use crate::clock::ManualClock;
+use crate::clock::{Clock, ManualClock};
 use crate::crypto::kem::KemSuite;
 use crate::keyring::{KeySource, Options};
 
@@ -234,6 +234,69 @@ fn without_the_log_no_act_begins_and_counts_wait() {
     let report = verified(&lines, place.owner(), &[]).unwrap();
     assert!(report.open.is_empty(), "the outcome came late");
     assert_eq!(lines.iter().map(|line| counted(&Line::decode(line).unwrap())).sum::<u64>(), 11);
+}
+
+#[test]
+fn a_line_whose_answer_was_lost_is_not_written_twice() {
+    let place = Place::new();
+    let (audit, other) = (place.audit(), place.audit());
+    // Written, as far as the store goes, while the process hears of an error.
+    let lost = |content: Content, fails: &dyn Fn() -> bool| {
+        place.sql("ALTER TABLE audit RENAME TO away");
+        assert!(fails());
+        place.sql("ALTER TABLE away RENAME TO audit");
+        let lines = place.lines();
+        let instance = Line::decode(&lines[1]).unwrap().instance;
+        let (number, prev) = (lines.len() as u64 + 1, line::hex(&hash(lines.last().unwrap())));
+        let line = Line { number, time: line::rfc3339(place.clock.now()), instance, prev, content };
+        place.sql(&format!("INSERT INTO audit VALUES ({number}, CAST('{}' AS BLOB))", text(&line)));
+        place.clock.advance(90);
+    };
+    for others in [false, true] {
+        let started = audit.begin(&ACT).unwrap();
+        let act = started.0;
+        let started = std::cell::Cell::new(Some(started));
+        let ends = || audit.end(started.take().unwrap(), Ok(())).is_err();
+        lost(Content::Outcome { act, ok: true, error: None }, &ends);
+        if others {
+            drop(other.begin(&ACT).unwrap());
+        }
+        audit.flush().unwrap();
+        count(&audit, "ssn", Use::Sealed, 5);
+        let of = line::Of { caller: "default".into(), partition: "default".into(), class: "ssn".into() };
+        let counts = vec![line::Count { of: Some(of), what: Use::Sealed, n: 5 }];
+        let now = place.clock.now();
+        lost(Content::Counts { minute: line::rfc3339(now - now % 60), counts }, &|| audit.flush().is_err());
+        if others {
+            drop(other.begin(&ACT).unwrap());
+        }
+        audit.flush().unwrap();
+    }
+    let lines = place.lines();
+    assert_eq!(lines.iter().map(|line| counted(&Line::decode(line).unwrap())).sum::<u64>(), 10);
+    let report = verified(&lines, place.owner(), &[]).unwrap();
+    assert_eq!((report.lines, report.open.len()), (9, 2));
+}
+
+fn text(line: &Line) -> String {
+    String::from_utf8(line.encode().unwrap()).unwrap()
+}
+
+#[test]
+fn no_count_is_too_large_and_no_line_too_long_for_the_log() {
+    let place = Place::new();
+    let audit = place.audit();
+    for _ in 0..3 {
+        count(&audit, "ssn", Use::Sealed, 1 << 53);
+        count(&audit, "ssn", Use::Opened, u64::MAX);
+    }
+    let name = PartitionName::new(&"p".repeat(255)).unwrap();
+    for n in 0..600 {
+        let class = Class::new(&format!("{n}{}", "\u{1}".repeat(300)));
+        audit.count(&"\u{1}".repeat(300), &name, &class, Use::Refused, 1);
+    }
+    audit.flush().unwrap();
+    verified(&place.lines(), place.owner(), &[]).unwrap();
 }
 
 #[test]

@@ -187,6 +187,8 @@ impl Verifier {
                 self.signed_up_to = self.number;
             }
             Content::Alarm { number, hash } => {
+                // Who writes the store may write anything there, and this is shown on a terminal.
+                let hash = unhex(hash).map_or_else(|| "none".to_owned(), |hash| hex(&hash));
                 return Err(format!(
                     "a process tells that the log was changed behind it: it had seen a line {number} with the hash {hash}, from which the log no longer goes on"
                 ));

@@ -106,6 +106,12 @@ fn export(keyring: &Keyring, file: Option<&Path>, out: &mut Out) -> Result<(), F
     out.line(&format!("wrote {lines} lines to {}", file.display()))
 }
 
+/// Text of the log as a terminal may show it: it obeys what a name may hold, and some characters turn round what follows.
+fn plain(text: &str) -> String {
+    let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.replace(|c: char| c.is_control() || turns(c), "?")
+}
+
 struct Broken(std::io::Error);
 
 impl From<std::io::Error> for Broken {
@@ -132,4 +138,14 @@ fn write(file: &Path, content: impl FnOnce(&mut std::fs::File) -> std::io::Resul
         }
         _ => failed(&e.error),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn a_terminal_obeys_nothing_in_the_log() {
+        assert_eq!(plain("alice\u{1b}[2J\r\n\u{9b}1m\u{202e}é 😀"), "alice?[2J???1m?é 😀");
+    }
 }

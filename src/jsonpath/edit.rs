@@ -20,6 +20,8 @@ pub struct Editor {
     scanner: Scanner,
     matcher: Matcher,
     mode: Mode,
+    /// Compiled for filters that match with what the document brings along.
+    patterns: usize,
 }
 
 enum Mode {
@@ -49,7 +51,7 @@ impl Editor {
     pub fn over(selectors: Selectors, max_depth: usize) -> Self {
         let matcher = Matcher::new(selectors);
         let scanner = Scanner::new(max_depth, matcher.longest_name());
-        Self { scanner, matcher, mode: Mode::Passing }
+        Self { scanner, matcher, mode: Mode::Passing, patterns: 0 }
     }
 
     /// Takes a chunk in and appends what may leave to `out`.
@@ -163,7 +165,8 @@ impl Editor {
         }
         hold.extended(rest);
         chunk.passed = chunk.at;
-        let mut buffered = Buffered::new(hold, self.matcher.table(), &start).map_err(EditError::Undecided)?;
+        let mut buffered =
+            Buffered::new(hold, self.matcher.table(), &start, &mut self.patterns).map_err(EditError::Undecided)?;
         let step = buffered.go_on(out, replace).map_err(EditError::Refused)?;
         self.mode = if step == Step::Wait { Mode::Editing(buffered) } else { Mode::Passing };
         Ok(step)

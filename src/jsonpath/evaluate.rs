@@ -2,7 +2,9 @@
 
 mod filter;
 
+use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::json::scan::Kind;
 use crate::json::text::canonical_string;
@@ -38,12 +40,14 @@ pub struct Found {
     /// The first path that selects it.
     pub path: usize,
     /// What it is bound to: a string as RFC 8785 writes it, without quotes, or a number's lexeme.
-    pub record: Option<Vec<u8>>,
+    pub record: Option<Arc<[u8]>>,
 }
 
-/// The outermost selected values, in document order.
-pub fn evaluate(tree: &Tree<'_>, table: &Table, start: &Start) -> Result<Vec<Found>, Undecided> {
-    let mut walk = Walk { tree, table, judge: Judge::new(tree), found: Vec::new(), live: Vec::new() };
+/// The outermost selected values, in document order. `patterns` counts those of the document's own that were compiled: of the
+/// whole document, since a value that is looked at by itself may bring one along.
+pub fn evaluate(tree: &Tree<'_>, table: &Table, start: &Start, patterns: &mut usize) -> Result<Vec<Found>, Undecided> {
+    let judge = Judge::new(tree, *patterns);
+    let mut walk = Walk { tree, table, judge, found: Vec::new(), live: Vec::new(), records: HashMap::new() };
     let root = tree.root();
     let mut selected = start.selected;
     walk.live.extend_from_slice(&start.here);
@@ -52,6 +56,7 @@ pub fn evaluate(tree: &Tree<'_>, table: &Table, start: &Start) -> Result<Vec<Fou
         walk.take(live.path, table.matched(live.path, places), &mut selected);
     }
     walk.down(root, selected)?;
+    *patterns = walk.judge.patterns();
     Ok(walk.found)
 }
 
@@ -62,6 +67,8 @@ struct Walk<'t, 'a> {
     found: Vec<Found>,
     /// The live paths of the values on the way down.
     live: Vec<Live>,
+    /// What values are bound to, by where it stands: many may be bound to one, which may be long.
+    records: HashMap<usize, Option<Arc<[u8]>>>,
 }
 
 impl Walk<'_, '_> {
@@ -104,7 +111,7 @@ impl Walk<'_, '_> {
     }
 
     /// What a value that this path selects in `holder` is bound to; `None`: nothing, or nothing fit.
-    fn record(&mut self, path: u32, holder: Option<Id>) -> Result<Option<Vec<u8>>, Undecided> {
+    fn record(&mut self, path: u32, holder: Option<Id>) -> Result<Option<Arc<[u8]>>, Undecided> {
         let Some(Bind(query)) = self.table.bind(path) else { return Ok(None) };
         let from = match holder {
             _ if query.root => self.tree.root(),
@@ -112,11 +119,15 @@ impl Walk<'_, '_> {
             _ => return Ok(None),
         };
         let [one] = self.judge.nodes(query, from)?[..] else { return Ok(None) };
-        Ok(match self.tree.raw(one) {
-            [b'"', text @ .., b'"'] => canonical_string(text).filter(|text| !text.is_empty()),
-            number @ [b'-' | b'0'..=b'9', ..] => Some(number.to_vec()),
+        let raw = self.tree.raw(one);
+        // For each value anew, since it is authenticated with each.
+        self.judge.look_at(raw.len())?;
+        let record = self.records.entry(self.tree.span(one).start).or_insert_with(|| match raw {
+            [b'"', text @ .., b'"'] => canonical_string(text).filter(|text| !text.is_empty()).map(Arc::from),
+            number @ [b'-' | b'0'..=b'9', ..] => Some(Arc::from(number)),
             _ => None,
-        })
+        });
+        Ok(record.clone())
     }
 
     /// Puts the live paths of a child behind the others; the first path that selects it.

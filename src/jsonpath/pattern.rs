@@ -8,6 +8,8 @@ use regex::{Regex, RegexBuilder};
 /// Patterns come from documents, too.
 const LONGEST: usize = 4096;
 const COMPILED: usize = 1 << 20;
+/// Compiled from a document: its text and size together are the time that it takes.
+const SMALL: usize = 1 << 16;
 
 /// A compiled pattern, with its source.
 #[derive(Clone)]
@@ -20,12 +22,21 @@ pub struct Pattern {
 impl Pattern {
     /// `whole`: for `match`, else for `search`. `None`: not an I-Regexp, or one that takes too much memory.
     pub fn new(source: &str, whole: bool) -> Option<Self> {
+        Self::within(COMPILED, source, whole)
+    }
+
+    /// The same for one that comes from a document.
+    pub fn small(source: &str, whole: bool) -> Option<Self> {
+        Self::within(SMALL, source, whole)
+    }
+
+    fn within(size: usize, source: &str, whole: bool) -> Option<Self> {
         if source.len() > LONGEST {
             return None;
         }
         let translated = translate(source)?;
         let anchored = if whole { format!(r"\A(?:{translated})\z") } else { translated };
-        let regex = RegexBuilder::new(&anchored).size_limit(COMPILED).dfa_size_limit(COMPILED).build().ok()?;
+        let regex = RegexBuilder::new(&anchored).size_limit(size).dfa_size_limit(COMPILED).build().ok()?;
         Some(Self { source: source.to_owned(), whole, regex })
     }
 

@@ -24,7 +24,7 @@ pub struct Selected {
     /// Its bytes in the document.
     pub span: Range<usize>,
     /// What its path binds it to.
-    pub record: Option<Vec<u8>>,
+    pub record: Option<Arc<[u8]>>,
 }
 
 /// All values that the paths select in a whole document, outermost only, in document order; the error says what is wrong with
@@ -96,7 +96,7 @@ pub fn select_each(body: &[u8], documents: &[Range<usize>], paths: &[Arc<Path>])
 fn in_memory(document: &[u8], selectors: Selectors) -> Result<Vec<Selected>, String> {
     let tree = Tree::parse(document, MAX_DEPTH).map_err(|error| error.to_string())?;
     let matcher = Matcher::new(selectors);
-    let found = evaluate(&tree, matcher.table(), &matcher.at_root()).map_err(|why| why.as_str().to_owned())?;
+    let found = evaluate(&tree, matcher.table(), &matcher.at_root(), &mut 0).map_err(|why| why.as_str().to_owned())?;
     let mut found = found.into_iter().peekable();
     let mut selected = Vec::new();
     let mut trail = Trail::default();

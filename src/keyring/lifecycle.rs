@@ -129,16 +129,30 @@ impl Keyring {
 
     /// Sets the state. Destroying destroys every epoch with it, and cannot be undone.
     pub fn set_state(&self, name: &PartitionName, state: State) -> Result<(), KeyringError> {
-        let io = self.lock_fresh()?;
-        self.edit(&io, name, |record| {
-            if record.state == State::Destroyed && state != State::Destroyed {
-                return Err(KeyringError::Denied(name.clone(), State::Destroyed));
+        self.change_state(name, state, |before| before != State::Destroyed || state == State::Destroyed)
+    }
+
+    /// Destroys a partition unless somebody resumed it: what counts is the state in the store, at that very moment.
+    pub fn destroy_paused(&self, name: &PartitionName) -> Result<(), KeyringError> {
+        self.change_state(name, State::Destroyed, |before| matches!(before, State::Paused | State::Destroyed))
+    }
+
+    fn change_state(
+        &self,
+        name: &PartitionName,
+        state: State,
+        fits: impl Fn(State) -> bool,
+    ) -> Result<(), KeyringError> {
+        self.edit(&*self.lock_fresh()?, name, |record| {
+            if !fits(record.state) {
+                return Err(KeyringError::Denied(name.clone(), record.state));
             }
             record.state = state;
             Ok(())
         })?;
         if state == State::Destroyed {
-            self.each_epoch(name, |row| match self.bury(&io, row) {
+            // For each anew: who waits for a key goes between.
+            self.each_epoch(name, |row| match self.bury(&*self.lock_fresh()?, row) {
                 Err(KeyringError::Unknown(_)) => Ok(()), // damaged, hence no key either; the alarm was raised
                 other => other,
             })?;

@@ -124,7 +124,9 @@ impl Listener {
                 return None;
             }
             let last = *self.last.borrow_and_update();
-            if let Some((number, _)) = last
+            // An old answer is no news to whoever connects now: it would take it for how things stand.
+            if let Some((number, asked)) = last
+                && asked.elapsed() < SILENT
                 && self.told != Some(number)
             {
                 self.told = Some(number);
@@ -140,5 +142,22 @@ impl Listener {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_old_answer_of_the_store_is_told_to_nobody() {
+        let old = Instant::now().checked_sub(SILENT).unwrap();
+        let (last, receiver) = watch::channel(Some((7, old)));
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let until = Instant::now() + LIFE;
+        let mut listener = Listener { last: receiver, until, told: None, _permit: permit };
+        assert!(tokio::time::timeout(POLL, listener.next()).await.is_err(), "it says nothing");
+        last.send_replace(Some((7, Instant::now())));
+        assert_eq!(listener.next().await.unwrap(), "event: change\ndata: 0000000000000007\n\n");
     }
 }

@@ -177,11 +177,8 @@ impl Lifecycle {
             }
             return self.keyring.destroy_epoch(epoch);
         }
-        match self.keyring.partition(&name)?.state {
-            State::Paused | State::Destroyed => self.keyring.set_state(&name, State::Destroyed),
-            // Somebody resumed it, so somebody uses it.
-            resumed => Err(KeyringError::Denied(name, resumed)),
-        }
+        // If somebody resumed it, somebody uses it.
+        self.keyring.destroy_paused(&name)
     }
 
     fn enter(

@@ -270,3 +270,16 @@ fn the_directory_comes_under_a_new_master_key_and_the_old_one_may_go() {
     assert_eq!(alone.directory.take("temporary", "t").unwrap(), Some(2), "uses stay counted");
     assert_eq!(alone.directory.list::<u32>("apikey", "", 100).unwrap().len(), 70);
 }
+
+#[test]
+fn what_was_resumed_a_moment_ago_is_not_destroyed() {
+    let place = Place::new(&["a"]);
+    let (one, other) = (place.lifecycle(), place.lifecycle());
+    one.destroy_partition("user alice", &name("a"), Wait::For(Duration::from_secs(DAY))).unwrap();
+    place.after(DAY);
+    assert_eq!(other.keyring.partition(&name("a")).unwrap().state, State::Paused);
+    one.keyring.set_state(&name("a"), State::Active).unwrap();
+    other.run_due();
+    one.keyring.tick();
+    assert_eq!(one.keyring.partition(&name("a")).unwrap().state, State::Active);
+}

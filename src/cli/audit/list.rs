@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::super::exit::{Exit, Failure};
 use super::super::out::Out;
+use super::plain;
 use crate::audit::line::{Content, Line, seconds};
 use crate::audit::verify::each_line;
 use crate::keyring::Keyring;
@@ -71,8 +72,7 @@ pub(super) fn run(args: &Args, keyring: &Keyring, out: &mut Out) -> Result<(), F
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_header(["LINE", "TIME", "WHO", "WHAT", "ON", "OUTCOME"]);
         for row in &rows {
-            // A terminal obeys what a name may hold.
-            table.add_row(row.cells.iter().map(|cell| cell.replace(char::is_control, "?")));
+            table.add_row(row.cells.iter().map(|cell| plain(cell)));
         }
         out.line(&table.to_string())?;
     }

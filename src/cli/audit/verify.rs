@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::super::common::KeyringArgs;
 use super::super::exit::{Exit, Failure};
 use super::super::out::Out;
+use super::plain;
 use crate::audit::Checkpoint;
 use crate::audit::line::unhex;
 use crate::audit::verify::{Bad, Report, Verifier, each_line};
@@ -137,7 +138,8 @@ fn tell(report: &Report, unpinned: bool, out: &mut Out) -> Result<(), Failure> {
         report.checkpoints, report.signed_up_to
     ))?;
     for (number, act) in report.open.iter().take(SHOWN) {
-        out.line(&format!("without outcome: line {number}, {} on {} by {}", act.what, act.on, act.who))?;
+        let text = format!("without outcome: line {number}, {} on {} by {}", act.what, act.on, act.who);
+        out.line(&plain(&text))?;
     }
     if report.open.len() > SHOWN {
         out.line(&format!("without outcome: {} more", report.open.len() - SHOWN))?;

@@ -22,10 +22,10 @@ pub struct Buffered {
 
 impl Buffered {
     /// Finds what the paths select in it.
-    pub fn new(hold: Hold, table: &Table, start: &Start) -> Result<Self, &'static str> {
+    pub fn new(hold: Hold, table: &Table, start: &Start, patterns: &mut usize) -> Result<Self, &'static str> {
         // Its nesting was bounded as it was scanned.
         let tree = Tree::parse(hold.bytes(), usize::MAX).map_err(|error| error.what)?;
-        let found = evaluate(&tree, table, start).map_err(|undecided| undecided.as_str())?;
+        let found = evaluate(&tree, table, start, patterns).map_err(|undecided| undecided.as_str())?;
         Ok(Self { hold, found: found.into(), passed: 0, asked: false })
     }
 
@@ -55,7 +55,7 @@ impl Buffered {
             + self
                 .found
                 .iter()
-                .map(|one| size_of::<Found>() + one.record.as_ref().map_or(0, Vec::capacity))
+                .map(|one| size_of::<Found>() + one.record.as_ref().map_or(0, |record| record.len()))
                 .sum::<usize>()
     }
 }

@@ -3,7 +3,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::json::scan::tests::{BAD, GOOD};
-use crate::jsonpath::compile;
+use crate::jsonpath::{compile, compile_bind};
 
 type Edited = Result<String, EditError<&'static str>>;
 
@@ -349,6 +349,11 @@ impl Replace for Mark {
     r#"[{"a":1,"b":{"b":1}, "c":{"b":1,"b":2}}]"#,
     Ok(r#"[{"a":1,"b":<0:{"b":1}>, "c":{"b":1,"b":2}}]"#)
 )]
+#[case(
+    "$[?@.a == @.b]",
+    r#"[{"a":{"c":1,"c":1},"b":{"c":1}}]"#,
+    Err("a filter looks at an object with duplicate names")
+)]
 fn a_filter_never_decides_on_duplicate_names(
     #[case] selector: &str,
     #[case] document: &str,
@@ -379,4 +384,45 @@ fn steps_are_bounded() {
     let mut editor = Editor::new(&paths(&["$..[?@..b || @..c || @..d].e"]), 10_000);
     let edited = editor.feed(document.as_bytes(), &mut Vec::new(), &mut Mark::new(1 << 20));
     assert!(matches!(edited, Err(EditError::Undecided("a filter takes too many steps in this document"))));
+}
+
+/// Each is decided in its turn, and each time something long is looked at that stands elsewhere in the document.
+#[rstest]
+#[case("$.items[?@.o == $.me]", r#"{"\u0061LONG":1,"me":1,"items":[ITEMS]}"#, Ok(()))]
+#[case("$.items[?length(@.o) == length($.me)]", r#"{"me":"\u0061LONG","items":[ITEMS]}"#, Err(COSTLY))]
+#[case("$.items[?@.o < $.me]", r#"{"me":"\u0061LONG","items":[ITEMS]}"#, Err(COSTLY))]
+#[case("$.items[?search($.me, 'x+y')]", r#"{"me":"LONG","items":[ITEMS]}"#, Err(COSTLY))]
+#[case("$.items[?@.o == $.me]", r#"{"me":1LONG,"items":[ITEMS]}"#, Err(COSTLY))]
+#[case("$.items[?@ == $.me]", r#"{"me":{"\u0061LONG":1},"items":[ITEMS]}"#, Err(COSTLY))]
+#[case("$.items[?match('x', @.p)]", r#"{"items":[PATTERNS]}"#, Err(COSTLY))]
+#[case("$.items[?count($..*..*..*..*) == 1]", r#"{"me":[[[[[[[[[1]]]]]]]]],"items":[ITEMS]}"#, Err(COSTLY))]
+fn nothing_long_is_looked_at_for_each_of_many(
+    #[case] selector: &str,
+    #[case] document: &str,
+    #[case] expected: Result<(), &str>,
+) {
+    assert_eq!(looked_at(&paths(&[selector]), document), expected);
+}
+
+#[test]
+fn nothing_long_is_bound_to_each_of_many() {
+    let path = compile("$.items[*].o").unwrap().remove(0).path;
+    let paths = [Arc::new(path.bound(compile_bind("$.me").unwrap()))];
+    assert_eq!(looked_at(&paths, r#"{"me":"LONG","items":[ITEMS]}"#), Err(COSTLY));
+    assert_eq!(looked_at(&paths, r#"{"me":"a usual one","items":[ITEMS]}"#), Ok(()));
+}
+
+const COSTLY: &str = "a filter takes too many steps in this document";
+
+fn looked_at(paths: &[Arc<Path>], document: &str) -> Result<(), &'static str> {
+    let patterns: Vec<String> = (0..1_000).map(|n| format!(r#"{{"p":"\\p{{L}}{{{}}}"}}"#, n % 8)).collect();
+    let document = document
+        .replace("LONG", &"1".repeat(1 << 17))
+        .replace("ITEMS", &vec![r#"{"o":"1"}"#; 10_000].join(","))
+        .replace("PATTERNS", &patterns.join(","));
+    let mut editor = Editor::new(paths, 64);
+    editor.feed(document.as_bytes(), &mut Vec::new(), &mut Mark::new(1 << 20)).map(drop).map_err(|error| match error {
+        EditError::Undecided(why) | EditError::Refused(why) => why,
+        EditError::Json(error) => error.what,
+    })
 }

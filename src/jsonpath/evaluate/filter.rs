@@ -16,6 +16,12 @@ use crate::jsonpath::tree::{Id, Tree};
 /// Steps per value in the tree that filters may take together; ordinary filters take a handful.
 const STEPS_PER_NODE: usize = 256;
 const STEPS_AT_LEAST: usize = 65_536;
+/// Bytes of text that take about as long to look at as one step. One value may be looked at for each of the others.
+const BYTES_PER_STEP: usize = 16;
+/// Patterns that a document may bring along: compiling one takes up to milliseconds.
+const PATTERNS: usize = 64;
+/// Nodes that one query may select, per value in the tree.
+const NODES_PER_NODE: usize = 4;
 
 /// Judges values of one tree, within bounds.
 pub struct Judge<'t, 'a> {
@@ -23,6 +29,9 @@ pub struct Judge<'t, 'a> {
     steps: usize,
     /// Objects that were looked at: their names are distinct.
     distinct: HashSet<usize>,
+    /// How many patterns of the document were compiled, and the last one.
+    patterns: usize,
+    pattern: Option<(Vec<u8>, bool, Option<Pattern>)>,
 }
 
 enum Value<'a> {
@@ -37,10 +46,20 @@ enum Value<'a> {
     Node(Id),
 }
 
+/// A name, unescaped, with its value.
+type Member<'a> = (Cow<'a, [u8]>, Id);
+
 impl<'t, 'a> Judge<'t, 'a> {
-    pub fn new(tree: &'t Tree<'a>) -> Self {
-        let steps = tree.len().saturating_mul(STEPS_PER_NODE).max(STEPS_AT_LEAST);
-        Self { tree, steps, distinct: HashSet::new() }
+    /// `patterns`: how many of the document's own were compiled for other parts of it.
+    pub fn new(tree: &'t Tree<'a>, patterns: usize) -> Self {
+        let values = tree.len().saturating_mul(STEPS_PER_NODE).max(STEPS_AT_LEAST);
+        let steps = values.saturating_add(tree.raw(tree.root()).len());
+        Self { tree, steps, distinct: HashSet::new(), patterns, pattern: None }
+    }
+
+    /// How many patterns were compiled by now.
+    pub fn patterns(&self) -> usize {
+        self.patterns
     }
 
     /// Whether the filter holds for `current`.
@@ -74,15 +93,26 @@ impl<'t, 'a> Judge<'t, 'a> {
                 let (Value::Text(text), Value::Text(pattern)) = (text, pattern) else { return Ok(false) };
                 // A lone surrogate is no character that a pattern could match.
                 let Ok(text) = std::str::from_utf8(&text) else { return Ok(false) };
+                self.look_at(text.len().saturating_mul(4))?;
                 if let Some(compiled) = compiled {
                     return Ok(compiled.matches(text));
                 }
-                // Compiling takes about as long as so many steps.
-                self.step(pattern.len().saturating_add(16).saturating_mul(16))?;
-                let pattern = std::str::from_utf8(&pattern).ok().and_then(|source| Pattern::new(source, *whole));
-                Ok(pattern.is_some_and(|pattern| pattern.matches(text)))
+                Ok(self.pattern(&pattern, *whole)?.is_some_and(|pattern| pattern.matches(text)))
             }
         }
+    }
+
+    /// A pattern of the document's own, compiled.
+    fn pattern(&mut self, source: &[u8], whole: bool) -> Result<Option<&Pattern>, Undecided> {
+        if !self.pattern.as_ref().is_some_and(|(last, of, _)| last == source && *of == whole) {
+            self.patterns += 1;
+            if self.patterns > PATTERNS {
+                return Err(Undecided::TooCostly);
+            }
+            let compiled = std::str::from_utf8(source).ok().and_then(|source| Pattern::small(source, whole));
+            self.pattern = Some((source.to_vec(), whole, compiled));
+        }
+        Ok(self.pattern.as_ref().and_then(|(.., compiled)| compiled.as_ref()))
     }
 
     fn value(&mut self, operand: &Operand, current: Id) -> Result<Value<'a>, Undecided> {
@@ -92,7 +122,7 @@ impl<'t, 'a> Judge<'t, 'a> {
             Operand::Number(number) => Value::Number(number.clone()),
             Operand::Text(text) => Value::Text(Cow::Owned(text.clone().into_bytes())),
             Operand::Singular(query) | Operand::Value(query) => match self.nodes(query, current)?.as_slice() {
-                [one] => self.value_of(*one),
+                [one] => self.value_of(*one)?,
                 _ => Value::Nothing,
             },
             Operand::Count(query) => Value::Number(Number::from_count(self.nodes(query, current)?.len())),
@@ -110,15 +140,19 @@ impl<'t, 'a> Judge<'t, 'a> {
         })
     }
 
-    fn value_of(&self, id: Id) -> Value<'a> {
-        match (self.tree.kind(id), self.tree.raw(id)) {
+    fn value_of(&mut self, id: Id) -> Result<Value<'a>, Undecided> {
+        let (kind, raw) = (self.tree.kind(id), self.tree.raw(id));
+        if kind == Kind::Scalar {
+            self.look_at(raw.len())?;
+        }
+        Ok(match (kind, raw) {
             (Kind::Object | Kind::Array, _) => Value::Node(id),
             (Kind::Scalar, b"null") => Value::Null,
             (Kind::Scalar, b"true") => Value::Bool(true),
             (Kind::Scalar, b"false") => Value::Bool(false),
             (Kind::Scalar, [b'"', text @ .., b'"']) => Value::Text(unescape(text)),
             (Kind::Scalar, number) => Value::Number(Number::parse(number)),
-        }
+        })
     }
 
     fn compare(&mut self, left: &Value<'a>, comparison: Comparison, right: &Value<'a>) -> Result<bool, Undecided> {
@@ -154,22 +188,26 @@ impl<'t, 'a> Judge<'t, 'a> {
         let mut pairs = vec![(left, right)];
         while let Some((left, right)) = pairs.pop() {
             self.step(1)?;
-            let (kind, count) = (self.tree.kind(left), self.tree.count(left));
-            if (kind, count) != (self.tree.kind(right), self.tree.count(right)) {
+            let kind = self.tree.kind(left);
+            if kind != self.tree.kind(right) {
+                return Ok(false);
+            }
+            // Before they are counted: one that has a name twice may be read as one that has not.
+            self.must_be_distinct(left)?;
+            self.must_be_distinct(right)?;
+            if self.tree.count(left) != self.tree.count(right) {
                 return Ok(false);
             }
             match kind {
                 Kind::Scalar => {
-                    let (left, right) = (self.value_of(left), self.value_of(right));
+                    let (left, right) = (self.value_of(left)?, self.value_of(right)?);
                     if !self.equal(&left, &right)? {
                         return Ok(false);
                     }
                 }
                 Kind::Array => pairs.extend(self.tree.children(left).zip(self.tree.children(right))),
                 Kind::Object => {
-                    self.must_be_distinct(left)?;
-                    self.must_be_distinct(right)?;
-                    let (left, right) = (self.sorted(left), self.sorted(right));
+                    let (left, right) = (self.sorted(left)?, self.sorted(right)?);
                     if left.iter().map(|(name, _)| name).ne(right.iter().map(|(name, _)| name)) {
                         return Ok(false);
                     }
@@ -215,7 +253,7 @@ impl<'t, 'a> Judge<'t, 'a> {
                 let index = tree.index(child);
                 let matches = match selector {
                     Selector::Wildcard => true,
-                    Selector::Name(name) => kind == Kind::Object && *tree.name(child) == *name.as_bytes(),
+                    Selector::Name(name) => kind == Kind::Object && self.is_named(child, name.as_bytes()),
                     Selector::Index(wanted) => index == *wanted,
                     Selector::Slice { start, end, step } => {
                         (*start..end.unwrap_or(u64::MAX)).contains(&index) && (index - start).is_multiple_of(*step)
@@ -224,6 +262,9 @@ impl<'t, 'a> Judge<'t, 'a> {
                     Selector::Filter(filter) => self.holds(filter, child)?,
                 };
                 if matches {
+                    if out.len() >= tree.len().saturating_mul(NODES_PER_NODE) {
+                        return Err(Undecided::TooCostly);
+                    }
                     out.push(child);
                 }
             }
@@ -236,8 +277,7 @@ impl<'t, 'a> Judge<'t, 'a> {
         if self.tree.kind(id) != Kind::Object || self.distinct.contains(&at) {
             return Ok(());
         }
-        let names = self.sorted(id);
-        self.step(names.len())?;
+        let names = self.sorted(id)?;
         if names.windows(2).any(|pair| matches!(pair, [(a, _), (b, _)] if a == b)) {
             return Err(Undecided::DuplicateNames);
         }
@@ -245,10 +285,23 @@ impl<'t, 'a> Judge<'t, 'a> {
         Ok(())
     }
 
-    fn sorted(&self, id: Id) -> Vec<(Cow<'a, [u8]>, Id)> {
-        let mut members: Vec<_> = self.tree.children(id).map(|child| (self.tree.name(child), child)).collect();
+    fn sorted(&mut self, id: Id) -> Result<Vec<Member<'a>>, Undecided> {
+        let tree = self.tree;
+        self.look_at(tree.children(id).map(|child| tree.raw_name(child).len().saturating_add(BYTES_PER_STEP)).sum())?;
+        let mut members: Vec<_> = tree.children(id).map(|child| (tree.name(child), child)).collect();
         members.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        members
+        Ok(members)
+    }
+
+    /// Without a look at a name that is too long for it: a byte takes six at most when it is escaped.
+    fn is_named(&self, child: Id, name: &[u8]) -> bool {
+        let raw = self.tree.raw_name(child).len();
+        (name.len()..=name.len().saturating_mul(6)).contains(&raw) && *self.tree.name(child) == *name
+    }
+
+    /// So many bytes are about to be looked at.
+    pub fn look_at(&mut self, bytes: usize) -> Result<(), Undecided> {
+        self.step(bytes / BYTES_PER_STEP)
     }
 
     fn step(&mut self, steps: usize) -> Result<(), Undecided> {
