@@ -21,12 +21,15 @@ pub enum Undecided {
     DuplicateNames,
     /// Filters that look at everything below for every value would take time in the square of the length.
     TooCostly,
+    /// Readers differ in what they make of half a character.
+    LoneSurrogate,
 }
 
 impl Undecided {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::DuplicateNames => "a filter looks at an object with duplicate names",
+            Self::LoneSurrogate => "a filter matches a text with a lone surrogate",
             Self::TooCostly => "a filter takes too many steps in this document",
         }
     }

@@ -91,8 +91,7 @@ impl<'t, 'a> Judge<'t, 'a> {
             Filter::Matches { whole, text, pattern, compiled } => {
                 let (text, pattern) = (self.value(text, current)?, self.value(pattern, current)?);
                 let (Value::Text(text), Value::Text(pattern)) = (text, pattern) else { return Ok(false) };
-                // A lone surrogate is no character that a pattern could match.
-                let Ok(text) = std::str::from_utf8(&text) else { return Ok(false) };
+                let Ok(text) = std::str::from_utf8(&text) else { return Err(Undecided::LoneSurrogate) };
                 self.look_at(text.len().saturating_mul(4))?;
                 if let Some(compiled) = compiled {
                     return Ok(compiled.matches(text));

@@ -41,10 +41,14 @@ impl Keyring {
     }
 
     /// Takes a recipient off a partition's list and begins new epochs, which it cannot open. The wraps that older epochs have
-    /// for it go with [`Self::rewrap`]; a copy that it made of them stays as good as it is.
+    /// for it go with [`Self::rewrap`]; a copy that it made of them stays as good as it is. Only of an active partition: in another
+    /// no epoch can begin, and the one that it opens would be sealed under again once that is resumed.
     pub fn remove_recipient(&self, name: &PartitionName, id: [u8; 16]) -> Result<(), KeyringError> {
         let io = self.lock_fresh()?;
         self.edit(&io, name, |record| {
+            if record.state != State::Active {
+                return Err(KeyringError::Denied(name.clone(), record.state));
+            }
             let before = record.recipients.len();
             record.recipients.retain(|recipient| key_id(&recipient.key) != id);
             if record.recipients.len() == before {
