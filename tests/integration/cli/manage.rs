@@ -118,7 +118,7 @@ fn the_same_at_an_authority() {
     ask(&["users", "list", "--json"], "auditor.key").ends(0);
     place.write("wrong.key", "wrong-1");
     place.run(&["partitions", "list", "--authority", &url]).ends(64).says("--api-key-file");
-    ask(&["partitions", "list"], "none.key").ends(74);
+    ask(&["partitions", "list"], "none.key").ends(77).says("cannot be read");
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     std::fs::set_permissions(place.path("wrong.key"), open).unwrap();
     ask(&["partitions", "list"], "wrong.key").ends(77).says("open to every user");
