@@ -42,7 +42,7 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 the answer is no, 64 configuration or usage, 65 data, 66 input missing, \
-69 port in use, 70 internal, 74 I/O, 77 keys or permissions, 78 the keyring does not fit the key.";
+69 port in use or service out of reach, 70 internal, 74 I/O, 77 keys or permissions, 78 the keyring does not fit the key.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

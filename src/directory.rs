@@ -3,6 +3,7 @@
 //! left to a store writer is to put back an older entry, or to take one away.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use moka::sync::Cache;
@@ -31,6 +32,7 @@ pub struct Directory {
     clock: SharedClock,
     max_stale: Duration,
     cache: Cache<(&'static str, String), Arc<Recalled>>,
+    unread: Arc<AtomicU64>,
 }
 
 /// An entry with what is true of its row.
@@ -66,7 +68,7 @@ impl Directory {
     pub fn new(keyring: Arc<Keyring>, clock: SharedClock, max_stale: Duration) -> Result<Self, KeyringError> {
         keyring.records()?;
         let cache = Cache::builder().max_capacity(CACHED).time_to_idle(Duration::from_secs(600)).build();
-        Ok(Self { keyring, clock, max_stale, cache })
+        Ok(Self { keyring, clock, max_stale, cache, unread: Arc::default() })
     }
 
     /// The entry as the store has it now, unless it has ended. May block.
@@ -111,7 +113,10 @@ impl Directory {
                     .and_then(|content| if row.kind == kind { Ok(content) } else { Err(damaged(kind)) })
                 {
                     Ok(content) => found.extend(self.entry(&Recalled { row: Some((row, content)), at: 0 })?),
-                    Err(error) => tracing::error!(alarm = true, "{error}"),
+                    Err(error) => {
+                        self.unread.fetch_add(1, Ordering::Relaxed);
+                        tracing::error!(alarm = true, "{error}");
+                    }
                 }
                 if found.len() >= limit {
                     return Ok(found);
@@ -121,6 +126,11 @@ impl Directory {
                 return Ok(found);
             }
         }
+    }
+
+    /// How often [`Self::list`] left an entry out: whoever shows a list says so.
+    pub fn unread(&self) -> u64 {
+        self.unread.load(Ordering::Relaxed)
     }
 
     /// Writes an entry over version `expected` (0: a new one). `Conflict`: somebody else was first. May block.
@@ -199,6 +209,16 @@ impl Directory {
     /// Whether every entry authenticates under the master keys of this process. May block.
     pub fn check(&self) -> Result<(), KeyringError> {
         self.each_row(|row| self.open(&row).map(|_| true))
+    }
+
+    /// Whether there is any entry. May block.
+    pub fn is_used(&self) -> Result<bool, KeyringError> {
+        let mut used = false;
+        self.each_row(|_| {
+            used = true;
+            Ok(false)
+        })?;
+        Ok(used)
     }
 
     /// How many entries there are that are not sealed under the first master key. May block.

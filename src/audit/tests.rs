@@ -99,6 +99,24 @@ fn a_whole_log_is_sound_and_its_open_act_is_told() {
 }
 
 #[test]
+fn a_process_that_starts_again_signs_only_what_nobody_signed() {
+    let (place, lines, _) = full();
+    let checkpoint = || {
+        let chain = Chain::new(Arc::clone(&place.keyring), Arc::clone(&place.clock) as _).unwrap();
+        chain.checkpoint(false).unwrap()
+    };
+    assert!(checkpoint().is_none());
+    assert_eq!(place.lines(), lines);
+    // What only looks like a checkpoint covers nothing.
+    let mut forged = Line::decode(lines.last().unwrap()).unwrap();
+    forged.content = Content::Checkpoint { signature: "AAAA".into() };
+    let forged: String = forged.encode().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+    place.sql(&format!("UPDATE audit SET line = x'{forged}' WHERE number = {}", lines.len()));
+    assert!(checkpoint().is_some());
+    assert_eq!(place.lines().len(), lines.len() + 1);
+}
+
+#[test]
 fn every_changed_byte_is_found_where_it_is() {
     let (place, lines, _) = full();
     for (at, line) in lines.iter().enumerate() {

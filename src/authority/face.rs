@@ -99,10 +99,26 @@ impl Door {
 
     /// The OpenAPI document of all its faces.
     pub fn openapi(self) -> Value {
-        let mut documents = self.faces().iter().map(|face| face.openapi());
-        let first = documents.next().unwrap_or_default();
-        documents.fold(first, joined)
+        let documents = self.faces().iter().map(|face| face.openapi());
+        if self.faces().len() == 1 {
+            return documents.into_iter().next().unwrap_or_default();
+        }
+        documents.map(rooted).reduce(joined).unwrap_or_default()
     }
+}
+
+/// The document with the path of its server in its paths: servers hold for all paths of a document, also for those of
+/// another one that joins it.
+fn rooted(mut document: Value) -> Value {
+    let base = document.pointer("/servers/0/url").and_then(Value::as_str).unwrap_or_default();
+    let base = base.trim_end_matches('/').to_owned();
+    if let Some(Value::Object(paths)) = document.get_mut("paths") {
+        *paths = std::mem::take(paths).into_iter().map(|(path, item)| (format!("{base}{path}"), item)).collect();
+    }
+    if let Some(Value::String(url)) = document.pointer_mut("/servers/0/url") {
+        "/".clone_into(url);
+    }
+    document
 }
 
 /// One document of two: what only one has stays, mappings are joined, of two other values the first is kept.
@@ -145,5 +161,14 @@ mod tests {
         assert!(both["paths"]["/a"].is_object() && both["paths"]["/b"].is_object());
         assert_eq!(both["tags"], json!([1, 2, 3]));
         assert_eq!(joined(Value::Null, two.clone()), two);
+    }
+
+    #[test]
+    fn a_joined_document_says_whole_paths() {
+        let document = Door::Own.openapi();
+        assert_eq!(document["servers"], json!([{ "url": "/" }]));
+        for (path, _) in document["paths"].as_object().unwrap() {
+            assert!(path.starts_with("/keyring/v1/") || path.starts_with("/manage/v1/"), "{path}");
+        }
     }
 }

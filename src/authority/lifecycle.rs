@@ -94,6 +94,11 @@ impl Lifecycle {
         Ok(Self { keyring, directory, audit, instance, complaints: Mutex::default() })
     }
 
+    /// How many entries could not be read; see [`Directory::unread`].
+    pub fn unread(&self) -> u64 {
+        self.directory.unread()
+    }
+
     /// On an authority's.
     pub fn of(authority: &Authority) -> Result<Self, KeyringError> {
         Self::new(Arc::clone(&authority.keyring), authority.directory.clone(), Arc::clone(&authority.audit))

@@ -10,6 +10,7 @@ use super::common::KeyringArgs;
 use super::exit::{Exit, Failure};
 use super::out::Out;
 use crate::app;
+use crate::authority::listen::Bind;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Machine, Purpose};
 use crate::jsonpath::Buffering;
@@ -17,6 +18,7 @@ use crate::keyring::{Keyring, Options, State};
 use crate::report::{Finding, Findings, Severity};
 use crate::rules::compile::{Context, load};
 use crate::rules::{RuleKind, RuleSet};
+use crate::tls::server::Server;
 
 /// See `sidecloak check --help`.
 #[derive(Debug, clap::Args)]
@@ -82,6 +84,9 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
     let mut report = Report::default();
     let config = configuration(args, &mut report);
     let rules = rules(args, config.as_ref(), &mut report)?;
+    if let Some(authority) = config.as_ref().and_then(|c| c.authority.as_ref()) {
+        certificates(&authority.listen.binds, &mut report.findings);
+    }
     if let Some(options) =
         config.as_ref().and_then(|c| c.keyring.as_ref()).filter(|o| Keyring::exists(o).unwrap_or(true))
     {
@@ -115,7 +120,8 @@ fn rules(args: &Args, config: Option<&Config>, report: &mut Report) -> Result<Op
                 Failure::new(Exit::Usage, "there is nothing to check: neither rules/ nor sidecloak.yaml is here");
             return Err(failure.help("name a file or directory of rules, or a configuration with --config"));
         }
-        if config.is_some() {
+        // An authority's own configuration has none.
+        if config.is_some_and(|c| c.authority.is_none() || !c.proxy.listeners.is_empty()) {
             let finding =
                 Finding::warning("no-rules", "there are no rules: everything passes as it is, nothing is sealed");
             report.findings.push(finding.help("name a file or directory as `rules`"));
@@ -134,6 +140,26 @@ fn rules(args: &Args, config: Option<&Config>, report: &mut Report) -> Result<Op
         writable_by_others(&entry.path(), &mut report.findings);
     }
     Ok(loaded.rules)
+}
+
+/// The files of an authority's listeners, read as it would read them.
+fn certificates(binds: &[Bind], findings: &mut Findings) {
+    let mut seen = Vec::new();
+    for tls in binds.iter().filter_map(|bind| bind.tls.as_ref()) {
+        if seen.contains(&tls) {
+            continue;
+        }
+        seen.push(tls);
+        match Server::new(tls) {
+            Err(error) => findings.push(Finding::error("tls", error.to_string())),
+            Ok(server) if server.expires() <= SystemClock::shared().now() => {
+                let text = format!("the certificate {} has expired: clients will refuse it", tls.cert.display());
+                findings
+                    .push(Finding::warning("certificate", text).help("replace it; it is read again when it changes"));
+            }
+            Ok(_) => {}
+        }
+    }
 }
 
 /// Whoever writes these files decides what is sealed.

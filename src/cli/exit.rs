@@ -160,7 +160,7 @@ impl From<Refusal> for Failure {
         let failure = Self::new(code, refusal.to_string());
         match refusal.reason {
             Reason::Token => failure
-                .help("a token opens in the partition and class it was sealed for, unaltered; see `sidecloak inspect`"),
+                .help("a token opens in the partition and class, and with the value, that it was sealed for, unaltered; see `sidecloak inspect`"),
             Reason::KeyService => failure.help("see `sidecloak keys list`"),
             _ => failure,
         }

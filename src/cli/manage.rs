@@ -1,6 +1,6 @@
 //! `sidecloak partitions | roles | apps | apikeys | users`: the management API, of an authority or of the keyring on this machine.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use http::Method;
 use serde_json::Value;
@@ -24,12 +24,9 @@ use link::{Link, segment};
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Whom to ask")]
 pub(crate) struct LinkArgs {
-    /// The authority: https://HOST:PORT [default: the keyring on this machine]
+    /// The authority: https://HOST:PORT, with a management key in --api-key-file [default: the keyring on this machine]
     #[arg(long, global = true, value_name = "URL", env = "SIDECLOAK_AUTHORITY", hide_env_values = true)]
     pub authority: Option<String>,
-    /// PEM file of who may vouch for the authority [default: whom the system trusts]
-    #[arg(long, global = true, value_name = "FILE", env = "SIDECLOAK_CA", hide_env_values = true)]
-    pub ca: Option<PathBuf>,
     #[command(flatten)]
     pub keyring: KeyringArgs,
 }
@@ -46,7 +43,7 @@ pub(crate) struct Named {
 const PAGES: usize = 5_000;
 
 /// The whole of a list.
-fn all(link: &Link, path: &str) -> Result<Vec<Value>, Failure> {
+fn all(link: &Link, path: &str, out: &mut Out) -> Result<Vec<Value>, Failure> {
     let (mut items, mut after) = (Vec::new(), String::new());
     for _ in 0..PAGES {
         let mut page = link.call(Method::GET, &format!("{path}?limit=200&after={}", segment(&after)), None)?;
@@ -55,10 +52,22 @@ fn all(link: &Link, path: &str) -> Result<Vec<Value>, Failure> {
         }
         match page.get("next").and_then(Value::as_str) {
             Some(next) => next.clone_into(&mut after),
-            None => return Ok(items),
+            None => {
+                unread(link.unread(), out);
+                return Ok(items);
+            }
         }
     }
     Err(Failure::new(Exit::Data, "the list does not end"))
+}
+
+/// Warns of entries that a list lacks.
+pub(super) fn unread(entries: u64, out: &mut Out) {
+    if entries > 0 {
+        let text =
+            "left out, since they do not open under the master keys given: name all that are in use in `master_key`";
+        out.note(&format!("warning: {entries} entries of the directory are {text}"));
+    }
 }
 
 /// Says what was done.

@@ -30,6 +30,9 @@ pub enum SelectorError {
     /// Not RFC 9535.
     #[error("not a JSONPath (RFC 9535): {0}")]
     Invalid(String),
+    /// Not one place behind `@` or `$`.
+    #[error("only names and indices behind `@` or `$`, as in `@.id`, name one value")]
+    NotSingular,
     /// RFC 9535, but not available yet.
     #[error("{0} is not available yet")]
     NotYet(&'static str),
@@ -48,8 +51,7 @@ pub fn compile(text: &str) -> Result<Vec<Compiled>, SelectorError> {
 
 /// Compiles what values are bound to: a singular query from `@` or `$`.
 pub fn compile_bind(text: &str) -> Result<Bind, SelectorError> {
-    let invalid =
-        || SelectorError::Invalid("names and indices behind `@` or `$`, as in `@.id`, are what it takes".into());
+    let invalid = || SelectorError::NotSingular;
     // A singular query stands nowhere by itself; whatever else `text` held would not read as one side of a comparison.
     let compiled = compile(&format!("$[?{text}==0]")).map_err(|_| invalid())?;
     let selector = compiled.first().and_then(|one| one.path.segments.first()).and_then(|s| s.selectors.first());

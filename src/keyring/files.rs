@@ -45,7 +45,7 @@ fn unsafe_file_system(magic: u64) -> Option<(&'static str, &'static str)> {
 /// Refuses a file that others may read or write. The group may: Kubernetes mounts secrets 0440 or 0640 under `fsGroup`.
 pub fn check_private(path: &Path, what: &str) -> Result<(), KeyringError> {
     let metadata = std::fs::metadata(path)
-        .map_err(|e| KeyringError::Unavailable(format!("cannot look at {what} {}: {e}", path.display())))?;
+        .map_err(|e| KeyringError::NoKey(format!("{what} {} cannot be read: {e}", path.display())))?;
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o007 == 0 {
         return Ok(());

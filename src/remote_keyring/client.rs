@@ -205,7 +205,12 @@ impl Wire {
     }
 
     fn away(&self, problem: &str) -> StoreError {
-        StoreError::Unavailable(format!("the authority {} cannot be used: {problem}", self.url))
+        let way = if problem.contains("UnknownIssuer") {
+            ": name who issued its certificate with `keyring.ca` or --ca"
+        } else {
+            ""
+        };
+        StoreError::Unavailable(format!("the authority {} cannot be used: {problem}{way}", self.url))
     }
 }
 

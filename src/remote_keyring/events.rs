@@ -111,7 +111,7 @@ async fn stream(wire: &Wire, heard: &Heard) -> Result<(), String> {
     let response = tokio::time::timeout(CONNECT, sent).await.map_err(|_| "it did not answer in time".to_owned())??;
     match response.status() {
         StatusCode::OK => {}
-        StatusCode::UNAUTHORIZED => return Err("it does not take this process's credential".into()),
+        StatusCode::UNAUTHORIZED => return Err("it does not take this process's credential; give a valid `keyring.api_key`, `keyring.token` or `keyring.identity`".into()),
         status => return Err(format!("it answers {status} where its event stream should be")),
     }
     let mut body = response.into_body();

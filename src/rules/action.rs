@@ -240,7 +240,7 @@ fn fields(selectors: &[At<String>], class: Option<&str>, reader: &mut Reader<'_>
                 reader.error(span, "not-yet", format!("selector `{text}`: {error}"), help);
                 continue;
             }
-            Err(error @ SelectorError::Invalid(_)) => {
+            Err(error @ (SelectorError::Invalid(_) | SelectorError::NotSingular)) => {
                 let help = if text.starts_with('$') {
                     "see RFC 9535; names with other than letters, digits and `_` are written `['like-this']`"
                 } else {

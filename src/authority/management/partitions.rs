@@ -154,8 +154,10 @@ fn permissions(bits: &Bits) -> Result<Permissions, Refused> {
         Bits::Number(_) => Err(Refused::Invalid("`permissions` has bits that mean nothing".into())),
         Bits::Names(names) => names.iter().try_fold(Permissions(0), |all, name| {
             let bit = bits::bit(name);
-            bit.map(|bit| Permissions(all.0 | bit))
-                .ok_or_else(|| Refused::Invalid("`permissions` has a name that is none, such as `AllowEncrypt`".into()))
+            bit.map(|bit| Permissions(all.0 | bit)).ok_or_else(|| {
+                let known = bits::NAMES.map(|(_, name)| name).join(", ");
+                Refused::Invalid(format!("`permissions` has a name that is none of {known}"))
+            })
         }),
     }
 }

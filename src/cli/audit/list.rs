@@ -74,7 +74,7 @@ pub(super) fn run(args: &Args, keyring: &Keyring, out: &mut Out) -> Result<(), F
         for row in &rows {
             table.add_row(row.cells.iter().map(|cell| plain(cell)));
         }
-        out.line(&table.to_string())?;
+        table.lines().try_for_each(|line| out.line(line.trim_end()))?;
     }
     if unread > 0 {
         out.note(&format!("warning: {unread} lines are not as they were written; run `sidecloak audit verify`"));

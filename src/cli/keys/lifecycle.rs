@@ -9,6 +9,7 @@ use super::super::common::operator;
 use super::super::exit::{Exit, Failure};
 use super::super::out::Out;
 use super::change::done;
+use super::list::age;
 use super::{advise, hex, named, open, refused};
 use crate::audit::Audit;
 use crate::audit::line::rfc3339;
@@ -68,6 +69,10 @@ pub(super) fn schedule(options: &Options, args: &ScheduleArgs, out: &mut Out) ->
         (Some(app), _) => Target::App(named(app)?),
         (None, partition) => Target::Partition(named(partition.as_deref().unwrap_or_default())?),
     };
+    let subject = match &target {
+        Target::App(app) => format!("application {app}"),
+        Target::Partition(partition) => format!("partition {partition}"),
+    };
     let kinds = match args.kind.as_str() {
         "random" => Kinds::Random,
         "deterministic" => Kinds::Deterministic,
@@ -75,8 +80,8 @@ pub(super) fn schedule(options: &Options, args: &ScheduleArgs, out: &mut Out) ->
     };
     lifecycle(options)?.schedule(&operator(), &target, args.every, kinds).map_err(refused)?;
     let text = match args.every {
-        0 => format!("{target} is rolled over by hand alone"),
-        days => format!("{target} is rolled over every {days} days, by any process that runs on this keyring"),
+        0 => format!("{subject} is rolled over by hand alone"),
+        days => format!("{subject} is rolled over every {days} days, by any process that runs on this keyring"),
     };
     done(out, &text, &json!({ "target": target.to_string(), "days": args.every, "kinds": args.kind }))
 }
@@ -116,8 +121,8 @@ pub(super) fn destroy(options: &Options, args: &DestroyArgs, out: &mut Out) -> R
         return done(out, &text, &json!({ "what": id, "state": "destroyed" }));
     };
     let text = format!(
-        "{subject} is destroyed in {} s by any process that runs on this keyring; `sidecloak keys cancel {id}` calls it off",
-        wait.as_secs()
+        "{subject} is destroyed in {} by any process that runs on this keyring; `sidecloak keys cancel {id}` calls it off",
+        age(wait.as_secs())
     );
     done(out, &text, &json!({ "what": id, "state": "pending", "seconds": wait.as_secs() }))
 }
@@ -178,6 +183,7 @@ pub(super) fn due(options: &Options, run: bool, out: &mut Out) -> Result<(), Fai
             "jobs": jobs.iter().map(job_value).collect::<Vec<_>>(),
         }));
     }
+    super::super::manage::unread(lifecycle.unread(), out);
     if schedules.is_empty() && destructions.is_empty() && jobs.is_empty() {
         return out.line("nothing is scheduled, pending or under way");
     }
@@ -207,7 +213,7 @@ pub(super) fn due(options: &Options, run: bool, out: &mut Out) -> Result<(), Fai
         let on = j.partition.clone().unwrap_or_else(|| "all".into());
         table.add_row([format!("{what} (job {})", j.number), on, when, j.asked_by.clone()]);
     }
-    out.line(&table.to_string())
+    table.lines().try_for_each(|line| out.line(line.trim_end()))
 }
 
 fn schedule_value(s: &Schedule) -> Value {

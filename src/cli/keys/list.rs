@@ -143,7 +143,8 @@ fn kind(kind: Kind) -> &'static str {
     }
 }
 
-fn age(seconds: u64) -> String {
+/// A time as people say it.
+pub(super) fn age(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),
         120..7200 => format!("{} min", seconds / 60),

@@ -12,7 +12,7 @@ use super::super::common::folder;
 use super::super::exit::{Exit, Failure};
 use super::super::out::Out;
 use super::change::done;
-use super::{acting, advise, change, hex, named, open, place, suite};
+use super::{acting, advise, hex, named, open, place, suite};
 use crate::bounded;
 use crate::clock::SystemClock;
 use crate::crypto::kem::KemSuite;
@@ -165,8 +165,10 @@ fn under_old(options: &Options, new: &KeySource, reseal: bool) -> Result<u64, Fa
 pub(super) fn export(options: &Options, file: &Path, out: &mut Out) -> Result<(), Failure> {
     let what = file.display();
     let on = what.to_string();
+    let keyring = open(options)?;
     let (sealed, alarms) =
-        change(options, ("keyring.export", &on), |keyring| Ok((keyring.export()?, keyring.alarms())))?;
+        acting(&keyring, ("keyring.export", &on), |keyring| Ok((keyring.export()?, keyring.alarms())))?;
+    let directory = Directory::new(keyring, SystemClock::shared(), Duration::ZERO)?.is_used()?;
     if alarms > 0 {
         advise(
             out,
@@ -182,9 +184,18 @@ pub(super) fn export(options: &Options, file: &Path, out: &mut Out) -> Result<()
         std::io::ErrorKind::AlreadyExists => there_already(&what),
         _ => failed(&e.error),
     })?;
+    if directory {
+        let lost = "users, API keys, schedules and what NAVER Cloud keys sign with";
+        advise(
+            out,
+            &format!(
+                "warning: the authority's directory ({lost}) is not in the export, nor the audit log: back up the store itself"
+            ),
+        );
+    }
     advise(out, "note: it opens with the master key alone: keep that one elsewhere");
     let text = format!("exported {} to {what}, sealed under the master key", options.store);
-    done(out, &text, &json!({ "file": what.to_string(), "bytes": sealed.len() }))
+    done(out, &text, &json!({ "file": what.to_string(), "bytes": sealed.len(), "directory_left_out": directory }))
 }
 
 pub(super) fn import(options: &Options, file: &Path, out: &mut Out) -> Result<(), Failure> {

@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
     let link = Link::open(&args.link, out)?;
     match &args.action {
         Action::List => {
-            let items = all(&link, "apikeys")?;
+            let items = all(&link, "apikeys", out)?;
             show::list(out, &["NUMBER", "PURPOSE", "ROLE", "APP", "PARTITION", "CREATED", "ENDS", "LABEL"], &items, row)
         }
         Action::Show(key) => show::one(out, &link.call(Method::GET, &format!("apikeys/{}", key.number), None)?),

@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
     let link = Link::open(&args.link, out)?;
     match &args.action {
         Action::List => {
-            let items = all(&link, "apps")?;
+            let items = all(&link, "apps", out)?;
             show::list(out, &["APP", "STATE", "CREATED", "LABEL"], &items, |app| {
                 vec![
                     show::text(app, "id"),

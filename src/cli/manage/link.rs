@@ -43,7 +43,7 @@ pub struct Link {
 }
 
 enum End {
-    Here(Router, LocalOperator),
+    Here(Router, LocalOperator, Arc<Authority>),
     There(Box<There>),
 }
 
@@ -83,6 +83,11 @@ impl Link {
         }
     }
 
+    /// How many entries of this machine's directory lists left out.
+    pub fn unread(&self) -> u64 {
+        if let End::Here(_, _, authority) = &self.end { authority.directory.unread() } else { 0 }
+    }
+
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(StatusCode, Bytes), Failure> {
         let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
         let base = if let End::There(there) = &self.end { there.base.as_str() } else { "" };
@@ -96,7 +101,7 @@ impl Link {
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         match &self.end {
-            End::Here(router, operator) => {
+            End::Here(router, operator, _) => {
                 request.extensions_mut().insert(operator.clone());
                 let Ok(response) = router.clone().oneshot(request.map(axum::body::Body::new)).await;
                 read(response).await
@@ -104,8 +109,13 @@ impl Link {
             End::There(there) => {
                 request.headers_mut().insert(AUTHORIZATION, there.key.clone());
                 let response = there.client.request(request).await.map_err(|error| {
-                    let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-                    Failure::new(Exit::Unavailable, format!("the authority {} cannot be reached: {why}", there.base))
+                    let why = cause(&error);
+                    let unknown = why.contains("UnknownIssuer");
+                    let failure = Failure::new(
+                        Exit::Unavailable,
+                        format!("the authority {} cannot be reached: {why}", there.base),
+                    );
+                    if unknown { failure.help("name who issued its certificate with --ca FILE") } else { failure }
                 })?;
                 read(response).await
             }
@@ -129,7 +139,7 @@ impl There {
             return Err(Failure::new(Exit::Usage, "an authority asks for a management key")
                 .help("give --api-key-file FILE; `sidecloak apikeys create --purpose management` on the authority's machine makes one"));
         };
-        let settings = ClientTls { ca: args.ca.clone(), ..ClientTls::default() };
+        let settings = ClientTls { ca: args.keyring.ca.clone(), ..ClientTls::default() };
         let tls = tls::client::config(&settings).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config((*tls).clone())
@@ -140,6 +150,13 @@ impl There {
         let base = format!("{}://{}", uri.scheme_str().unwrap_or_default(), uri.authority().map_or("", |a| a.as_str()));
         Ok(Self { client, base, key: key(file)? })
     }
+}
+
+/// What is behind an error, to its end.
+fn cause(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    let text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    if text.is_empty() { error.to_string() } else { text }
 }
 
 /// A name as a piece of a path.
@@ -156,7 +173,8 @@ fn here(args: &LinkArgs, out: &mut Out) -> Result<End, Failure> {
     let keyring = Keyring::open(options, SystemClock::shared())?;
     let settings = Settings { max_stale: options.max_stale, ..Settings::default() };
     let authority = Authority::new(Arc::new(keyring), SystemClock::shared(), &settings)?;
-    Ok(End::Here(management::router(Arc::new(authority)), LocalOperator { name: operator() }))
+    let authority = Arc::new(authority);
+    Ok(End::Here(management::router(Arc::clone(&authority)), LocalOperator { name: operator() }, authority))
 }
 
 fn key(path: &Path) -> Result<HeaderValue, Failure> {

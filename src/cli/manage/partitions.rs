@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
     let at = |name: &str| format!("partitions/{}", segment(name));
     match &args.action {
         Action::List => {
-            let items = all(&link, "partitions")?;
+            let items = all(&link, "partitions", out)?;
             show::list(out, &["PARTITION", "STATE", "VERSION", "EPOCHS", "CURRENT SINCE", "ROLES"], &items, row)
         }
         Action::Show(named) => show::one(out, &link.call(Method::GET, &at(&named.name), None)?),
@@ -84,7 +84,7 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
             )
         }
         Action::Epochs(named) => {
-            let items = all(&link, &format!("{}/epochs", at(&named.name)))?;
+            let items = all(&link, &format!("{}/epochs", at(&named.name)), out)?;
             show::list(out, &["EPOCH", "KIND", "CREATED", "SEALS UNTIL", "CURRENT"], &items, |epoch| {
                 let (created, until) = (show::time(epoch, "created", "-"), show::time(epoch, "not_after", "no end"));
                 vec![show::text(epoch, "id"), show::text(epoch, "kind"), created, until, show::text(epoch, "current")]

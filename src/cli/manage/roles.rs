@@ -33,7 +33,7 @@ pub(crate) enum Action {
         /// The role; `default` is everybody's
         #[arg(value_name = "ROLE")]
         role: String,
-        /// Permissions by name, such as AllowDecrypt,AllowEncrypt,AuditOnDecrypt, or their sum as a number
+        /// Permissions by name, such as AllowDecrypt,AllowEncrypt,AuditOnDecrypt, or their sum as a number (0xc000c)
         #[arg(long, value_name = "LIST", value_delimiter = ',', required = true)]
         allow: Vec<String>,
     },
@@ -73,11 +73,30 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
 }
 
 fn permissions(allow: &[String]) -> Result<Value, Failure> {
-    let is_number = |text: &String| text.bytes().all(|b| b.is_ascii_digit());
-    match allow {
-        [number] if is_number(number) => number.parse::<u32>().map(Into::into).map_err(|_| {
-            Failure::new(Exit::Usage, "the number is none of permissions").help("give names, such as AllowDecrypt")
-        }),
-        names => Ok(json!(names)),
+    let [number] = allow else { return Ok(json!(allow)) };
+    let parsed = match number.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None if number.bytes().all(|b| b.is_ascii_digit()) => number.parse(),
+        None => return Ok(json!(allow)),
+    };
+    parsed.map(Into::into).map_err(|_| {
+        Failure::new(Exit::Usage, "the number is none of permissions").help("give names, such as AllowDecrypt")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permissions_are_names_or_a_number() {
+        let read = |list: &[&str]| permissions(&list.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(read(&["12"]).unwrap(), json!(12));
+        assert_eq!(read(&["0xF00FC"]).unwrap(), json!(0xF00FC));
+        assert_eq!(read(&["AllowDecrypt", "AllowEncrypt"]).unwrap(), json!(["AllowDecrypt", "AllowEncrypt"]));
+        assert_eq!(read(&["AllowDecrypt"]).unwrap(), json!(["AllowDecrypt"]));
+        for wrong in ["", "0x", "0xG", "4294967296", "0x100000000"] {
+            assert_eq!(read(&[wrong]).unwrap_err().code, Exit::Usage, "{wrong:?}");
+        }
     }
 }

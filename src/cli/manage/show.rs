@@ -35,7 +35,16 @@ pub fn one(out: &mut Out, value: &Value) -> Result<(), Failure> {
     }
     let members = value.as_object().into_iter().flatten();
     for (name, value) in members {
-        out.line(&format!("{name:<12} {}", cell(value)))?;
+        match value.as_array().filter(|items| items.iter().any(Value::is_object)) {
+            // Under each other, or nobody finds the second.
+            Some(items) => {
+                for (place, item) in items.iter().enumerate() {
+                    let name = if place == 0 { name } else { "" };
+                    out.line(&format!("{name:<12} {}", cell(item)))?;
+                }
+            }
+            None => out.line(&format!("{name:<12} {}", member(name, value)))?,
+        }
     }
     Ok(())
 }
@@ -45,12 +54,22 @@ pub fn text(value: &Value, member: &str) -> String {
     value.get(member).map(cell).unwrap_or_default()
 }
 
+/// A member under its name, which tells a time from a number.
+fn member(name: &str, value: &Value) -> String {
+    match (name, value.as_i64()) {
+        ("created" | "expires" | "not_after" | "due", Some(seconds)) => moment(seconds).unwrap_or_else(|| cell(value)),
+        _ => cell(value),
+    }
+}
+
+fn moment(seconds: i64) -> Option<String> {
+    let at = time::OffsetDateTime::from_unix_timestamp(seconds).ok()?;
+    at.format(&time::format_description::well_known::Rfc3339).ok()
+}
+
 /// A time (Unix seconds), or `none`.
 pub fn time(value: &Value, member: &str, none: &str) -> String {
-    let seconds = value.get(member).and_then(Value::as_i64);
-    let at = seconds.and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok());
-    let text = at.and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok());
-    text.unwrap_or_else(|| none.to_owned())
+    value.get(member).and_then(Value::as_i64).and_then(moment).unwrap_or_else(|| none.to_owned())
 }
 
 /// Without control characters, which could rule the terminal.
@@ -64,9 +83,11 @@ fn cell(value: &Value) -> String {
         Value::String(text) => plain(text),
         Value::Array(items) if items.is_empty() => "-".into(),
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(", "),
-        Value::Object(members) => {
-            members.iter().map(|(name, value)| format!("{} {}", plain(name), cell(value))).collect::<Vec<_>>().join(" ")
-        }
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, value)| format!("{} {}", plain(name), member(name, value)))
+            .collect::<Vec<_>>()
+            .join(" "),
         Value::Bool(_) | Value::Number(_) => value.to_string(),
     }
 }

@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
     let at = |named: &Named| format!("users/{}", segment(&named.name));
     match &args.action {
         Action::List => {
-            let items = all(&link, "users")?;
+            let items = all(&link, "users", out)?;
             show::list(out, &["USER", "ROLE"], &items, |user| vec![show::text(user, "name"), show::text(user, "role")])
         }
         Action::Show(named) => show::one(out, &link.call(Method::GET, &at(named), None)?),

@@ -1,6 +1,7 @@
 //! `check`, `explain`.
 
 use super::{Place, example_rules};
+use crate::pki::Ca;
 
 #[test]
 fn rules_alone() {
@@ -140,4 +141,35 @@ fn explanations_of_single_values() {
     assert!(!done.out.contains("refused"), "{done:?}");
     explain("/b", "{\"x\":1}", &["--response", "--status", "404"]).shows("`status`").shows("passes as it is");
     explain("/b", "", &[]).shows("no body");
+}
+
+#[test]
+fn an_authoritys_certificates() {
+    let place = Place::empty();
+    let ca = Ca::new("servers");
+    let (good, old) = (ca.server(), ca.expired_server());
+    place
+        .write("good.crt", &good.cert)
+        .write("old.crt", &old.cert)
+        .write("good.key", &good.key)
+        .write("old.key", &old.key);
+    let check = |cert: &str, key: &str| {
+        place.write(
+            "a.yaml",
+            format!("authority:\n  tls: {{ cert: {cert}, key: {key} }}\n  crittora: {{ bind: 127.0.0.1:8441 }}\n"),
+        );
+        place.run(&["check", "--config", "a.yaml", "--json"])
+    };
+    place.chmod("good.key", 0o600);
+    place.chmod("old.key", 0o600);
+    // Nothing is said of rules, which an authority has none of.
+    assert_eq!(check("good.crt", "good.key").ends(0).json()["findings"].as_array().unwrap().len(), 0);
+    let told = check("old.crt", "old.key").ends(0).json();
+    assert_eq!(told["findings"].as_array().unwrap().len(), 1, "{told}");
+    assert_eq!(told["findings"][0]["code"], "certificate");
+    let told = check("none.crt", "good.key").ends(64).json();
+    assert_eq!(told["findings"][0]["code"], "tls");
+    check("good.crt", "old.key").ends(64).shows("does not belong");
+    place.chmod("good.key", 0o644);
+    check("good.crt", "good.key").ends(64).shows("chmod 600");
 }

@@ -18,7 +18,12 @@ fn partitions_roles_and_apps_on_the_keyring_here() {
         .ends(0)
         .shows("EnforceMask");
     place.run(&["roles", "set", "2376.a", "clerk", "--allow", "983052"]).ends(0);
-    place.run(&["roles", "set", "2376.a", "clerk", "--allow", "AllowAll"]).ends(64);
+    place.run(&["roles", "set", "2376.a", "clerk", "--allow", "0xc000c"]).ends(0).shows("AuditOnEncrypt");
+    place.run(&["roles", "set", "2376.a", "clerk", "--allow", "AllowAll"]).ends(64).says("AllowDecrypt");
+    // Each role on a line of its own, and times that can be read.
+    place.run(&["partitions", "rollover", "2376.a"]).ends(0);
+    let shown = place.run(&["partitions", "show", "2376.a"]).ends(0).shows("kind random created 20");
+    assert_eq!(shown.out.lines().filter(|line| line.contains("role ")).count(), 3, "{}", shown.out);
     place.run(&["roles", "list", "2376.a"]).ends(0).shows("1028").shows("teller");
     place.run(&["roles", "remove", "2376.a", "clerk"]).ends(0);
     place.run(&["apps", "create", "2376", "--label", "Billing"]).ends(0);
@@ -113,7 +118,7 @@ fn the_same_at_an_authority() {
     ask(&["users", "list", "--json"], "auditor.key").ends(0);
     place.write("wrong.key", "wrong-1");
     place.run(&["partitions", "list", "--authority", &url]).ends(64).says("--api-key-file");
-    ask(&["partitions", "list"], "none.key").ends(74);
+    ask(&["partitions", "list"], "none.key").ends(77).says("cannot be read");
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     std::fs::set_permissions(place.path("wrong.key"), open).unwrap();
     ask(&["partitions", "list"], "wrong.key").ends(77).says("open to every user");
@@ -125,4 +130,29 @@ fn the_same_at_an_authority() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let gone = format!("http://{closed}");
     place.run(&["partitions", "list", "--authority", &gone, "--api-key-file", "admin.key"]).ends(69).says("reached");
+}
+
+#[test]
+fn what_lies_under_another_master_key_or_outside_an_export_is_said() {
+    let place = Place::with_keyring();
+    place.run(&["keys", "export", "before.export"]).ends(0);
+    place.run(&["apikeys", "create", "--purpose", "sidecar", "--label", "edge", "--out", "edge.key"]).ends(0);
+    let exported = place.run(&["keys", "export", "after.export"]).ends(0).says("directory");
+    assert!(exported.err.contains("API keys"), "{}", exported.err);
+    place.run(&["apikeys", "list"]).ends(0).shows("edge");
+    place.run(&["keys", "rotate-master", "--new-key-file", "new.key"]).ends(0).says("rewrap --master");
+    let new = ["--master-key-file", "new.key"];
+    let listed = place.run(&[&["apikeys", "list"][..], &new].concat()).ends(0).says("1 entries of the directory");
+    assert!(!listed.out.contains("edge"), "{}", listed.out);
+}
+
+#[test]
+fn destructions_and_schedules_read_as_people_say_them() {
+    let place = Place::with_keyring();
+    place.run(&["keys", "schedule", "customers", "--every", "90"]).ends(0).shows("partition customers is rolled over");
+    place.run(&["partitions", "create", "shop.a"]).ends(0);
+    place.run(&["keys", "schedule", "--app", "shop", "--every", "30"]).ends(0).shows("application shop is");
+    place.run(&["keys", "destroy", "customers", "--confirm", "customers"]).ends(0).shows("is destroyed in 7 d by");
+    let due = place.run(&["keys", "due"]).ends(0).shows("roll over every 90 days");
+    assert!(due.out.lines().all(|line| !line.ends_with(' ')), "{:?}", due.out);
 }

@@ -236,9 +236,9 @@ pub fn explain(name: &str, error: &Error) -> StoreError {
     };
     let unavailable = |text: &str| StoreError::Unavailable(format!("{name} {text}"));
     match code.clone() {
-        SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
-            unavailable("does not accept this user and password")
-        }
+        SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => unavailable(
+            "does not accept this user and password; check both, and where the password is (`keyring.store_password`, PGPASSWORD)",
+        ),
         SqlState::INVALID_CATALOG_NAME => unavailable("does not exist; make it with `createdb`"),
         SqlState::INSUFFICIENT_PRIVILEGE => {
             unavailable("does not grant this user what it needs; see docs/operations.md on its rights")
