@@ -98,7 +98,7 @@ impl SqliteStore {
     /// A change of keys, and the number that its rows are marked with. Nothing is written unless `done` is what comes of it.
     fn write_keys<T: PartialEq>(
         &self,
-        done: T,
+        done: &T,
         f: impl FnOnce(&Transaction<'_>, i64) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
         let mut connections = self.lock();
@@ -107,7 +107,7 @@ impl SqliteStore {
             let number =
                 tx.prepare_cached("UPDATE change SET number = number + 1 RETURNING number")?.query_row([], first)?;
             let result = f(&tx, number)?;
-            if result == done {
+            if result == *done {
                 tx.commit()?;
             } else {
                 tx.rollback()?;
@@ -156,7 +156,7 @@ impl Store for SqliteStore {
     }
 
     fn bootstrap(&self, rows: &Dump) -> Result<Put, StoreError> {
-        self.write_keys(Put::Done, |tx, n| {
+        self.write_keys(&Put::Done, |tx, n| {
             let found: i64 = tx.query_row(
                 "SELECT (SELECT count(*) FROM private_key) + (SELECT count(*) FROM partition)",
                 [],
@@ -208,12 +208,12 @@ impl Store for SqliteStore {
     }
 
     fn add_key(&self, row: &KeyRow) -> Result<Put, StoreError> {
-        self.write_keys(Put::Done, |tx, n| insert_key(tx, row, n).map(put))
+        self.write_keys(&Put::Done, |tx, n| insert_key(tx, row, n).map(put))
     }
 
     fn rewrap_key(&self, usage: u8, public: &[u8], old: &[u8], new: &[u8]) -> Result<Put, StoreError> {
         let sql = "UPDATE private_key SET blob = ?4, change = ?5 WHERE usage = ?1 AND public = ?2 AND blob = ?3";
-        self.write_keys(Put::Done, |tx, n| tx.execute(sql, params![usage, public, old, new, n]).map(put))
+        self.write_keys(&Put::Done, |tx, n| tx.execute(sql, params![usage, public, old, new, n]).map(put))
     }
 
     fn partition_count(&self) -> Result<usize, StoreError> {
@@ -239,7 +239,7 @@ impl Store for SqliteStore {
         } else {
             "UPDATE partition SET version = ?2 + 1, record = ?3, change = ?4 WHERE name = ?1 AND version = ?2"
         };
-        self.write_keys(Put::Done, |tx, n| tx.execute(sql, params![name.as_str(), int(expected), record, n]).map(put))
+        self.write_keys(&Put::Done, |tx, n| tx.execute(sql, params![name.as_str(), int(expected), record, n]).map(put))
     }
 
     fn epoch(&self, id: EpochId) -> Result<Option<EpochRow>, StoreError> {
@@ -273,7 +273,7 @@ impl Store for SqliteStore {
     }
 
     fn insert_epoch(&self, row: &NewEpoch<'_>) -> Result<Inserted, StoreError> {
-        self.write_keys(Inserted::Done, |tx, n| {
+        self.write_keys(&Inserted::Done, |tx, n| {
             let taken =
                 "SELECT EXISTS (SELECT 1 FROM epoch WHERE id = ?1) OR EXISTS (SELECT 1 FROM tombstone WHERE id = ?1)";
             if tx.query_row(taken, [row.id.0], first)? {
@@ -304,17 +304,17 @@ impl Store for SqliteStore {
 
     fn rewrap_epoch(&self, id: EpochId, old: &[u8], new: &[u8]) -> Result<Put, StoreError> {
         let sql = "UPDATE epoch SET record = ?3, change = ?4 WHERE id = ?1 AND record = ?2";
-        self.write_keys(Put::Done, |tx, n| tx.execute(sql, params![id.0, old, new, n]).map(put))
+        self.write_keys(&Put::Done, |tx, n| tx.execute(sql, params![id.0, old, new, n]).map(put))
     }
 
     fn confirm(&self, id: EpochId, record: &[u8]) -> Result<(), StoreError> {
         // One that is confirmed already is left alone: each process confirms what it finds.
         let sql = "UPDATE epoch SET confirmed = 1, change = ?3 WHERE id = ?1 AND record = ?2 AND confirmed = 0";
-        self.write_keys(Put::Done, |tx, n| tx.execute(sql, params![id.0, record, n]).map(put)).map(drop)
+        self.write_keys(&Put::Done, |tx, n| tx.execute(sql, params![id.0, record, n]).map(put)).map(drop)
     }
 
     fn destroy(&self, id: EpochId, tombstone: &[u8]) -> Result<(), StoreError> {
-        self.write_keys((), |tx, n| {
+        self.write_keys(&(), |tx, n| {
             // REPLACE, so that a forged tombstone does not keep the real one out.
             let sql = "INSERT OR REPLACE INTO tombstone (id, record, change) VALUES (?1, ?2, ?3)";
             tx.execute(sql, params![id.0, tombstone, n])?;
