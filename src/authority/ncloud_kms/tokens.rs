@@ -66,7 +66,7 @@ enum Hours {
 /// `POST …/token-set`, signed.
 pub async fn create(State(face): State<Arc<Face>>, Tag(tag): Tag, request: Request) -> Result<Response, Fault> {
     let (parts, body) = request.into_parts();
-    let key = identity::signed(&face, &parts).await?;
+    let key = identity::signed_for(&face, &parts, &tag).await?;
     make_set(&face, key, tag, body).await
 }
 
@@ -107,7 +107,7 @@ pub async fn bearer(face: &Face, parts: &Parts, tag: &str, what: Use) -> Result<
     let token = token.map(|entry| entry.value).filter(|token| token.what == what && token.tag == tag);
     let token = token.ok_or_else(Fault::bad_token)?;
     let key = face.authority.credentials.api_key_numbered(token.key).await?;
-    let key = key.filter(|key| key.purpose == Purpose::NcloudKms).ok_or_else(Fault::bad_token)?;
+    let key = key.filter(|key| key.purpose == Purpose::NcloudKms && key.reaches(tag)).ok_or_else(Fault::bad_token)?;
     face.authority.credentials.limit(&key.caller().name)?;
     Ok(key)
 }
