@@ -112,7 +112,7 @@ pub fn create(authority: &Authority, by: &ApiKey, new: &NewKey) -> Result<(Strin
     if keys >= KEYS {
         return Err(Refused::Invalid(format!("There are {KEYS} keys already; delete some first.")));
     }
-    let tag = by.app.as_ref().map_or(new_tag(), |app| Ok(format!("{app}.{}", new_tag()?)))?;
+    let tag = by.app.as_ref().map_or_else(new_tag, |app| Ok(format!("{app}.{}", new_tag()?)))?;
     let partition = PartitionName::new(&tag).map_err(|_| Refused::Forbidden)?;
     audited(authority, caller, "ncloud-kms.key.create", &tag, || {
         claim_name(authority, &new.name, &tag)?;
