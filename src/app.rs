@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::admin::{self, AdminError, Operations, Ports, RulesStatus};
-use crate::audit::Audit;
+use crate::audit::{Audit, Recorder, Reports};
 use crate::authority::listen::ListenError;
 use crate::clock::SharedClock;
 use crate::config::Config;
@@ -35,6 +35,7 @@ pub struct App {
     shared: Arc<Shared>,
     keyring: Option<Arc<Keyring>>,
     audit: Option<Arc<Audit>>,
+    reports: Option<Arc<Reports>>,
     due: Option<due::Due>,
     ticker: Option<Ticker>,
     _watcher: Option<Watcher>,
@@ -86,19 +87,25 @@ impl App {
         keys::check_partitions(&rules, keyring.as_deref(), config.dev).map_err(AppError::Rules)?;
 
         metrics.reloaded(Some(rules.rules.len()), clock.now());
-        // A store without a log (an authority's API) has its own behind it.
         let audit = match &keyring {
             Some(keyring) if keyring.records().is_ok() => {
                 Some(Arc::new(Audit::open(Arc::clone(keyring), Arc::clone(&clock))?))
             }
             _ => None,
         };
-        let sealer = sealer(keyring.as_ref(), audit.as_ref());
+        // A store without a log is an authority's API, and the log is there.
+        let reports = match &keyring {
+            Some(keyring) if keyring.is_remote() => Some(Arc::new(Reports::start(Arc::clone(keyring))?)),
+            _ => None,
+        };
+        let recorder = audit.clone().map(|audit| audit as Arc<dyn Recorder>);
+        let recorder = recorder.or_else(|| reports.clone().map(|reports| reports as _));
+        let sealer = sealer(keyring.as_ref(), recorder);
         let shared = Shared::new(config.proxy.clone(), rules, sealer, metrics, clock).map_err(KeyringError::from)?;
         let shared = Arc::new(shared);
         shared.health.rules_loaded();
         if let Some(keyring) = &keyring {
-            keys::watch_stats(keyring, &shared.metrics);
+            keys::watch_stats(keyring, audit.as_ref(), &shared.metrics);
         }
         shared.health.keyring_works(keyring.as_deref().is_none_or(keys::canary));
 
@@ -143,7 +150,7 @@ impl App {
             (Some(keyring), Some(audit)) => due::Due::start(keyring, audit, Arc::clone(&shared.clock))?,
             _ => None,
         };
-        Ok(Self { server, shared, keyring, audit, due, ticker, _watcher: watcher, ports })
+        Ok(Self { server, shared, keyring, audit, reports, due, ticker, _watcher: watcher, ports })
     }
 
     /// Where the listeners are, by name, with the real ports.
@@ -184,6 +191,9 @@ impl App {
         drop(self.due);
         if let Some(audit) = &self.audit {
             audit.stop();
+        }
+        if let Some(reports) = &self.reports {
+            reports.stop();
         }
         drop(self.keyring);
         drop(self.ports);
@@ -298,8 +308,11 @@ pub(crate) fn warn(warnings: &[Finding]) {
     }
 }
 
-fn sealer(keyring: Option<&Arc<Keyring>>, audit: Option<&Arc<Audit>>) -> Option<Arc<dyn crate::transform::Sealer>> {
-    let local = Local::new(Arc::clone(keyring?)).recording(audit.map(Arc::clone));
+fn sealer(
+    keyring: Option<&Arc<Keyring>>,
+    recorder: Option<Arc<dyn Recorder>>,
+) -> Option<Arc<dyn crate::transform::Sealer>> {
+    let local = Local::new(Arc::clone(keyring?)).recording(recorder);
     Some(Arc::new(local))
 }
 

@@ -16,6 +16,7 @@ mod checkpoint;
 mod counts;
 mod flusher;
 pub mod line;
+mod reports;
 pub mod verify;
 
 #[cfg(test)]
@@ -26,6 +27,7 @@ use flusher::Flusher;
 use line::{Content, short};
 
 pub use checkpoint::Checkpoint;
+pub use reports::Reports;
 
 /// See the module.
 pub struct Audit {
@@ -59,6 +61,18 @@ pub enum Use {
     Opened,
     /// Not sealed or opened, since the caller may not or the value is none.
     Refused,
+}
+
+/// Counts what is done with values, for a log. Never blocks.
+pub trait Recorder: Send + Sync {
+    /// So many values of a class, for a caller.
+    fn count(&self, caller: &str, partition: &PartitionName, class: &Class, what: Use, values: u64);
+}
+
+impl Recorder for Audit {
+    fn count(&self, caller: &str, partition: &PartitionName, class: &Class, what: Use, values: u64) {
+        Self::count(self, caller, partition, class, what, values);
+    }
 }
 
 impl Use {
@@ -124,6 +138,11 @@ impl Audit {
         if values > 0 {
             self.flusher.counts().add(caller, partition, class, what, values);
         }
+    }
+
+    /// Counts values of all callers beyond those that another process tells apart. Never blocks.
+    pub fn count_others(&self, what: Use, values: u64) {
+        self.flusher.counts().add_others(what, values);
     }
 
     /// Writes what was counted. May block.

@@ -45,7 +45,7 @@ mod tests;
 use caches::Caches;
 use master::{Masters, PrivateKeys};
 use mirror::Mirror;
-use store::{KeyRow, Service, Store};
+use store::{Counted, KeyRow, Service, ServiceError, Store};
 
 pub use caches::CacheStats;
 pub use epoch::Epoch;
@@ -286,6 +286,11 @@ impl Keyring {
     /// Whether an authority keeps this keyring.
     pub fn is_remote(&self) -> bool {
         self.store.service().is_some()
+    }
+
+    /// Tells the authority behind the store what was sealed and opened here. May block.
+    pub fn report(&self, counts: &[Counted<'_>]) -> Result<(), ServiceError> {
+        self.service().map_or(Ok(()), |service| service.report(counts))
     }
 
     /// An issuer's key without anything to open with: whoever else opens for this process shall not be asked to.

@@ -275,6 +275,7 @@ impl Service for RemoteStore {
     fn report(&self, counts: &[Counted<'_>]) -> Result<(), ServiceError> {
         for counts in counts.chunks(wire::MAX_COUNTS) {
             let count = |count: &Counted<'_>| wire::Count {
+                caller: count.caller.into(),
                 partition: count.partition.into(),
                 class: count.class.into(),
                 what: count.what.into(),

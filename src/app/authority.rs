@@ -39,8 +39,8 @@ impl AuthorityApp {
             (config.authority.as_ref().ok_or_else(nothing)?, config.keyring.as_ref().ok_or_else(nothing)?);
         let keyring = Arc::new(keys::open(options, config.dev, clock)?);
         let metrics = Metrics::default();
-        keys::watch_stats(&keyring, &metrics);
         let authority = Arc::new(Authority::new(Arc::clone(&keyring), Arc::clone(clock), &settings.callers)?);
+        keys::watch_stats(&keyring, Some(&authority.audit), &metrics);
         let works = Arc::new(AtomicBool::new(keys::canary(&keyring)));
         let server = Server::start(&settings.listen, &authority, &metrics)?;
         let probed = Told { metrics, works: Arc::clone(&works), stopper: server.stopper() };

@@ -1,7 +1,8 @@
 //! How a process comes to its keyring, and what it checks there before it serves.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use crate::audit::Audit;
 use crate::bounded;
 use crate::clock::SharedClock;
 use crate::crypto::kem::KemSuite;
@@ -103,10 +104,18 @@ pub fn read_secret(source: &KeySource) -> Result<SecretBytes, KeyringError> {
     Ok(secret)
 }
 
-/// Has the keyring's numbers in the metrics.
-pub fn watch_stats(keyring: &Arc<Keyring>, metrics: &Metrics) {
-    let keyring = Arc::downgrade(keyring);
-    metrics.watch_keyring(move || keyring.upgrade().map(|keyring| stats(&keyring)).unwrap_or_default());
+/// Has the numbers of the keyring and of its audit log in the metrics.
+pub fn watch_stats(keyring: &Arc<Keyring>, audit: Option<&Arc<Audit>>, metrics: &Metrics) {
+    let (keyring, audit) = (Arc::downgrade(keyring), audit.map(Arc::downgrade));
+    metrics.watch_keyring(move || {
+        let mut all = keyring.upgrade().map(|keyring| stats(&keyring)).unwrap_or_default();
+        all.extend(audit.as_ref().and_then(Weak::upgrade).map(|audit| Stat {
+            name: "audit_alarms",
+            help: "How often this process found that the audit log was changed behind it",
+            value: StatValue::Counter(audit.alarms()),
+        }));
+        all
+    });
 }
 
 fn stats(keyring: &Keyring) -> Vec<Stat> {

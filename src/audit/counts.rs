@@ -45,18 +45,23 @@ impl Counts {
         }
         if self.apart.fetch_add(1, Ordering::Relaxed) >= APART {
             self.apart.fetch_sub(1, Ordering::Relaxed);
-            let [sealed, opened, refused] = &self.others;
-            let others = match what {
-                Use::Sealed => sealed,
-                Use::Opened => opened,
-                Use::Refused => refused,
-            };
-            let add = |sum: u64| Some(sum.saturating_add(n));
-            let (Ok(_) | Err(_)) = others.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+            self.add_others(what, n);
             return;
         }
         let entry = Entry { caller: caller.to_owned(), partition: partition.clone(), class: class.clone(), what, n };
         shard.entry(hash).or_default().push(entry);
+    }
+
+    /// Counts without telling apart.
+    pub fn add_others(&self, what: Use, n: u64) {
+        let [sealed, opened, refused] = &self.others;
+        let others = match what {
+            Use::Sealed => sealed,
+            Use::Opened => opened,
+            Use::Refused => refused,
+        };
+        let add = |sum: u64| Some(sum.saturating_add(n));
+        let (Ok(_) | Err(_)) = others.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 
     /// Everything counted so far, which is then counted no more.

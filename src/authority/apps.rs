@@ -172,3 +172,52 @@ fn resume(keyring: &Keyring, directory: &Directory, name: &PartitionName) -> Res
     directory.delete(BEFORE, name.as_str())?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::Settings;
+    use crate::authority::lifecycle::{DEFAULT_WAIT, Wait};
+    use crate::clock::ManualClock;
+    use crate::crypto::kem::KemSuite;
+    use crate::keyring::{KeySource, Options};
+    use std::sync::Arc;
+
+    fn name(text: &str) -> PartitionName {
+        PartitionName::new(text).unwrap()
+    }
+
+    #[test]
+    fn an_app_is_paused_as_one_and_others_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = ManualClock::at(1_700_000_000);
+        let options = Options {
+            store: dir.path().join("keyring.db").into(),
+            master_keys: vec![KeySource::File(dir.path().join("master.key"))],
+            i_know: true,
+            ..Options::default()
+        };
+        let keyring = Arc::new(Keyring::init(&options, KemSuite::MlKem768, clock.clone()).unwrap());
+        for partition in ["shop.a", "shop.b", "shop.c", "shop.d", "shopper.a", "shop-x"] {
+            keyring.create_partition(&name(partition)).unwrap();
+        }
+        let authority = Authority::new(keyring, clock, &Settings::default()).unwrap();
+        assert_eq!(authority.set_app_paused("shop", true).unwrap(), None, "nobody made it");
+        authority.create_app("shop", "Shop").unwrap();
+        authority.set_partition_state(&name("shop.b"), State::DecryptOnly, None).unwrap();
+        authority.set_partition_state(&name("shop.d"), State::Paused, None).unwrap();
+        Lifecycle::of(&authority).unwrap().destroy_partition("me", &name("shop.c"), Wait::For(DEFAULT_WAIT)).unwrap();
+        let states = |names: [&str; 4]| names.map(|n| authority.keyring.partition_info(&name(n)).unwrap().state);
+        for _ in 0..2 {
+            // Twice: what broke off is done to the end by asking again.
+            assert!(authority.set_app_paused("shop", true).unwrap().unwrap().paused);
+            assert_eq!(states(["shop.a", "shop.b", "shop.c", "shop.d"]), [State::Paused; 4]);
+        }
+        assert_eq!(states(["shop", "shopper.a", "shop-x", "default"])[1..], [State::Active; 3]);
+        assert!(authority.create_partition(&name("shop.e")).is_err());
+        assert!(authority.set_partition_state(&name("shop.a"), State::Active, None).is_err());
+        assert!(!authority.set_app_paused("shop", false).unwrap().unwrap().paused);
+        let after = [State::Active, State::DecryptOnly, State::Paused, State::Paused];
+        assert_eq!(states(["shop.a", "shop.b", "shop.c", "shop.d"]), after, "as they were before");
+    }
+}

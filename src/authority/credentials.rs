@@ -115,6 +115,12 @@ pub struct ApiKey {
 }
 
 impl ApiKey {
+    /// Whether the key, if it is held to an application or to a partition, reaches this one.
+    pub fn reaches(&self, partition: &str) -> bool {
+        let app = |app: &str| partition.strip_prefix(app).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        self.app.as_deref().is_none_or(app) && self.partition.as_deref().is_none_or(|held| held == partition)
+    }
+
     /// Who asks when this key does.
     pub fn caller(&self) -> Caller {
         Caller { name: format!("apikey {}", self.number), role: self.role.clone() }

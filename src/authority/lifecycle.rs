@@ -15,7 +15,7 @@ use crate::audit::{Act, Audit};
 use crate::crypto::random;
 use crate::directory::{Directory, Ends, Entry};
 use crate::keyring::store::Put;
-use crate::keyring::{Keyring, KeyringError, Kind, State};
+use crate::keyring::{Keyring, KeyringError, Kind};
 use crate::name::PartitionName;
 
 mod destruction;
@@ -30,6 +30,11 @@ pub use schedule::Schedule;
 const LEASE: u64 = 120;
 /// Entries read at once.
 const PAGE: usize = 256;
+/// What has ended is forgotten so many seconds later: another process's clock may be behind.
+const GRACE: u64 = 3600;
+/// Ended entries forgotten in one transaction, and transactions in one round.
+const FORGOTTEN: usize = 256;
+const FORGETS: usize = 8;
 /// After a failure it is tried again so many seconds later.
 const RETRY: u64 = 3600;
 
@@ -112,6 +117,7 @@ impl Lifecycle {
             ("scheduled roll-overs", self.run_schedules()),
             ("destructions", self.run_destructions()),
             ("re-wrapping", self.run_jobs()),
+            ("forgetting what has ended", self.forget_ended()),
         ] {
             let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
             match run.map_err(|error| error.to_string()) {
@@ -130,37 +136,24 @@ impl Lifecycle {
         done
     }
 
+    /// Deletes entries of every kind that ended a while ago: tokens, quotas, attempts.
+    fn forget_ended(&self) -> Result<usize, KeyringError> {
+        let mut forgotten = 0;
+        for _ in 0..FORGETS {
+            let more = self.keyring.records()?.forget_expired(self.now().saturating_sub(GRACE), FORGOTTEN)?;
+            forgotten += more;
+            if more < FORGOTTEN {
+                break;
+            }
+        }
+        Ok(forgotten)
+    }
+
     /// Begins new epochs in a partition, or in all of an app.
     pub fn rollover(&self, who: &str, target: &Target, kinds: Kinds) -> Result<(), KeyringError> {
         let on = target.to_string();
         self.audit.around(&Act { who, what: "partition.rollover", on: &on }, || {
             self.for_each(target, |name| self.keyring.rollover(name, kinds.as_kinds()))
-        })
-    }
-
-    /// Throws or releases the breach switch of an app: all its partitions, but for those that are destroyed or soon will be.
-    /// Returns how many were changed.
-    pub fn set_app_state(&self, who: &str, app: &PartitionName, state: State) -> Result<usize, KeyringError> {
-        let what = match state {
-            State::Active => "app.resume",
-            State::Paused => "app.pause",
-            State::DecryptOnly => "app.decrypt-only",
-            State::Destroyed => {
-                return Err(KeyringError::Mismatch("an app is destroyed partition by partition".into()));
-            }
-        };
-        self.audit.around(&Act { who, what, on: app.as_str() }, || {
-            let mut changed = 0;
-            self.for_each(&Target::App(app.clone()), |name| {
-                let now = self.keyring.partition(name)?.state;
-                let dying = state != State::Paused && self.destruction_of(name)?.is_some();
-                if now != State::Destroyed && now != state && !dying {
-                    self.keyring.set_state(name, state)?;
-                    changed += 1;
-                }
-                Ok(())
-            })?;
-            Ok(changed)
         })
     }
 

@@ -37,7 +37,7 @@ impl Keyring {
         // With its checks: what does not open here would not open there.
         drop(Self::open(options, clock.clone())?);
         let file = File { store: SqliteStore::open(from)?, name: options.store.to_string() };
-        let before = file.store.change()?;
+        let before = file.store.commits()?;
         let rows = file.store.dump()?;
         let target = PostgresStore::create(&with_password(place, options)?, options.tls.clone(), options.i_know)?;
         let mut counts = [0; 2];
@@ -69,8 +69,8 @@ impl Source for File {
         self.store.audit_after(after, PAGE)
     }
 
-    fn is_still(&self, change: u64) -> Result<(), StoreError> {
-        if self.store.change()? == change {
+    fn is_still(&self, commits: i64) -> Result<(), StoreError> {
+        if self.store.commits()? == commits {
             return Ok(());
         }
         let text = "was written to meanwhile, so nothing was moved; stop every process that uses it, and try again";

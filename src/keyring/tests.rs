@@ -42,6 +42,9 @@ struct Place {
     database: Option<(&'static Cluster, String)>,
 }
 
+/// Every process looks at everything within a minute; with this at once.
+const LOOK: &str = "UPDATE change SET number = number + 1, whole = number + 1";
+
 impl Place {
     /// `None`: this store is not installed here.
     fn on(on: On) -> Option<Self> {
@@ -108,11 +111,12 @@ impl Place {
         match &self.database {
             Some((cluster, url)) => {
                 cluster.try_sql(url, &format!("SET search_path = sidecloak; {sql}")).ok()?;
-                // Every process looks at everything within a minute; here at once.
-                let number = "UPDATE sidecloak.change SET number = number + 1, whole = number + 1";
-                cluster.sql(url, number);
+                cluster.sql(url, &format!("SET search_path = sidecloak; {LOOK}"));
             }
-            None => drop(self.sql().execute(sql, []).ok()?),
+            None => {
+                self.sql().execute(sql, []).ok()?;
+                self.sql().execute(LOOK, []).unwrap();
+            }
         }
         Some(())
     }

@@ -240,7 +240,10 @@ pub struct Counts {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Count {
-    /// The partition.
+    /// Whose values, as the sidecar names it; its own if it is empty.
+    #[serde(default)]
+    pub caller: String,
+    /// The partition; empty: the values of all beyond those that the sidecar tells apart.
     pub partition: String,
     /// The class.
     pub class: String,

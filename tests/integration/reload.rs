@@ -72,7 +72,7 @@ fn a_configmap_swap() {
 fn an_edit_that_only_the_keyring_refused_is_in_force_once_that_is_mended() {
     let stage = Stage::new(&rules("a"));
     let store = rusqlite::Connection::open(stage.dir.path().join("keyring.db")).unwrap();
-    store.execute("INSERT INTO partition VALUES ('tenant', 1, x'00')", []).unwrap();
+    store.execute("INSERT INTO partition (name, version, record) VALUES ('tenant', 1, x'00')", []).unwrap();
     fs::write(stage.rules_path(), rules("b").replace("fields:", "key: tenant, fields:")).unwrap();
     eventually("the edit is refused", || {
         stage.app().shared().metrics.render().contains("reloads_total{result=\"failed\"} 1")

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sidecloak::audit::{Recorder, Reports, Use};
 use sidecloak::authority::credentials::{NewApiKey, Purpose};
 use sidecloak::authority::keyring_api;
 use sidecloak::clock::SystemClock;
@@ -234,4 +235,23 @@ fn what_does_not_fit_is_told_at_start() {
     assert!(matches!(open(&gone), Err(KeyringError::Unavailable(_))));
     let error = Keyring::open(&good, SystemClock::shared()).unwrap_err();
     assert!(matches!(&error, KeyringError::NoKey(text) if text.contains("master key")), "{error}");
+}
+
+#[test]
+fn what_a_sidecar_counted_is_in_the_log_of_the_authority() {
+    let (place, address) = authority();
+    let reports = Reports::start(Arc::new(sidecar(&place, address, "sidecar"))).unwrap();
+    for n in 0..300 {
+        let class = Class::new(&format!("class-{n}"));
+        reports.count("teller", &name("tenant"), &class, Use::Opened, 3);
+    }
+    reports.count("teller", &name("nowhere"), &Class::new("class"), Use::Sealed, 1);
+    reports.stop();
+    place.authority.audit.flush().unwrap();
+    let lines = place.authority.keyring.records().unwrap().audit_after(0, 100).unwrap();
+    let text: String = lines.iter().map(|(_, line)| String::from_utf8_lossy(line)).collect();
+    let opened = text.matches(r#"partition":"tenant","use":"opened""#).count();
+    assert_eq!(opened, 300, "{text}");
+    assert!(text.contains(r#""caller":"apikey 1, teller","class":"class-299","n":3"#), "{text}");
+    assert!(!text.contains("nowhere"), "{text}");
 }

@@ -34,6 +34,12 @@ impl Who {
         let partition = key.partition.as_deref().and_then(|name| PartitionName::new(name).ok()).ok_or_else(|| {
             Failure::new(StatusCode::FORBIDDEN, "Forbidden: this api_key has no partition; make one that has")
         })?;
+        if !key.reaches(partition.as_str()) {
+            return Err(Failure::new(
+                StatusCode::FORBIDDEN,
+                "Forbidden: this api_key's partition is not its application's",
+            ));
+        }
         let caller = Caller { name: format!("apikey {}, user {}", key.number, user.name), role: key.role.clone() };
         let as_user = (user.role != key.role).then(|| Caller { name: caller.name.clone(), role: user.role });
         Ok(Self { user: user.name, key, partition, caller, as_user })

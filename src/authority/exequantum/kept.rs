@@ -11,7 +11,6 @@ use crate::crypto::base64url;
 use crate::crypto::kdf::sha256;
 use crate::crypto::kem::DecapsulationKey;
 use crate::directory::Ends;
-use crate::keyring::KeyringError;
 use crate::keyring::store::Put;
 use crate::secret::SecretBytes;
 
@@ -20,8 +19,6 @@ const SHARED: &str = "exequantum-shared";
 const HOUR: u64 = 3_600;
 /// Lost races before we give up.
 const ATTEMPTS: usize = 8;
-/// Of what has ended, so many entries go whenever one is made.
-const SWEEP: usize = 64;
 
 /// Bytes, in base64url.
 #[derive(Serialize, Deserialize)]
@@ -51,7 +48,6 @@ pub fn allow(authority: &Authority, kind: &'static str, number: u64, most: u64) 
     let (id, ends) = (format!("{number:020}.{hour}"), (hour + 1) * HOUR);
     for _ in 0..ATTEMPTS {
         if authority.directory.take(kind, &id)?.is_some() {
-            sweep(authority, now)?;
             return Ok(());
         }
         if authority.directory.get::<()>(kind, &id)?.is_some() {
@@ -121,10 +117,4 @@ impl Sharer {
 /// By owner, so that nobody finds another's.
 fn place(number: u64, pk: &[u8]) -> String {
     format!("{number:020}.{}", base64url::encode(&sha256(pk)))
-}
-
-/// Takes away what ended a while ago, or entries would outlive their use.
-fn sweep(authority: &Authority, now: u64) -> Result<(), KeyringError> {
-    authority.keyring.records()?.forget_expired(now.saturating_sub(HOUR), SWEEP)?;
-    Ok(())
 }

@@ -89,6 +89,9 @@ impl Session {
             Some(name) => PartitionName::new(name).map_err(|_| Refused::Unauthenticated)?,
             None => PartitionName::default_name(),
         };
+        if !key.reaches(partition.as_str()) {
+            return Err(Refused::Forbidden);
+        }
         Ok(Self { caller: key.caller(), number: key.number, mark, partition, temporary })
     }
 

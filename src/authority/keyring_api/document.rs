@@ -153,8 +153,9 @@ fn schemas() -> Value {
             "counts",
             list(
                 object(&[
+                    ("caller", json!({ "type": "string", "maxLength": 256 }), false),
                     ("partition", json!({ "type": "string" }), true),
-                    ("class", json!({ "type": "string", "maxLength": 255 }), true),
+                    ("class", json!({ "type": "string", "maxLength": 256 }), true),
                     ("use", json!({ "type": "string", "enum": ["sealed", "opened", "refused"] }), true),
                     ("values", json!({ "type": "integer", "minimum": 0, "maximum": 1u64 << 40 }), true),
                 ]),

@@ -8,12 +8,15 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::Api;
 use super::problem::Problem;
 use super::request::parameter;
+use crate::authority::credentials::Purpose;
+use crate::authority::identity::identify;
+use crate::authority::listen::Peer;
 use crate::authority::{Authority, Refused, blocking};
 use crate::crypto::random;
 use crate::remote_keyring::wire::HEARTBEAT;
@@ -22,7 +25,9 @@ use crate::remote_keyring::wire::HEARTBEAT;
 const POLL: Duration = Duration::from_millis(200);
 /// Without an answer of the store for so long there are no heartbeats: what sidecars have may be stale.
 const SILENT: Duration = Duration::from_secs(2);
-/// After that a stream ends, so that its caller authenticates anew.
+/// How often a stream's caller is authenticated anew: a stream ends that soon after its key was revoked or its token ran out.
+const ASKED: Duration = Duration::from_secs(5);
+/// After that it ends in any case.
 const LIFE: Duration = Duration::from_secs(600);
 const MAX_STREAMS: usize = 4096;
 
@@ -93,12 +98,20 @@ async fn poll(events: Arc<Events>) {
 
 /// `GET /events`
 pub async fn stream(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
-    api.sidecar(request.headers(), request.extensions().get()).await?;
+    let peer: Option<Peer> = request.extensions().get().cloned();
+    api.sidecar(request.headers(), peer.as_ref()).await?;
     parameter(&request, "")?;
     let permit = Arc::clone(&api.events.streams).try_acquire_owned().map_err(|_| {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "there are too many event streams at this process")
     })?;
-    let listener = Listener { last: api.events.listen(), until: Instant::now() + LIFE, told: None, _permit: permit };
+    let listener = Listener {
+        last: api.events.listen(),
+        until: Instant::now() + LIFE,
+        asked: Instant::now(),
+        told: None,
+        caller: (api, request.headers().clone(), peer),
+        _permit: permit,
+    };
     let lines = futures_util::stream::unfold(listener, |mut listener| async move {
         let line = listener.next().await?;
         Some((Ok::<_, Infallible>(line), listener))
@@ -113,14 +126,28 @@ pub async fn stream(State(api): State<Api>, request: Request) -> Result<Response
 struct Listener {
     last: watch::Receiver<Last>,
     until: Instant,
+    /// When the caller was authenticated last.
+    asked: Instant,
     told: Option<u64>,
+    caller: (Api, HeaderMap, Option<Peer>),
     _permit: OwnedSemaphorePermit,
 }
 
 impl Listener {
+    /// Where it cannot be said now, the stream goes on: without the store it falls silent anyway.
+    async fn is_still_known(&mut self) -> bool {
+        if self.asked.elapsed() < ASKED {
+            return true;
+        }
+        self.asked = Instant::now();
+        let (api, headers, peer) = &self.caller;
+        let identified = identify(&api.authority, headers, peer.as_ref(), Purpose::Sidecar).await;
+        !matches!(identified, Err(Refused::Unauthenticated | Refused::Forbidden))
+    }
+
     async fn next(&mut self) -> Option<String> {
         loop {
-            if Instant::now() >= self.until {
+            if Instant::now() >= self.until || !self.is_still_known().await {
                 return None;
             }
             let last = *self.last.borrow_and_update();
@@ -136,6 +163,9 @@ impl Listener {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return None,
                 Err(_) => {
+                    if !self.is_still_known().await {
+                        return None;
+                    }
                     if self.last.borrow().is_some_and(|(_, asked)| asked.elapsed() < SILENT) {
                         return Some(": hb\n\n".to_owned());
                     }

@@ -12,10 +12,11 @@ use crate::name::{Class, PartitionName};
 use crate::remote_keyring::wire::{self, MAX_COUNTS};
 
 /// More bytes than that many counts have.
-const MAX_BODY: usize = 256 * 1024;
-const MAX_CLASS: usize = 255;
+const MAX_BODY: usize = 1024 * 1024;
+/// Longest class, and longest caller.
+const MAX_NAME: usize = 256;
 
-/// Takes counts. The caller's name is the authenticated one; partitions that are not its own are passed over in silence.
+/// Takes counts. A caller is named after the authenticated sidecar, then as that names it; partitions that are not its own are passed over in silence.
 pub async fn counts(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
     let sidecar = api.sidecar(request.headers(), request.extensions().get()).await?;
     parameter(&request, "")?;
@@ -31,17 +32,25 @@ pub async fn counts(State(api): State<Api>, request: Request) -> Result<Response
             "refused" => Use::Refused,
             _ => return Err(Problem::invalid("a use is `sealed`, `opened` or `refused`")),
         };
-        if count.class.chars().nth(MAX_CLASS).is_some() || count.values > 1 << 40 {
-            return Err(Problem::invalid("a class or a count is too large"));
+        let long = |name: &str| name.chars().nth(MAX_NAME).is_some();
+        if long(&count.class) || long(&count.caller) || count.values > 1 << 40 {
+            return Err(Problem::invalid("a class, a caller or a count is too large"));
         }
         taken.push((count, what));
     }
     for (count, what) in taken {
+        if count.partition.is_empty() {
+            api.authority.audit.count_others(what, count.values);
+            continue;
+        }
         let Ok(name) = PartitionName::new(&count.partition) else { continue };
         match api.partition(&sidecar, name.as_str()).await {
             Ok(_) => {
                 let class = Class::new(&count.class);
-                api.authority.audit.count(&sidecar.caller.name, &name, &class, what, count.values);
+                let sidecar = &sidecar.caller.name;
+                let caller =
+                    if count.caller.is_empty() { sidecar.clone() } else { format!("{sidecar}, {}", count.caller) };
+                api.authority.audit.count(&caller, &name, &class, what, count.values);
             }
             Err(problem) if problem.is_not_there() => {}
             Err(problem) => return Err(problem),

@@ -2,7 +2,7 @@ use super::*;
 use crate::audit::verify::{Verifier, each_line};
 use crate::clock::{Clock, ManualClock};
 use crate::crypto::kem::KemSuite;
-use crate::keyring::{KeySource, Options};
+use crate::keyring::{KeySource, Options, State};
 use crate::secret::SecretBytes;
 
 const DAY: u64 = 86_400;
@@ -231,17 +231,20 @@ fn what_a_removed_issuer_made_still_opens() {
 }
 
 #[test]
-fn an_app_is_paused_as_one_and_others_are_not() {
-    let place = Place::new(&["shop.a", "shop.b", "shop.c", "shop", "shopper.a", "shop-x"]);
+fn what_ended_an_hour_ago_is_forgotten_and_nothing_else() {
+    let place = Place::new(&["a"]);
     let one = place.lifecycle();
-    one.destroy_partition("user alice", &name("shop.c"), Wait::For(DEFAULT_WAIT)).unwrap();
-    assert_eq!(one.set_app_state("user alice", &name("shop"), State::Paused).unwrap(), 2);
-    let state = |p: &str| place.lifecycle().keyring.partition(&name(p)).unwrap().state;
-    assert_eq!(["shop.a", "shop.b"].map(state), [State::Paused; 2]);
-    assert_eq!(["shop", "shopper.a", "shop-x", "default"].map(state), [State::Active; 4]);
-    assert_eq!(one.set_app_state("user alice", &name("shop"), State::Active).unwrap(), 2);
-    assert_eq!(state("shop.c"), State::Paused, "it is still to be destroyed");
-    assert!(one.set_app_state("user alice", &name("nothing"), State::Paused).is_err());
+    let now = one.now();
+    for n in 0..600 {
+        one.directory.put("token", &format!("ended {n}"), 0, &n, Ends::at(now - 3601)).unwrap();
+    }
+    one.directory.put("attempt", "just ended", 0, &1, Ends::at(now - 3600)).unwrap();
+    one.directory.put("apikey", "endless", 0, &1, Ends::never()).unwrap();
+    assert_eq!(one.forget_ended().unwrap(), 600);
+    let records = one.keyring.records().unwrap();
+    assert!(records.entries("token", "", 9).unwrap().is_empty());
+    assert!(records.entry("attempt", "just ended").unwrap().is_some());
+    assert!(records.entry("apikey", "endless").unwrap().is_some());
 }
 
 #[test]

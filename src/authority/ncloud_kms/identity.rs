@@ -23,11 +23,17 @@ pub async fn signed(face: &Face, parts: &Parts) -> Result<ApiKey, Fault> {
     }
 }
 
+/// The same for a request about one key, which an access key that is held to an application or a partition may not reach.
+pub async fn signed_for(face: &Face, parts: &Parts, tag: &str) -> Result<ApiKey, Fault> {
+    let key = signed(face, parts).await?;
+    if key.reaches(tag) { Ok(key) } else { Err(Refused::Forbidden.into()) }
+}
+
 /// Who asks to use this key: with an access token for it, or signed.
 pub async fn user(face: &Face, parts: &Parts, tag: &str) -> Result<Caller, Fault> {
     if parts.headers.contains_key(tokens::HEADER) {
         Ok(tokens::bearer(face, parts, tag, tokens::Use::Access).await?.key.caller())
     } else {
-        Ok(signed(face, parts).await?.caller())
+        Ok(signed_for(face, parts, tag).await?.caller())
     }
 }

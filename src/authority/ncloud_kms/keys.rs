@@ -51,11 +51,11 @@ struct Period {
 /// `GET /kms/v1/keys`.
 pub async fn list(State(face): State<Arc<Face>>, request: Request) -> Result<Response, Fault> {
     let (parts, _) = request.into_parts();
-    let caller = identity::signed(&face, &parts).await?.caller();
+    let key = identity::signed(&face, &parts).await?;
     let (page, size) = paging(parts.uri.query().unwrap_or_default())?;
     let skip = page.saturating_sub(1).saturating_mul(size);
     let lifecycle::Page { keys, total } =
-        act(&face, move |authority| lifecycle::list(authority, &caller, skip, size)).await?;
+        act(&face, move |authority| lifecycle::list(authority, &key, skip, size)).await?;
     let keys: Vec<Value> = keys.iter().map(|(tag, entry, state)| summary(tag, entry, *state)).collect();
     Ok(body::success(&json!({
         "keyList": keys,
@@ -68,9 +68,9 @@ pub async fn list(State(face): State<Arc<Face>>, request: Request) -> Result<Res
 /// `POST /kms/v1/keys`.
 pub async fn create(State(face): State<Arc<Face>>, request: Request) -> Result<Response, Fault> {
     let (parts, body) = request.into_parts();
-    let caller = identity::signed(&face, &parts).await?.caller();
+    let key = identity::signed(&face, &parts).await?;
     let new = check(body::parse(&body::read(body).await?)?)?;
-    let (tag, entry) = act(&face, move |authority| lifecycle::create(authority, &caller, &new)).await?;
+    let (tag, entry) = act(&face, move |authority| lifecycle::create(authority, &key, &new)).await?;
     let mut data = details(&tag, &entry, PartitionState::Active);
     if let Some(data) = data.as_object_mut() {
         data.shift_remove("currentVersion");
@@ -80,7 +80,7 @@ pub async fn create(State(face): State<Arc<Face>>, request: Request) -> Result<R
 
 /// `GET /kms/v1/keys/{keyTag}`.
 pub async fn info(State(face): State<Arc<Face>>, Tag(tag): Tag, request: Request) -> Result<Response, Fault> {
-    let caller = signed(&face, request).await?;
+    let caller = signed(&face, request, &tag).await?;
     let name = tag.clone();
     let (entry, state) = act(&face, move |authority| lifecycle::visible(authority, &caller, &name)).await?;
     Ok(body::success(&details(&tag, &entry, state)))
@@ -88,7 +88,7 @@ pub async fn info(State(face): State<Arc<Face>>, Tag(tag): Tag, request: Request
 
 /// `GET /kms/v1/keys/{keyTag}/versions`.
 pub async fn versions(State(face): State<Arc<Face>>, Tag(tag): Tag, request: Request) -> Result<Response, Fault> {
-    let caller = signed(&face, request).await?;
+    let caller = signed(&face, request, &tag).await?;
     let name = tag.clone();
     let (entry, _) = act(&face, move |authority| lifecycle::visible(authority, &caller, &name)).await?;
     let versions: Vec<Value> = (1..)
@@ -152,7 +152,7 @@ pub async fn rotation_period(
     request: Request,
 ) -> Result<Response, Fault> {
     let (parts, body) = request.into_parts();
-    let caller = identity::signed(&face, &parts).await?.caller();
+    let caller = identity::signed_for(&face, &parts, &tag).await?.caller();
     let asked: Period = body::parse(&body::read(body).await?)?;
     let days = period(asked.rotation_period)?;
     let name = tag.clone();
@@ -244,16 +244,16 @@ async fn change<T: Send + 'static>(
     request: Request,
     set: impl FnOnce(&Authority, &Caller, &str) -> Result<T, Refused> + Send + 'static,
 ) -> Result<(String, T), Fault> {
-    let caller = signed(face, request).await?;
+    let caller = signed(face, request, &tag).await?;
     let name = tag.clone();
     let done = act(face, move |authority| set(authority, &caller, &name)).await;
     face.forget(&tag);
     Ok((tag, done?))
 }
 
-async fn signed(face: &Face, request: Request) -> Result<Caller, Fault> {
+async fn signed(face: &Face, request: Request, tag: &str) -> Result<Caller, Fault> {
     let (parts, _) = request.into_parts();
-    Ok(identity::signed(face, &parts).await?.caller())
+    Ok(identity::signed_for(face, &parts, tag).await?.caller())
 }
 
 async fn act<T: Send + 'static>(

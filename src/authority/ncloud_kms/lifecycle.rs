@@ -5,6 +5,7 @@ use super::entry::{Before, KEY, KeyEntry, KeyType, NAME, Protection, Status, USE
 use super::hot::Ready;
 use super::{private, status};
 use crate::audit::Act;
+use crate::authority::credentials::ApiKey;
 use crate::authority::{Authority, Caller, Refused};
 use crate::crypto::random;
 use crate::directory::Ends;
@@ -91,8 +92,12 @@ pub fn run_due(authority: &Authority) -> Result<Due, Refused> {
     Ok(due)
 }
 
-/// Makes a key; its keyTag.
-pub fn create(authority: &Authority, caller: &Caller, new: &NewKey) -> Result<(String, KeyEntry), Refused> {
+/// Makes a key; its keyTag. That of an access key which is held to an application is one of the application's partitions.
+pub fn create(authority: &Authority, by: &ApiKey, new: &NewKey) -> Result<(String, KeyEntry), Refused> {
+    let caller = &by.caller();
+    if by.partition.is_some() {
+        return Err(Refused::Forbidden);
+    }
     if caller.role != ADMIN {
         let template = authority.keyring.partition(&PartitionName::default_name())?;
         if !template.permissions(&caller.role).has(WRITE) {
@@ -107,12 +112,12 @@ pub fn create(authority: &Authority, caller: &Caller, new: &NewKey) -> Result<(S
     if keys >= KEYS {
         return Err(Refused::Invalid(format!("There are {KEYS} keys already; delete some first.")));
     }
-    let tag = new_tag()?;
+    let tag = by.app.as_ref().map_or_else(new_tag, |app| Ok(format!("{app}.{}", new_tag()?)))?;
     let partition = PartitionName::new(&tag).map_err(|_| Refused::Forbidden)?;
     audited(authority, caller, "ncloud-kms.key.create", &tag, || {
         claim_name(authority, &new.name, &tag)?;
         let keyring = &authority.keyring;
-        keyring.create_partition(&partition)?;
+        authority.create_partition(&partition)?;
         keyring.set_role(&partition, &caller.role, Some(Permissions(MAKER)))?;
         let epoch = keyring.sealing(&partition, Kind::Deterministic)?;
         private::ensure(authority, &partition, new.key_type, &epoch)?;
@@ -148,9 +153,13 @@ pub fn visible(authority: &Authority, caller: &Caller, tag: &str) -> Result<(Key
 }
 
 /// Up to `limit` keys that the caller may see after the first `skip`, in the order of their keyTags.
-pub fn list(authority: &Authority, caller: &Caller, skip: usize, limit: usize) -> Result<Page, Refused> {
+pub fn list(authority: &Authority, by: &ApiKey, skip: usize, limit: usize) -> Result<Page, Refused> {
+    let caller = &by.caller();
     let mut page = Page::default();
     each_key(authority, |tag, entry| {
+        if !by.reaches(tag) {
+            return Ok(());
+        }
         let Ok(state) = may(authority, caller, tag, ANY) else { return Ok(()) };
         if page.total >= skip && page.keys.len() < limit {
             page.keys.push((tag.to_owned(), entry.clone(), state));

@@ -192,7 +192,7 @@ fn pause(authority: &Authority, tag: &str, status: Status, destroy_at: u64) -> R
 
 fn set_state(authority: &Authority, tag: &str, state: State) -> Result<(), Refused> {
     let partition = PartitionName::new(tag).map_err(|_| Refused::Forbidden)?;
-    Ok(authority.keyring.set_state(&partition, state)?)
+    authority.set_partition_state(&partition, state, None).map(drop)
 }
 
 fn awaits_deletion() -> Refused {

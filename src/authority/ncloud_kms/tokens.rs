@@ -75,7 +75,7 @@ enum Hours {
 /// `POST …/token-set`, signed.
 pub async fn create(State(face): State<Arc<Face>>, Tag(tag): Tag, request: Request) -> Result<Response, Fault> {
     let (parts, body) = request.into_parts();
-    let number = identity::signed(&face, &parts).await?.number;
+    let number = identity::signed_for(&face, &parts, &tag).await?.number;
     let marked = face.authority.credentials.api_key_marked(number).await?;
     let (key, mark) = marked.ok_or(Refused::Unauthenticated)?;
     make_set(&face, Access { key, mark }, tag, body).await
@@ -119,7 +119,7 @@ pub async fn bearer(face: &Face, parts: &Parts, tag: &str, what: Use) -> Result<
     let token = token.ok_or_else(Fault::bad_token)?;
     let marked = face.authority.credentials.api_key_marked(token.key).await?;
     let (key, mark) = marked
-        .filter(|(key, mark)| key.purpose == Purpose::NcloudKms && *mark == token.mark)
+        .filter(|(key, mark)| key.purpose == Purpose::NcloudKms && *mark == token.mark && key.reaches(tag))
         .ok_or_else(Fault::bad_token)?;
     face.authority.credentials.limit(&key.caller().name)?;
     Ok(Access { key, mark })

@@ -32,6 +32,8 @@ pub trait Service: Send + Sync {
 /// How many values of a class were used in one way.
 #[derive(Debug, Clone, Copy)]
 pub struct Counted<'a> {
+    /// Whose values, as this process names it; empty, with an empty partition and class: all beyond those told apart.
+    pub caller: &'a str,
     /// The partition.
     pub partition: &'a str,
     /// The class.

@@ -1,11 +1,15 @@
 //! A keyring in one SQLite file, shared by the processes of one machine.
+//!
+//! Everything that writes keys, partitions, epochs or tombstones counts the one row of `change` up in the same transaction, and
+//! marks its rows with that number. What somebody wrote without counting is noticed at the next look at everything.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
-use super::{Dump, EpochRow, Inserted, KeyRow, NewEpoch, Put, Records, Store, StoreError};
+use super::{Changes, Dump, EpochRow, Inserted, KeyRow, NewEpoch, Put, Records, Store, StoreError};
 use crate::keyring::Kind;
 use crate::name::PartitionName;
 use crate::token::EpochId;
@@ -24,11 +28,20 @@ const TOMBSTONE_COLUMNS: &str = "id, iif(length(record) > 8192, x'', record)";
 const KEYS: &str = "SELECT usage, iif(length(public) > 8192, x'', public), partition, iif(length(blob) > 8192, x'', blob) \
      FROM private_key ORDER BY usage, public";
 
+/// How often a process looks at everything, whatever the numbers say.
+const LOOK: Duration = Duration::from_secs(60);
+/// Bits of [`Store::change`] for the number of the row; above it counts what makes a process look at everything.
+const NUMBER: u64 = (1 << 48) - 1;
+/// Changed rows that are told one by one.
+const TOLD: usize = 4096;
+
 /// See the module.
 #[derive(Debug)]
 pub struct SqliteStore {
     path: PathBuf,
     connections: Mutex<Connections>,
+    /// How often everything was looked at, and when last.
+    looks: Mutex<(u64, Instant)>,
 }
 
 impl SqliteStore {
@@ -40,7 +53,13 @@ impl SqliteStore {
 
     /// Opens an existing file and brings it to the current schema.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self { path: path.to_owned(), connections: Mutex::new(Connections::open(path, 0)?) })
+        let connections = Mutex::new(Connections::open(path, 0)?);
+        Ok(Self { path: path.to_owned(), connections, looks: Mutex::new((0, Instant::now())) })
+    }
+
+    /// Differs after every commit of any process, also of one that changed no keys.
+    pub fn commits(&self) -> Result<i64, StoreError> {
+        self.lock().commits().map_err(|e| explain(&self.path, &e))
     }
 
     /// Behaves from now on as on a full disk (`true`), or as before.
@@ -64,6 +83,7 @@ impl SqliteStore {
         run().map_err(|e| explain(&self.path, &e))
     }
 
+    /// A write that is no change of keys.
     fn write<T>(&self, f: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         let mut connections = self.lock();
         let run = || {
@@ -74,17 +94,69 @@ impl SqliteStore {
         };
         run().map_err(|e| explain(&self.path, &e))
     }
+
+    /// A change of keys, and the number that its rows are marked with. Nothing is written unless `done` is what comes of it.
+    fn write_keys<T: PartialEq>(
+        &self,
+        done: &T,
+        f: impl FnOnce(&Transaction<'_>, i64) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let mut connections = self.lock();
+        let run = || {
+            let tx = connections.main.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let number =
+                tx.prepare_cached("UPDATE change SET number = number + 1 RETURNING number")?.query_row([], first)?;
+            let result = f(&tx, number)?;
+            if result == *done {
+                tx.commit()?;
+            } else {
+                tx.rollback()?;
+            }
+            Ok(result)
+        };
+        run().map_err(|e| explain(&self.path, &e))
+    }
+
+    /// Counts what makes a process look at everything: time, and other files at the path.
+    fn generation(&self, connections: &Connections) -> u64 {
+        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        if looks.1.elapsed() >= LOOK {
+            *looks = (looks.0.wrapping_add(1), Instant::now());
+        }
+        looks.0.wrapping_add(connections.generation)
+    }
+}
+
+fn number(c: &Connection) -> rusqlite::Result<(u64, u64)> {
+    c.prepare_cached("SELECT number, whole FROM change")?.query_row([], |row| Ok((uint(row, 0)?, uint(row, 1)?)))
 }
 
 impl Store for SqliteStore {
     fn change(&self) -> Result<u64, StoreError> {
         let mut connections = self.lock();
         connections.follow(&self.path)?;
-        connections.change().map_err(|e| explain(&self.path, &e))
+        let generation = self.generation(&connections);
+        let (number, _) = number(&connections.main).map_err(|e| explain(&self.path, &e))?;
+        Ok((generation << 48) | (number & NUMBER))
+    }
+
+    fn changes_since(&self, change: u64) -> Result<Option<Changes>, StoreError> {
+        let known = change & NUMBER;
+        let mut connections = self.lock();
+        connections.follow(&self.path)?;
+        if change >> 48 != self.generation(&connections) & 0xffff {
+            return Ok(None);
+        }
+        let run = || {
+            let tx = connections.main.unchecked_transaction()?;
+            let (number, whole) = number(&tx)?;
+            if known > number || known < whole { Ok(None) } else { changes(&tx, known) }
+        };
+        run().map_err(|e| explain(&self.path, &e))
     }
 
     fn bootstrap(&self, rows: &Dump) -> Result<Put, StoreError> {
-        self.write(|tx| {
+        self.write_keys(&Put::Done, |tx, n| {
             let found: i64 = tx.query_row(
                 "SELECT (SELECT count(*) FROM private_key) + (SELECT count(*) FROM partition)",
                 [],
@@ -94,20 +166,22 @@ impl Store for SqliteStore {
                 return Ok(Put::Conflict);
             }
             for key in &rows.keys {
-                insert_key(tx, key)?;
+                insert_key(tx, key, n)?;
             }
             for (name, version, record) in &rows.partitions {
                 tx.execute(
-                    "INSERT INTO partition (name, version, record) VALUES (?1, ?2, ?3)",
-                    params![name, int(*version), record],
+                    "INSERT INTO partition (name, version, record, change) VALUES (?1, ?2, ?3, ?4)",
+                    params![name, int(*version), record, n],
                 )?;
             }
             for (id, record) in &rows.tombstones {
-                tx.execute("INSERT INTO tombstone (id, record) VALUES (?1, ?2)", params![id.0, record])?;
+                let sql = "INSERT INTO tombstone (id, record, change) VALUES (?1, ?2, ?3)";
+                tx.execute(sql, params![id.0, record, n])?;
             }
             for e in &rows.epochs {
-                insert_epoch(tx, (e.id, &e.partition, e.kind), &e.record, e.confirmed, e.current)?;
+                insert_epoch(tx, (e.id, &e.partition, e.kind), (&e.record, n), e.confirmed, e.current)?;
             }
+            tx.execute("UPDATE change SET whole = number", [])?;
             Ok(Put::Done)
         })
     }
@@ -134,12 +208,12 @@ impl Store for SqliteStore {
     }
 
     fn add_key(&self, row: &KeyRow) -> Result<Put, StoreError> {
-        self.write(|tx| insert_key(tx, row).map(put))
+        self.write_keys(&Put::Done, |tx, n| insert_key(tx, row, n).map(put))
     }
 
     fn rewrap_key(&self, usage: u8, public: &[u8], old: &[u8], new: &[u8]) -> Result<Put, StoreError> {
-        let sql = "UPDATE private_key SET blob = ?4 WHERE usage = ?1 AND public = ?2 AND blob = ?3";
-        self.write(|tx| tx.execute(sql, params![usage, public, old, new]).map(put))
+        let sql = "UPDATE private_key SET blob = ?4, change = ?5 WHERE usage = ?1 AND public = ?2 AND blob = ?3";
+        self.write_keys(&Put::Done, |tx, n| tx.execute(sql, params![usage, public, old, new, n]).map(put))
     }
 
     fn partition_count(&self) -> Result<usize, StoreError> {
@@ -161,11 +235,11 @@ impl Store for SqliteStore {
 
     fn put_partition(&self, name: &PartitionName, expected: u64, record: &[u8]) -> Result<Put, StoreError> {
         let sql = if expected == 0 {
-            "INSERT OR IGNORE INTO partition (name, version, record) VALUES (?1, ?2 + 1, ?3)"
+            "INSERT OR IGNORE INTO partition (name, version, record, change) VALUES (?1, ?2 + 1, ?3, ?4)"
         } else {
-            "UPDATE partition SET version = ?2 + 1, record = ?3 WHERE name = ?1 AND version = ?2"
+            "UPDATE partition SET version = ?2 + 1, record = ?3, change = ?4 WHERE name = ?1 AND version = ?2"
         };
-        self.write(|tx| tx.execute(sql, params![name.as_str(), int(expected), record]).map(put))
+        self.write_keys(&Put::Done, |tx, n| tx.execute(sql, params![name.as_str(), int(expected), record, n]).map(put))
     }
 
     fn epoch(&self, id: EpochId) -> Result<Option<EpochRow>, StoreError> {
@@ -199,7 +273,7 @@ impl Store for SqliteStore {
     }
 
     fn insert_epoch(&self, row: &NewEpoch<'_>) -> Result<Inserted, StoreError> {
-        self.write(|tx| {
+        self.write_keys(&Inserted::Done, |tx, n| {
             let taken =
                 "SELECT EXISTS (SELECT 1 FROM epoch WHERE id = ?1) OR EXISTS (SELECT 1 FROM tombstone WHERE id = ?1)";
             if tx.query_row(taken, [row.id.0], first)? {
@@ -218,28 +292,32 @@ impl Store for SqliteStore {
                 if current != previous.map(|id| id.0) {
                     return Ok(Inserted::Raced);
                 }
-                tx.execute("UPDATE epoch SET current = 0 WHERE partition = ?1 AND kind = ?2 AND current = 1", key)?;
+                let sql =
+                    "UPDATE epoch SET current = 0, change = ?3 WHERE partition = ?1 AND kind = ?2 AND current = 1";
+                tx.execute(sql, params![row.partition.as_str(), row.kind as u8, n])?;
             }
             let name = (row.id, row.partition.as_str(), row.kind as u8);
-            insert_epoch(tx, name, row.record, row.confirmed, row.replaces.is_some())?;
+            insert_epoch(tx, name, (row.record, n), row.confirmed, row.replaces.is_some())?;
             Ok(Inserted::Done)
         })
     }
 
     fn rewrap_epoch(&self, id: EpochId, old: &[u8], new: &[u8]) -> Result<Put, StoreError> {
-        let sql = "UPDATE epoch SET record = ?3 WHERE id = ?1 AND record = ?2";
-        self.write(|tx| tx.execute(sql, params![id.0, old, new]).map(put))
+        let sql = "UPDATE epoch SET record = ?3, change = ?4 WHERE id = ?1 AND record = ?2";
+        self.write_keys(&Put::Done, |tx, n| tx.execute(sql, params![id.0, old, new, n]).map(put))
     }
 
     fn confirm(&self, id: EpochId, record: &[u8]) -> Result<(), StoreError> {
-        let sql = "UPDATE epoch SET confirmed = 1 WHERE id = ?1 AND record = ?2";
-        self.write(|tx| tx.execute(sql, params![id.0, record]).map(drop))
+        // One that is confirmed already is left alone: each process confirms what it finds.
+        let sql = "UPDATE epoch SET confirmed = 1, change = ?3 WHERE id = ?1 AND record = ?2 AND confirmed = 0";
+        self.write_keys(&Put::Done, |tx, n| tx.execute(sql, params![id.0, record, n]).map(put)).map(drop)
     }
 
     fn destroy(&self, id: EpochId, tombstone: &[u8]) -> Result<(), StoreError> {
-        self.write(|tx| {
+        self.write_keys(&(), |tx, n| {
             // REPLACE, so that a forged tombstone does not keep the real one out.
-            tx.execute("INSERT OR REPLACE INTO tombstone (id, record) VALUES (?1, ?2)", params![id.0, tombstone])?;
+            let sql = "INSERT OR REPLACE INTO tombstone (id, record, change) VALUES (?1, ?2, ?3)";
+            tx.execute(sql, params![id.0, tombstone, n])?;
             tx.execute("DELETE FROM epoch WHERE id = ?1", [id.0]).map(drop)
         })?;
         // What was deleted is still in the write-ahead log. A reader may keep it there: then the next checkpoint removes it.
@@ -300,23 +378,47 @@ fn put(changed: usize) -> Put {
     if changed == 0 { Put::Conflict } else { Put::Done }
 }
 
-fn insert_key(tx: &Transaction<'_>, row: &KeyRow) -> rusqlite::Result<usize> {
+/// What was written after the change numbered `known`; `None`: too much to tell.
+fn changes(tx: &Transaction<'_>, known: u64) -> rusqlite::Result<Option<Changes>> {
+    // A name that is too long is no partition's.
+    let sql = "SELECT 0, substr(name, 1, 300) FROM partition WHERE change > ?1 \
+         UNION ALL SELECT 1, substr(partition, 1, 300) FROM epoch WHERE change > ?1 \
+         UNION ALL SELECT 2, '' FROM tombstone WHERE change > ?1 \
+         UNION ALL SELECT 3, '' FROM private_key WHERE change > ?1 LIMIT ?2";
+    let mut changes = Changes::default();
+    let mut told = 0;
+    let mut statement = tx.prepare_cached(sql)?;
+    let mut found = statement.query(params![int(known), rows(TOLD)])?;
+    while let Some(row) = found.next()? {
+        told += 1;
+        let name = || row.get::<_, String>(1).map(|name| PartitionName::new(&name).ok());
+        match row.get::<_, i64>(0)? {
+            0 => changes.partitions.extend(name()?),
+            1 => changes.sealing.extend(name()?),
+            2 => changes.tombstones = true,
+            _ => changes.keys = true,
+        }
+    }
+    Ok((told < TOLD).then_some(changes))
+}
+
+fn insert_key(tx: &Transaction<'_>, row: &KeyRow, number: i64) -> rusqlite::Result<usize> {
     tx.execute(
-        "INSERT OR IGNORE INTO private_key (usage, public, partition, blob) VALUES (?1, ?2, ?3, ?4)",
-        params![row.usage, row.public, row.partition, row.blob],
+        "INSERT OR IGNORE INTO private_key (usage, public, partition, blob, change) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![row.usage, row.public, row.partition, row.blob, number],
     )
 }
 
 fn insert_epoch(
     tx: &Transaction<'_>,
     (id, partition, kind): (EpochId, &str, u8),
-    record: &[u8],
+    (record, number): (&[u8], i64),
     confirmed: bool,
     current: bool,
 ) -> rusqlite::Result<()> {
     tx.execute(
-        "INSERT INTO epoch (id, partition, kind, record, confirmed, current) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        params![id.0, partition, kind, record, confirmed, current],
+        "INSERT INTO epoch (id, partition, kind, record, confirmed, current, change) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![id.0, partition, kind, record, confirmed, current, number],
     )
     .map(drop)
 }

@@ -29,23 +29,22 @@ fn write_epoch(place: &Place, id: EpochId, record: &[u8]) {
 /// A row that was not there, or was deleted.
 fn add_epoch(place: &Place, id: [u8; 10], partition: &str, kind: u8, record: &str, current: bool) {
     let (id, yes, current) = (place.bytes(&id), place.truth(true), place.truth(current));
-    let (column, change) = if place.database.is_some() { (", change", ", 0") } else { ("", "") };
     let sql = format!(
-        "INSERT INTO epoch (id, partition, kind, record, confirmed, current{column}) \
-         VALUES ({id}, '{partition}', {kind}, {record}, {yes}, {current}{change})"
+        "INSERT INTO epoch (id, partition, kind, record, confirmed, current, change) \
+         VALUES ({id}, '{partition}', {kind}, {record}, {yes}, {current}, 0)"
     );
     place.write(&sql).unwrap();
 }
 
 fn add_tombstone(place: &Place, id: EpochId, record: &[u8]) {
     let (id, record) = (place.bytes(&id.0), place.bytes(record));
-    let (column, change) = if place.database.is_some() { (", change", ", 0") } else { ("", "") };
-    place.write(&format!("INSERT INTO tombstone (id, record{column}) VALUES ({id}, {record}{change})")).unwrap();
+    place.write(&format!("INSERT INTO tombstone (id, record, change) VALUES ({id}, {record}, 0)")).unwrap();
 }
 
 fn add_partition(place: &Place, name: &str, record: &str) {
-    let change = if place.database.is_some() { ", 0" } else { "" };
-    place.write(&format!("INSERT INTO partition VALUES ('{name}', 1, {record}{change})")).unwrap();
+    place
+        .write(&format!("INSERT INTO partition (name, version, record, change) VALUES ('{name}', 1, {record}, 0)"))
+        .unwrap();
 }
 
 fn make_current(place: &Place, id: EpochId) {

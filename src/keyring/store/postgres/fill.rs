@@ -21,12 +21,12 @@ pub trait Source {
     fn entries(&self, after: &(String, String)) -> Result<Vec<EntryRow>, StoreError>;
     /// Lines after that number, in order.
     fn audit(&self, after: u64) -> Result<Vec<(u64, Vec<u8>)>, StoreError>;
-    /// Fails unless nothing was written since [`crate::keyring::store::Store::change`] said so.
-    fn is_still(&self, change: u64) -> Result<(), StoreError>;
+    /// Fails unless it has seen no commit since it had seen as many.
+    fn is_still(&self, commits: i64) -> Result<(), StoreError>;
 }
 
-/// A source, what it said of its change, and how many entries and lines were taken from it.
-pub type Taken<'a> = (&'a dyn Source, u64, &'a mut [u64; 2]);
+/// A source, the commits it had seen, and how many entries and lines were taken from it.
+pub type Taken<'a> = (&'a dyn Source, i64, &'a mut [u64; 2]);
 
 impl PostgresStore {
     /// Writes a keyring where there is none, all of it or nothing.
@@ -75,7 +75,10 @@ impl PostgresStore {
     }
 }
 
-async fn take(tx: &Transaction<'_>, (source, change, counts): &mut Taken<'_>) -> Result<Result<(), StoreError>, Error> {
+async fn take(
+    tx: &Transaction<'_>,
+    (source, commits, counts): &mut Taken<'_>,
+) -> Result<Result<(), StoreError>, Error> {
     let mut after = (String::new(), String::new());
     loop {
         let page = match source.entries(&after) {
@@ -102,7 +105,7 @@ async fn take(tx: &Transaction<'_>, (source, change, counts): &mut Taken<'_>) ->
     if [uint(&written, 0)?, uint(&written, 1)?] != **counts {
         return Ok(Err(StoreError::Damaged("rows were lost on the way; nothing was moved".into())));
     }
-    Ok(source.is_still(*change))
+    Ok(source.is_still(*commits))
 }
 
 async fn write(tx: &Transaction<'_>, rows: &Dump, number: i64) -> Result<(), Error> {

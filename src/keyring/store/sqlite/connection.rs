@@ -12,7 +12,7 @@ use crate::keyring::store::StoreError;
 /// `SCK1`, which `file` and the `sqlite3` shell show.
 const APPLICATION_ID: i64 = 0x5343_4b31;
 /// Step n brings a file from `user_version` n to n + 1. Only ever appended to.
-const MIGRATIONS: [&str; 2] = [include_str!("1.sql"), include_str!("2.sql")];
+const MIGRATIONS: [&str; 3] = [include_str!("1.sql"), include_str!("2.sql"), include_str!("3.sql")];
 /// How long another process may hold the write lock before we give up.
 const BUSY: Duration = Duration::from_secs(5);
 /// Files up to this size are checked whole when they are opened.
@@ -27,7 +27,8 @@ pub struct Connections {
     watch: Connection,
     /// Device and inode of the open file: a file moved over it is another file.
     file: (u64, u64),
-    generation: u64,
+    /// Counts the files that were opened.
+    pub generation: u64,
 }
 
 impl Connections {
@@ -48,12 +49,9 @@ impl Connections {
         Ok(())
     }
 
-    /// Differs after every commit of any connection, and after another file was opened.
-    pub fn change(&self) -> rusqlite::Result<u64> {
-        let version = pragma(&self.watch, "data_version")?;
-        // Touches the file: `data_version` alone would not notice that it became unreadable.
-        tables(&self.watch)?;
-        Ok((self.generation << 40) ^ u64::try_from(version).unwrap_or_default())
+    /// Differs after every commit of any connection, whatever it wrote.
+    pub fn commits(&self) -> rusqlite::Result<i64> {
+        pragma(&self.watch, "data_version")
     }
 }
 
