@@ -114,6 +114,8 @@ pub struct Overrides {
     pub owner: Option<String>,
     /// `--api-key-file`
     pub api_key_file: Option<PathBuf>,
+    /// `--ca`
+    pub ca: Option<PathBuf>,
     /// `--admin`
     pub admin: Option<String>,
     /// `--admin-token-file`

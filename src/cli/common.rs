@@ -32,6 +32,9 @@ pub(crate) struct KeyringArgs {
     /// File with the API key that is shown to the authority
     #[arg(long, global = true, value_name = "FILE", env = "SIDECLOAK_API_KEY_FILE", hide_env_values = true)]
     pub api_key_file: Option<PathBuf>,
+    /// PEM file of who may have issued the authority's certificate [default: whom the system trusts]
+    #[arg(long, global = true, value_name = "FILE", env = "SIDECLOAK_CA", hide_env_values = true)]
+    pub ca: Option<PathBuf>,
     /// Keep the keyring on a file system that may lose it (tmpfs, overlay, nfs, cifs, fuse)
     #[arg(long, global = true, env = "SIDECLOAK_I_KNOW", hide_env_values = true, value_parser = FalseyValueParser::new())]
     pub i_know: bool,
@@ -45,6 +48,7 @@ impl KeyringArgs {
             master_key_file: self.master_key_file.clone(),
             owner: self.owner.clone(),
             api_key_file: self.api_key_file.clone(),
+            ca: self.ca.clone(),
             i_know: self.i_know,
             ..Overrides::default()
         }

@@ -1,6 +1,6 @@
 //! `sidecloak partitions | roles | apps | apikeys | users`: the management API, of an authority or of the keyring on this machine.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use http::Method;
 use serde_json::Value;
@@ -24,15 +24,9 @@ use link::{Link, segment};
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Whom to ask")]
 pub(crate) struct LinkArgs {
-    /// The authority: https://HOST:PORT [default: the keyring on this machine]
+    /// The authority: https://HOST:PORT, with a management key in --api-key-file [default: the keyring on this machine]
     #[arg(long, global = true, value_name = "URL", env = "SIDECLOAK_AUTHORITY", hide_env_values = true)]
     pub authority: Option<String>,
-    /// File with the management key for --authority
-    #[arg(long, global = true, value_name = "FILE", env = "SIDECLOAK_API_KEY_FILE", hide_env_values = true)]
-    pub api_key_file: Option<PathBuf>,
-    /// PEM file of who may vouch for the authority [default: whom the system trusts]
-    #[arg(long, global = true, value_name = "FILE", env = "SIDECLOAK_CA", hide_env_values = true)]
-    pub ca: Option<PathBuf>,
     #[command(flatten)]
     pub keyring: KeyringArgs,
 }

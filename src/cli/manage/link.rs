@@ -125,11 +125,11 @@ impl There {
             Some("http") => return Err(wrong(format!("the key would go to {host} in clear"))),
             _ => return Err(wrong("the authority's URL is neither https nor http".into())),
         }
-        let Some(file) = &args.api_key_file else {
+        let Some(file) = &args.keyring.api_key_file else {
             return Err(Failure::new(Exit::Usage, "an authority asks for a management key")
                 .help("give --api-key-file FILE; `sidecloak apikeys create --purpose management` on the authority's machine makes one"));
         };
-        let settings = ClientTls { ca: args.ca.clone(), ..ClientTls::default() };
+        let settings = ClientTls { ca: args.keyring.ca.clone(), ..ClientTls::default() };
         let tls = tls::client::config(&settings).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config((*tls).clone())

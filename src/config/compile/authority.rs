@@ -34,7 +34,7 @@ impl Checks<'_> {
         Remote {
             url: String::new(),
             credential: api_key.map(Credential::ApiKey).or(token),
-            ca: file.ca.take().map(|ca| PathBuf::from(ca.value)),
+            ca: flags.ca.clone().or_else(|| file.ca.take().map(|ca| PathBuf::from(ca.value))),
             identity,
             insecure: value(file.insecure.take()).unwrap_or(false),
         }
