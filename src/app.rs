@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::admin::{self, AdminError, Operations, Ports, RulesStatus};
-use crate::audit::Audit;
+use crate::audit::{Audit, Counting, Reporter};
 use crate::authority::listen::ListenError;
 use crate::clock::SharedClock;
 use crate::config::Config;
@@ -35,6 +35,7 @@ pub struct App {
     shared: Arc<Shared>,
     keyring: Option<Arc<Keyring>>,
     audit: Option<Arc<Audit>>,
+    reporter: Option<Arc<Reporter>>,
     due: Option<due::Due>,
     ticker: Option<Ticker>,
     _watcher: Option<Watcher>,
@@ -86,14 +87,20 @@ impl App {
         keys::check_partitions(&rules, keyring.as_deref(), config.dev).map_err(AppError::Rules)?;
 
         metrics.reloaded(Some(rules.rules.len()), clock.now());
-        // A store without a log (an authority's API) has its own behind it.
+        // Behind an authority's API is the authority's own log.
         let audit = match &keyring {
             Some(keyring) if keyring.records().is_ok() => {
                 Some(Arc::new(Audit::open(Arc::clone(keyring), Arc::clone(&clock))?))
             }
             _ => None,
         };
-        let sealer = sealer(keyring.as_ref(), audit.as_ref());
+        let reporter = match &keyring {
+            Some(keyring) if keyring.is_remote() => Some(Arc::new(Reporter::start(Arc::clone(keyring))?)),
+            _ => None,
+        };
+        let log = audit.clone().map(|audit| audit as Arc<dyn Counting>);
+        let counting = log.or_else(|| reporter.clone().map(|reporter| reporter as Arc<dyn Counting>));
+        let sealer = sealer(keyring.as_ref(), counting);
         let shared = Shared::new(config.proxy.clone(), rules, sealer, metrics, clock).map_err(KeyringError::from)?;
         let shared = Arc::new(shared);
         shared.health.rules_loaded();
@@ -143,7 +150,7 @@ impl App {
             (Some(keyring), Some(audit)) => due::Due::start(keyring, audit, Arc::clone(&shared.clock))?,
             _ => None,
         };
-        Ok(Self { server, shared, keyring, audit, due, ticker, _watcher: watcher, ports })
+        Ok(Self { server, shared, keyring, audit, reporter, due, ticker, _watcher: watcher, ports })
     }
 
     /// Where the listeners are, by name, with the real ports.
@@ -182,6 +189,9 @@ impl App {
         self.server.join();
         drop(self.ticker);
         drop(self.due);
+        if let Some(reporter) = &self.reporter {
+            reporter.stop();
+        }
         if let Some(audit) = &self.audit {
             audit.stop();
         }
@@ -298,8 +308,11 @@ pub(crate) fn warn(warnings: &[Finding]) {
     }
 }
 
-fn sealer(keyring: Option<&Arc<Keyring>>, audit: Option<&Arc<Audit>>) -> Option<Arc<dyn crate::transform::Sealer>> {
-    let local = Local::new(Arc::clone(keyring?)).recording(audit.map(Arc::clone));
+fn sealer(
+    keyring: Option<&Arc<Keyring>>,
+    counting: Option<Arc<dyn Counting>>,
+) -> Option<Arc<dyn crate::transform::Sealer>> {
+    let local = Local::new(Arc::clone(keyring?)).recording(counting);
     Some(Arc::new(local))
 }
 

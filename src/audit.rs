@@ -16,6 +16,7 @@ mod checkpoint;
 mod counts;
 mod flusher;
 pub mod line;
+mod reporter;
 pub mod verify;
 
 #[cfg(test)]
@@ -26,6 +27,7 @@ use flusher::Flusher;
 use line::{Content, short};
 
 pub use checkpoint::Checkpoint;
+pub use reporter::Reporter;
 
 /// See the module.
 pub struct Audit {
@@ -48,6 +50,18 @@ pub struct Act<'a> {
 #[derive(Debug)]
 #[must_use = "the outcome goes into the log, too"]
 pub struct Started(u64);
+
+/// Where values are counted: a log, or who keeps one.
+pub trait Counting: Send + Sync {
+    /// Counts values. Never blocks.
+    fn count(&self, caller: &str, partition: &PartitionName, class: &Class, what: Use, values: u64);
+}
+
+impl Counting for Audit {
+    fn count(&self, caller: &str, partition: &PartitionName, class: &Class, what: Use, values: u64) {
+        Self::count(self, caller, partition, class, what, values);
+    }
+}
 
 /// What was done with values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

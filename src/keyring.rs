@@ -288,6 +288,16 @@ impl Keyring {
         self.store.service().is_some()
     }
 
+    /// Tells the authority that keeps this keyring what was done with values. May block.
+    pub fn report(&self, counts: &[store::Counted<'_>]) -> Result<(), KeyringError> {
+        match self.store.service() {
+            Some(service) => {
+                service.report(counts).map_err(|error| sealing::serviced(&PartitionName::default_name(), error))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// An issuer's key without anything to open with: whoever else opens for this process shall not be asked to.
     fn is_encrypt_only(&self) -> bool {
         self.options.master_keys.is_empty() && self.options.issuer.is_some() && self.options.recipient.is_none()

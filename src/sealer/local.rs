@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::audit::{Audit, Use};
+use crate::audit::{Counting, Use};
 use crate::keyring::{Cached, Epoch, Keyring, KeyringError, Kind, Memo, Permissions};
 use crate::name::{Class, PartitionName};
 use crate::token::v1::{Opened, Plain, SealError};
@@ -22,7 +22,7 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 const FETCHES: usize = 16;
 
 /// See the module.
-pub struct Local(Arc<Keyring>, Arc<Semaphore>, Option<Arc<Audit>>);
+pub struct Local(Arc<Keyring>, Arc<Semaphore>, Option<Arc<dyn Counting>>);
 
 impl Local {
     /// On this keyring.
@@ -32,7 +32,7 @@ impl Local {
 
     /// Records there what is sealed and opened for callers whose role has the audit bits.
     #[must_use]
-    pub fn recording(mut self, audit: Option<Arc<Audit>>) -> Self {
+    pub fn recording(mut self, audit: Option<Arc<dyn Counting>>) -> Self {
         self.2 = audit;
         self
     }
