@@ -70,14 +70,19 @@ impl Shared {
         let mut complained = false;
         while !self.stopped.load(Ordering::Acquire) {
             thread::park_timeout(EACH);
-            match self.report() {
-                Ok(()) => complained = false,
-                Err(error) if !complained => {
-                    complained = true;
-                    tracing::error!(alarm = true, "what was counted is not in the authority's audit log yet: {error}");
-                }
-                Err(_) => {}
+            self.report_or_say(&mut complained);
+        }
+        self.report_or_say(&mut complained);
+    }
+
+    fn report_or_say(&self, complained: &mut bool) {
+        match self.report() {
+            Ok(()) => *complained = false,
+            Err(error) if !*complained => {
+                *complained = true;
+                tracing::error!(alarm = true, "what was counted is not in the authority's audit log yet: {error}");
             }
+            Err(_) => {}
         }
     }
 

@@ -99,10 +99,23 @@ impl Door {
 
     /// The OpenAPI document of all its faces.
     pub fn openapi(self) -> Value {
-        let mut documents = self.faces().iter().map(|face| face.openapi());
+        let mut documents = self.faces().iter().map(|face| rooted(face.openapi()));
         let first = documents.next().unwrap_or_default();
         documents.fold(first, joined)
     }
+}
+
+/// The same with its server's path in its own, so that documents of several servers can be joined.
+fn rooted(mut document: Value) -> Value {
+    let base =
+        document.pointer("/servers/0/url").and_then(Value::as_str).unwrap_or("/").trim_end_matches('/').to_owned();
+    if let Some(Value::Object(paths)) = document.get_mut("paths") {
+        *paths = std::mem::take(paths).into_iter().map(|(path, item)| (format!("{base}{path}"), item)).collect();
+    }
+    if let Some(document) = document.as_object_mut() {
+        document.insert("servers".into(), serde_json::json!([{ "url": "/" }]));
+    }
+    document
 }
 
 /// One document of two: what only one has stays, mappings are joined, of two other values the first is kept.
@@ -145,5 +158,15 @@ mod tests {
         assert!(both["paths"]["/a"].is_object() && both["paths"]["/b"].is_object());
         assert_eq!(both["tags"], json!([1, 2, 3]));
         assert_eq!(joined(Value::Null, two.clone()), two);
+    }
+
+    #[test]
+    fn each_path_of_a_joined_document_begins_as_its_routes_do() {
+        let document = Door::Own.openapi();
+        assert_eq!(document["servers"], json!([{ "url": "/" }]));
+        for path in document["paths"].as_object().unwrap().keys() {
+            assert!(Door::Own.faces().iter().any(|face| path.starts_with(face.prefix())), "{path}");
+        }
+        assert_eq!(rooted(json!({ "paths": { "/a": 1 } }))["paths"], json!({ "/a": 1 }));
     }
 }

@@ -48,11 +48,15 @@ impl Stage {
     }
 
     fn crypteron(&self, at: usize, method: &str, target: &str, body: &Value) -> Value {
-        let key = format!("Bearer {}", self.crypteron);
+        let key = self.basic();
         let to = self.authorities[at].face("crypteron");
         let (status, answer) = self.fleet.call(to, method, target, &[("authorization", &key)], body);
         assert!((200..300).contains(&status), "{method} {target}: {status} {answer}");
         answer
+    }
+
+    fn basic(&self) -> String {
+        format!("Basic {}", base64::encode(format!(":{}", self.crypteron).as_bytes()))
     }
 
     fn exequantum(&self, at: usize) -> u16 {
@@ -118,10 +122,10 @@ fn what_one_face_sealed_obeys_what_another_says() {
         until("the proxy stops", || stage.through_the_proxy(encrypted) == 403);
         // Not to be got round by making another partition of the application.
         let more = json!({ "AppId": "2376", "SecPartId": format!("more-{round}") }).to_string();
-        let bearer = format!("Bearer {}", stage.crypteron);
+        let basic = stage.basic();
         let to = stage.authorities[1 - round].face("crypteron");
         let body: Value = serde_json::from_str(&more).unwrap();
-        assert_eq!(stage.fleet.call(to, "POST", "/v1/keys", &[("authorization", &bearer)], &body).0, 409);
+        assert_eq!(stage.fleet.call(to, "POST", "/v1/keys", &[("authorization", &basic)], &body).0, 409);
         stage.fleet.at(&stage.authorities[1 - round], &["apps", "resume", "2376"]).ends(0);
         stage.fleet.at(&stage.authorities[1 - round], &["partitions", "resume", &tag]).ends(0);
         for at in 0..2 {

@@ -111,8 +111,8 @@ fn calls_that_are_known_go_on_while_the_database_is_away() {
     });
     until("managed again", || fleet.at(&authority, &["partitions", "rollover", "customers"]).code == 0);
     assert_eq!(fleet.call(at, "POST", "/v1/decrypt", &headers("alice"), &decrypt).0, 200);
-    authority.end();
+    let log = authority.end();
     let counted = fleet.counted();
     let count = |what: &str| counted[&("customers".to_owned(), "crittora".to_owned(), what.to_owned())];
-    assert_eq!(count("sealed") + count("opened"), good.into_inner() + 3, "nothing goes uncounted: {counted:?}");
+    assert_eq!(count("sealed") + count("opened"), good.into_inner() + 3, "nothing goes uncounted: {counted:?}\n{log}");
 }

@@ -34,6 +34,10 @@ impl Route {
         }
     }
 
+    fn wants_a_refresh_token(&self) -> bool {
+        self.path.ends_with("/access-token") || (self.method == "PUT" && self.path.ends_with("/token-set"))
+    }
+
     /// Asked by those who have nothing to show yet: what they send is looked at itself.
     fn is_public(&self) -> bool {
         (self.listener, self.path.as_str()) == ("crittora", "/") || self.path.ends_with("openapi.json")
@@ -172,7 +176,7 @@ fn whoever_does_not_show_the_right_credential_is_refused_everywhere() {
 
     // The table's other side: what is shown rightly is understood, so that the refusals below are not those of a wrong question.
     let mut wrong = Vec::new();
-    for route in routes.iter().filter(|route| !route.streams) {
+    for route in routes.iter().filter(|route| !route.streams && !route.wants_a_refresh_token()) {
         let all = stage.showing(route, &keys[route.purpose()]);
         let answers: Vec<(u16, Value)> = all.iter().map(|headers| stage.ask(route, headers)).collect();
         if answers.iter().all(|(status, _)| *status == 401) || answers.iter().any(|(status, _)| *status >= 500) {
