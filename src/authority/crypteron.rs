@@ -1,7 +1,7 @@
 //! The Crypteron management face: security partitions, their versions and access-control entries, the breach switch of an application,
 //! and API keys. It hands out no key bytes; values are sealed elsewhere under the partitions that it manages.
 //!
-//! `docs/apis/crypteron.md` is the description; what nobody has published is in [`assumed`].
+//! `docs/apis/crypteron.md` is the description; what nobody has published is in `assumed`.
 
 use std::sync::Arc;
 

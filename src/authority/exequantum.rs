@@ -1,7 +1,7 @@
 //! The ExeQuantum face: its PQC API in both generations, ML-KEM-768, ML-DSA-65 and AES-256-GCM behind temporary tokens.
 //!
-//! Nothing here is sealed under a partition: what a caller may do is, by its role in one (`bits` in [`session`]), and the partition's
-//! state reaches it like any other. `docs/apis/exequantum.md` is the description; what nobody has published is in [`assumed`].
+//! Nothing here is sealed under a partition: what a caller may do is, by its role in one (`bits` in `session`), and the partition's
+//! state reaches it like any other. `docs/apis/exequantum.md` is the description; what nobody has published is in `assumed`.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
 //! Our own management, `/manage/v1`: partitions, roles, applications, API keys, users. `docs/apis/management.md` tells it from
-//! outside. Who may what is written once, in [`calls`], from which the document comes, too; a route that is not listed there
+//! outside. Who may what is written once, in `calls`, from which the document comes, too; a route that is not listed there
 //! answers nobody.
 
 use std::sync::Arc;

@@ -134,6 +134,7 @@ fn what_is_to_be_destroyed_waits_paused_and_comes_back_if_cancelled() {
     assert_eq!(one.keyring.partition(&name("b")).unwrap().state, State::Active);
     place.after(1);
     std::thread::scope(|scope| [&one, &other].into_iter().for_each(|l| drop(scope.spawn(|| l.run_due()))));
+    one.keyring.tick();
     assert_eq!(acts(&one, "partition.destroy"), 1);
     assert_eq!(one.keyring.partition(&name("a")).unwrap().state, State::Destroyed);
     assert!(one.keyring.epochs(&name("a"), 9).unwrap().is_empty());
@@ -142,6 +143,7 @@ fn what_is_to_be_destroyed_waits_paused_and_comes_back_if_cancelled() {
     assert_eq!(one.keyring.partition(&name("b")).unwrap().state, State::Active);
     assert!(one.destructions().unwrap().is_empty());
     one.destroy_partition("user alice", &name("b"), Wait::None).unwrap();
+    other.keyring.tick();
     assert_eq!(other.keyring.partition(&name("b")).unwrap().state, State::Destroyed);
 }
 
