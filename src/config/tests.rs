@@ -275,6 +275,7 @@ telemetry: { log: warn }
         master_key_file: Some("flag.key".into()),
         owner: Some("ab".repeat(32)),
         api_key_file: None,
+        ca: None,
         admin: Some("127.0.0.1:13".into()),
         admin_token_file: Some("token".into()),
         probe: Some("127.0.0.1:14".into()),
@@ -329,10 +330,12 @@ fn a_keyring_at_an_authority() {
         keyring: Some("https://authority".into()),
         owner: Some(owner.clone()),
         api_key_file: Some("k".into()),
+        ca: Some("flag.pem".into()),
         ..Overrides::default()
     };
-    let config = load_text("f", "", &flags, Purpose::Proxy, MACHINE).config.unwrap();
-    assert_eq!(config.keyring.unwrap().store.to_string(), "https://authority");
+    let config = load_text("f", "keyring: { ca: file.pem }", &flags, Purpose::Proxy, MACHINE).config.unwrap();
+    let StorePlace::Authority(remote) = config.keyring.unwrap().store else { panic!() };
+    assert_eq!((remote.url.as_str(), remote.ca), ("https://authority", Some("flag.pem".into())));
 
     for (text, code) in [
         (format!("store: 'https://u:hunter2@a', owner: '{owner}'"), "bad-store"),

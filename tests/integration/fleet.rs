@@ -277,7 +277,7 @@ impl App {
                 documents.lock().unwrap().insert(path, request.body.clone());
                 Some(b"{}".to_vec())
             };
-            let (status, body) = body.map_or(("404 Not Found", b"{}".to_vec()), |body| ("200 OK", body));
+            let (status, body) = body.map_or_else(|| ("404 Not Found", b"{}".to_vec()), |body| ("200 OK", body));
             let head = format!(
                 "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
                 body.len()
