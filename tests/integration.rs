@@ -50,6 +50,8 @@ mod exequantum;
 mod fidelity;
 #[path = "integration/filters.rs"]
 mod filters;
+#[path = "integration/fleet.rs"]
+mod fleet;
 #[path = "integration/interop.rs"]
 mod interop;
 #[path = "integration/json_server.rs"]

@@ -62,7 +62,12 @@ impl Flusher {
     /// Writes what waits. What the store does not take stays, in its order.
     pub fn flush(&self) -> Result<(), KeyringError> {
         let mut late = self.late();
-        let flushed = self.flush_all(&mut late);
+        let waited = !late.counts.is_empty();
+        let mut flushed = self.flush_all(&mut late);
+        if waited && flushed.is_ok() {
+            // And what was counted meanwhile: this may be the last time.
+            flushed = self.flush_all(&mut late);
+        }
         match &flushed {
             Ok(()) => late.complained = false,
             Err(error) if !late.complained => {

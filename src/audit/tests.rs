@@ -247,7 +247,6 @@ fn without_the_log_no_act_begins_and_counts_wait() {
     assert!(audit.flush().is_err());
     place.sql("ALTER TABLE away RENAME TO audit");
     audit.flush().unwrap();
-    audit.flush().unwrap();
     let lines = place.lines();
     let report = verified(&lines, place.owner(), &[]).unwrap();
     assert!(report.open.is_empty(), "the outcome came late");

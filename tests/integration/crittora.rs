@@ -87,7 +87,7 @@ fn the_vendors_client_works() {
     command.arg("-B").arg(tools::repository().join("tests/clients/crittora_sdk.py")).arg(&file);
     let (good, out, err) = Process::start(&mut command).finish();
     assert!(good, "{out}{err}");
-    assert_eq!(out.trim(), "ok 10");
+    assert_eq!(out.trim(), "ok 11");
 }
 
 #[test]

@@ -45,7 +45,12 @@ impl Ca {
 
     /// For 127.0.0.1 and `localhost`.
     pub fn server(&self) -> Pair {
-        let mut params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        self.server_at(&["localhost".to_owned(), "127.0.0.1".to_owned()])
+    }
+
+    /// For these names and addresses.
+    pub fn server_at(&self, names: &[String]) -> Pair {
+        let mut params = CertificateParams::new(names).unwrap();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         self.issue(&params)
     }
@@ -152,18 +157,38 @@ pub struct Secure(BufReader<StreamOwned<ClientConnection, TcpStream>>);
 
 impl Secure {
     pub fn connect(address: SocketAddr, config: &Arc<ClientConfig>) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::to(address, ServerName::try_from("127.0.0.1").unwrap(), config).unwrap()
+    }
+
+    /// To a server whose certificate names its address; `None`: nobody listens.
+    pub fn at(address: SocketAddr, config: &Arc<ClientConfig>) -> Option<Self> {
+        Self::to(address, ServerName::from(address.ip()), config)
+    }
+
+    fn to(address: SocketAddr, name: ServerName<'static>, config: &Arc<ClientConfig>) -> Option<Self> {
+        let stream = TcpStream::connect(address).ok()?;
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let name = ServerName::try_from("127.0.0.1").unwrap();
         let connection = ClientConnection::new(Arc::clone(config), name).unwrap();
-        Self(BufReader::new(StreamOwned::new(connection, stream)))
+        Some(Self(BufReader::new(StreamOwned::new(connection, stream))))
     }
 
     /// `None`: the connection came to nothing.
     pub fn get(&mut self, target: &str) -> Option<Message> {
+        self.call("GET", target, &[], "")
+    }
+
+    /// With these headers, and a body unless it is empty.
+    pub fn call(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Option<Message> {
+        let mut text = format!("{method} {target} HTTP/1.1\r\nHost: a.test\r\n");
+        for (name, value) in headers {
+            text += &format!("{name}: {value}\r\n");
+        }
+        if !body.is_empty() {
+            text += &format!("content-length: {}\r\n", body.len());
+        }
         let stream = self.0.get_mut();
-        write!(stream, "GET {target} HTTP/1.1\r\nHost: a.test\r\n\r\n").ok()?;
+        write!(stream, "{text}\r\n{body}").ok()?;
         stream.flush().ok()?;
         Message::read(&mut self.0, false)
     }

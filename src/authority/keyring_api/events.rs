@@ -178,6 +178,22 @@ impl Listener {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authority::Settings;
+    use crate::clock::SystemClock;
+    use crate::crypto::kem::KemSuite;
+    use crate::keyring::{KeySource, Keyring, Options};
+
+    fn api(directory: &std::path::Path) -> Api {
+        let options = Options {
+            store: directory.join("keyring.db").into(),
+            master_keys: vec![KeySource::File(directory.join("master.key"))],
+            i_know: true,
+            ..Options::default()
+        };
+        let keyring = Arc::new(Keyring::init(&options, KemSuite::MlKem768, SystemClock::shared()).unwrap());
+        let authority = Arc::new(Authority::new(keyring, SystemClock::shared(), &Settings::default()).unwrap());
+        Api { events: Events::new(&authority), authority }
+    }
 
     #[tokio::test]
     async fn an_old_answer_of_the_store_is_told_to_nobody() {
@@ -185,7 +201,10 @@ mod tests {
         let (last, receiver) = watch::channel(Some((7, old)));
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let until = Instant::now() + LIFE;
-        let mut listener = Listener { last: receiver, until, told: None, _permit: permit };
+        let directory = tempfile::tempdir().unwrap();
+        let caller = (api(directory.path()), HeaderMap::new(), None);
+        let mut listener =
+            Listener { last: receiver, until, asked: Instant::now(), told: None, caller, _permit: permit };
         assert!(tokio::time::timeout(POLL, listener.next()).await.is_err(), "it says nothing");
         last.send_replace(Some((7, Instant::now())));
         assert_eq!(listener.next().await.unwrap(), "event: change\ndata: 0000000000000007\n\n");

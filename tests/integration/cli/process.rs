@@ -21,7 +21,7 @@ pub struct Running {
     pub front: SocketAddr,
     pub probe: SocketAddr,
     pub log: Arc<Mutex<String>>,
-    ended: Receiver<()>,
+    ended: Mutex<Receiver<()>>,
 }
 
 impl Running {
@@ -33,7 +33,13 @@ impl Running {
 
     /// Any command that has `--listen` and `--probe`, once it is ready.
     pub fn command(place: &Place, args: &[&str]) -> Self {
-        let (front, probe) = (free_port(), free_port());
+        let mut running = Self::spawn(place, args, free_port(), free_port());
+        running.eventually("ready", |r| r.is_ready());
+        running
+    }
+
+    /// The same at given addresses, ready or not.
+    pub fn spawn(place: &Place, args: &[&str], front: SocketAddr, probe: SocketAddr) -> Self {
         let (front_text, probe_text) = (front.to_string(), probe.to_string());
         let all = [args, &["--listen", &front_text, "--probe", &probe_text]].concat();
         let mut child = place.command(&all).spawn().unwrap();
@@ -45,9 +51,11 @@ impl Running {
             }
             end.send(()).ok();
         });
-        let mut running = Self { child, front, probe, log, ended };
-        running.eventually("ready", |r| r.is_ready());
-        running
+        Self { child, front, probe, log, ended: Mutex::new(ended) }
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     pub fn is_ready(&self) -> bool {
@@ -73,7 +81,7 @@ impl Running {
     /// The exit code, and all that was logged.
     #[track_caller]
     pub fn end(mut self) -> (Option<i32>, String) {
-        self.ended.recv_timeout(PATIENCE).expect("it ends");
+        self.ended.get_mut().unwrap().recv_timeout(PATIENCE).expect("it ends");
         let status = self.child.wait().unwrap();
         let log = self.log.lock().unwrap().clone();
         (status.code(), log)
