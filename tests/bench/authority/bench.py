@@ -5,19 +5,21 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 import pathlib
 import re
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
+from statistics import median
 
 VALUE = base64.b64encode(b"123-45-6789").decode()
 BATCH = 100
+TICKS = os.sysconf("SC_CLK_TCK")
 REQUIRED, WISHED = 3.0, 6.0
 # Values per second of OpenBao 2.7.2 on two other cores, for machines where it cannot be had.
 RECORDED = {("single", 1): 4600, ("batch", 1): 91_000, ("single", 16): 4600, ("batch", 16): 91_000}
@@ -36,6 +38,12 @@ class Ended:
 
     def __init__(self, command, **more):
         self.process = subprocess.Popen(command, **more)
+
+    def cpu(self):
+        """Seconds of user and system time of all its threads so far."""
+        stat = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text()
+        user, system = stat.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / TICKS
 
     def end(self):
         self.process.terminate()
@@ -70,6 +78,7 @@ class OpenBao(Ended):
         call("POST", url + "/sys/mounts/transit", self.headers, {"type": "transit"})
         call("POST", url + "/transit/keys/k1", self.headers, {"type": "aes256-gcm96"})
         self.url = url + "/transit/encrypt/k1"
+        self.server = self
 
     def check(self):
         answer = call("POST", self.url, self.headers, self.bodies["batch"])
@@ -82,8 +91,8 @@ class OpenBao(Ended):
 class Ncloud:
     name, bodies = "NAVER face", {"single": {"plaintext": VALUE}, "batch": {"plaintext": [VALUE] * BATCH}}
 
-    def __init__(self, at):
-        self.at = at
+    def __init__(self, at, server):
+        self.at, self.server = at, server
         asked = {"keyName": "bench", "keyType": "AES256", "isAutoRotation": False, "protectionType": "BASIC"}
         self.tag = self.ask("POST", "/kms/v1/keys", asked)["data"]["keyTag"]
 
@@ -115,7 +124,8 @@ class Ncloud:
 class Crittora:
     name, bodies = "Crittora face", {"single": {"data": "123-45-6789"}}
 
-    def __init__(self, at):
+    def __init__(self, at, server):
+        self.server = server
         self.url, self.headers = at["url"] + "/v1/encrypt", at["headers"] | {"Content-Type": "application/json"}
 
     def check(self):
@@ -126,18 +136,21 @@ class Crittora:
 
 
 def rate(peer, kind, connections, seconds, folder):
-    """Values per second."""
+    """Values per second, and CPU of the server for each in microseconds."""
     url, headers = peer.request(kind)
     script = folder / "load.lua"
     lines = ["wrk.method = 'POST'", f"wrk.body = [==[{json.dumps(peer.bodies[kind], separators=(',', ':'))}]==]"]
     lines += [f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}" for name, value in headers.items()]
     script.write_text("\n".join(lines))
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), url]
+    before = peer.server.cpu()
     out = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=True).stdout
+    spent = peer.server.cpu() - before
     if "Non-2xx" in out or "Socket errors" in out:
         sys.exit(f"{peer.name} did not answer every request well:\n{out}")
-    requests = float(re.search(r"Requests/sec:\s*([\d.]+)", out)[1])
-    return requests * (BATCH if kind == "batch" else 1)
+    values = BATCH if kind == "batch" else 1
+    total = int(re.search(r"(\d+) requests in", out)[1])
+    return float(re.search(r"Requests/sec:\s*([\d.]+)", out)[1]) * values, spent * 1e6 / (total * values)
 
 
 def main():
@@ -155,8 +168,8 @@ def main():
         bao = None
         try:
             at = json.loads(own.process.stdout.readline())
-            ours = [Ncloud(at["ncloud"])]
-            crittora = Crittora(at["crittora"])
+            ours = [Ncloud(at["ncloud"], own)]
+            crittora = Crittora(at["crittora"], own)
             try:
                 crittora.check()
                 ours.append(crittora)
@@ -177,7 +190,7 @@ def main():
 
 
 def measure(peers, options, folder):
-    """{(kind, connections): {peer: [rate of each round]}}, the peers in turns."""
+    """{(kind, connections): {peer: [(rate, CPU) of each round]}}, the peers in turns."""
     loads = [(kind, connections) for kind in ["single", "batch"] for connections in [1, 16]]
     found = {load: {peer.name: [] for peer in peers if load[0] in peer.bodies} for load in loads}
     for peer in peers:
@@ -198,30 +211,38 @@ def report(found, ours, bao, as_json):
         for peer in ours:
             if peer.name not in rates:
                 continue
-            own = rates[peer.name]
-            theirs = rates[bao.name] if bao else [RECORDED[kind, connections]] * len(own)
+            recorded = (RECORDED[kind, connections], None)
+            theirs = rates[bao.name] if bao else [recorded] * len(rates[peer.name])
             # Neighbours in time, so that a busy moment hurts both.
-            ratios = [a / b for a, b in zip(own, theirs)]
-            ratio = statistics.median(ratios)
+            pairs = list(zip(rates[peer.name], theirs))
+            ratios = [own[0] / other[0] for own, other in pairs]
             rows.append({
                 "load": kind, "connections": connections, "face": peer.name,
-                "values_per_second": round(statistics.median(own)),
-                "openbao": round(statistics.median(theirs)), "measured": bao is not None,
-                "ratio": round(ratio, 2), "least": round(min(ratios), 2), "most": round(max(ratios), 2),
+                "values_per_second": median(own[0] for own, _ in pairs),
+                "openbao": median(other[0] for _, other in pairs), "measured": bao is not None,
+                "ratio": median(ratios), "least": min(ratios), "most": max(ratios),
+                "cpu_us": median(own[1] for own, _ in pairs),
+                "openbao_cpu_us": median(other[1] for _, other in pairs) if bao else None,
+                "cpu_ratio": median(other[1] / own[1] for own, other in pairs) if bao else None,
             })
-            if ratio < REQUIRED:
+            if rows[-1]["ratio"] < REQUIRED:
                 short.append(rows[-1])
     if as_json:
         print(json.dumps(rows))
     else:
         source = "measured here" if bao else "RECORDED ON ANOTHER MACHINE"
-        print(f"{'load':8}{'conn.':>6}  {'face':16}{'values/s':>12}{'OpenBao':>12}{'ratio':>8}  spread      (OpenBao {source})")
+        print(f"{'':32}{'values per second (wall clock)':^42}{'CPU µs per value (of the server)':>34}")
+        print(
+            f"{'load':8}{'conn.':>6}  {'face':16}{'own':>11}{'OpenBao':>11}{'ratio':>7}  {'spread':11}"
+            f"{'own':>11}{'OpenBao':>11}{'ratio':>8}   (OpenBao {source})"
+        )
         for row in rows:
             mark = "" if row["ratio"] >= WISHED else "  below 6" if row["ratio"] >= REQUIRED else "  BELOW 3"
-            spread = f"{row['least']}–{row['most']}"
+            spread = f"{row['least']:.1f}–{row['most']:.1f}"
+            cpu = [f"{row[key]:.2f}" if row[key] else "-" for key in ["cpu_us", "openbao_cpu_us", "cpu_ratio"]]
             print(
-                f"{row['load']:8}{row['connections']:>6}  {row['face']:16}{row['values_per_second']:>12,}"
-                f"{row['openbao']:>12,}{row['ratio']:>8}  {spread}{mark}"
+                f"{row['load']:8}{row['connections']:>6}  {row['face']:16}{row['values_per_second']:>11,.0f}"
+                f"{row['openbao']:>11,.0f}{row['ratio']:>7.1f}  {spread:11}{cpu[0]:>11}{cpu[1]:>11}{cpu[2]:>8}{mark}"
             )
     if short:
         sys.exit(1)
