@@ -193,6 +193,8 @@ pub(crate) fn readable(plan: &HalfPlan, headers: &HeaderMap) -> Result<Framing, 
     }
     let Some(content_type) = content_type(headers) else { return other };
     let framing = match media(content_type, &plan.json_types) {
+        // Whoever sends a request could hide a document from us in a line that is no `data:` line.
+        Media::Json(Framing::Events) if plan.direction == Direction::Request => return other,
         Media::Json(framing) if is_utf8(content_type) => framing,
         Media::Json(_) | Media::Other => return other,
         Media::Patch => {

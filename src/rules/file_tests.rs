@@ -174,16 +174,16 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
         }
         let half = if side == Side::Request { rule.limits.request } else { rule.limits.response };
         match media(content_type, &rule.limits.json_types) {
-            Media::Json(of) => framing = of,
+            Media::Json(of) if of != Framing::Events || side == Side::Response => framing = of,
             Media::Patch if mine.iter().any(|a| a.mode != Mode::Observe) => {
                 outcome.rejected = Some((status(415), "patches are not available yet".into()));
                 return;
             }
-            Media::Other if half.media_type == OnUnreadable::Reject => {
+            Media::Other | Media::Json(_) if half.media_type == OnUnreadable::Reject => {
                 outcome.rejected = Some((status(415), format!("on_media_type of rule `{}`", rule.name)));
                 return;
             }
-            Media::Patch | Media::Other => continue,
+            Media::Patch | Media::Other | Media::Json(_) => continue,
         }
         if let Err(error) = select(text, framing, &[]) {
             if half.invalid_json == OnUnreadable::Reject {

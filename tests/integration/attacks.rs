@@ -246,7 +246,7 @@ fn a_media_type_does_not_dodge_a_sealing_rule() {
         "application/json; charset=utf-16",
         "application/json, text/plain",
         "garbage",
-        "application/x-ndjson",
+        "text/event-stream",
     ] {
         let reply = stage.call("POST", "/a/1", &[("content-type", content_type)], body);
         assert_eq!(reply.status, 415, "{content_type}: {}", reply.text());
@@ -256,6 +256,12 @@ fn a_media_type_does_not_dodge_a_sealing_rule() {
     {
         assert_eq!(stage.call("POST", "/a/1", &[("content-type", good)], body).status, 200, "{good}");
         assert!(!stage.stored_text("/a/1").contains("canary"));
+    }
+    for several in ["application/x-ndjson", "application/jsonl", "application/json-seq"] {
+        let reply = stage.call("POST", "/a/4", &[("content-type", several)], body);
+        assert_eq!((reply.status, stage.stored_text("/a/4").contains("canary")), (200, false), "{several}");
+        let broken = stage.call("POST", "/a/5", &[("content-type", several)], "{\n\"ssn\":\"canary-plain\"}\n\u{1e}x");
+        assert_eq!(broken.status, 400, "{several}");
     }
     assert_eq!(stage.call("POST", "/a/1", &[], body).status, 200, "no Content-Type at all is JSON");
     let two = [("content-type", "text/plain"), ("content-type", "application/json")];
