@@ -579,7 +579,7 @@ fn management_is_in_the_audit_log_and_no_key_is() {
     }
     assert!(log.contains(&format!("apikey {}", stage.number)) && log.contains("2376.x"));
     for secret in [stage.key.as_str(), made["ApiKey"].as_str().unwrap()] {
-        assert!(!log.contains(secret.split('-').next().unwrap()));
+        assert!(!log.contains(secret.rsplit_once('-').unwrap().0));
     }
 }
 
