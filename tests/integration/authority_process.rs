@@ -53,7 +53,7 @@ fn a_process_from_start_to_end() {
 #[test]
 fn not_ready_while_it_drains() {
     let place = Place::with_keyring();
-    place.write("sidecloak.yaml", "drain: { delay: 10s, deadline: 20s }\n");
+    place.write("sidecloak.yaml", "drain: { delay: 60s, deadline: 80s }\n");
     let mut authority = Running::command(&place, &["authority"]);
     authority.signal(Signal::TERM);
     authority.eventually("not ready", |a| Client::tcp(a.probe).get("/readyz").status() == 503);
