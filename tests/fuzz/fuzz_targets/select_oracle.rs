@@ -18,6 +18,10 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     let Ok(compiled) = compile(selector) else { return };
+    // Filters are held against the oracle by the property tests, which leave out what it is wrong about.
+    if selector.contains('?') {
+        return;
+    }
     // The oracle keeps one of several members of one name.
     if serde_json::from_str::<Distinct>(document).is_err() {
         return;
