@@ -202,12 +202,8 @@ impl Credentials {
         Ok(kept.key)
     }
 
-    /// The key with this number, without its text: for tokens that were given out on it before.
-    pub async fn api_key_numbered(&self, number: u64) -> Result<Option<ApiKey>, Refused> {
-        Ok(self.kept(number).await?.map(|kept| kept.key))
-    }
-
-    /// The same with something that changes when the key gets another text, for tokens that must not outlive the text.
+    /// The key with this number, without its text, and something that changes when it gets another text: for tokens that were
+    /// given out on it before and must not outlive the text.
     pub async fn api_key_marked(&self, number: u64) -> Result<Option<(ApiKey, String)>, Refused> {
         Ok(self.kept(number).await?.map(|kept| {
             let mark = kept.mark();
