@@ -58,6 +58,7 @@ pub use options::{KeySource, KeyringError, Options};
 pub use partition::{Kind, Partition, Permissions, State};
 pub use recovery::{Recovery, RecoveryKey};
 pub use serve::{NotTaken, ServedEpoch};
+pub use store::postgres::{DatabaseTls, TlsFiles};
 pub use watch::Stats;
 
 /// The answer of a cache that never does I/O.

@@ -17,6 +17,7 @@ use crate::keyring::store::StorePlace;
 use crate::keyring::{KeySource, Options};
 use crate::proxy::settings::{Address, Caller, Drain, Limits, Listener, Settings, UpstreamLimits};
 use crate::report::{Finding, Findings, Source};
+use crate::tls;
 
 mod authority;
 
@@ -262,7 +263,7 @@ impl Checks<'_> {
             recipient: file.recipient.map(|s| s.value.0),
             store: place.unwrap_or_else(|| StorePlace::Sqlite(DEFAULT_STORE.into())),
             store_password: file.store_password.map(|s| s.value.0),
-            tls: None,
+            tls: Some(tls::client::for_database),
             master_keys,
             owner,
             recovery: many(file.recovery, |s| s.0),

@@ -39,7 +39,7 @@ impl Keyring {
         let file = File { store: SqliteStore::open(from)?, name: options.store.to_string() };
         let before = file.store.commits()?;
         let rows = file.store.dump()?;
-        let target = PostgresStore::create(&with_password(place, options)?, options.tls.clone(), options.i_know)?;
+        let target = PostgresStore::create(&with_password(place, options)?, options.tls, options.i_know)?;
         let mut counts = [0; 2];
         if target.fill(&rows, Some((&file, before, &mut counts)))? == Put::Conflict {
             return Err(KeyringError::Mismatch(format!(

@@ -138,7 +138,7 @@ pub(super) fn open_store(place: &StorePlace, options: &Options) -> Result<Option
             Some(Box::new(SqliteStore::open(path)?))
         }
         StorePlace::Postgres(place) => {
-            PostgresStore::open(&with_password(place, options)?, options.tls.clone(), options.i_know)?
+            PostgresStore::open(&with_password(place, options)?, options.tls, options.i_know)?
                 .map(|store| Box::new(store) as Box<dyn Store>)
         }
         StorePlace::Authority(_) => return Err(elsewhere(place)),
@@ -150,7 +150,7 @@ pub(super) fn make_store(options: &Options) -> Result<Box<dyn Store>, KeyringErr
     Ok(match &options.store {
         StorePlace::Sqlite(path) => Box::new(SqliteStore::create(path)?),
         StorePlace::Postgres(place) => {
-            Box::new(PostgresStore::create(&with_password(place, options)?, options.tls.clone(), options.i_know)?)
+            Box::new(PostgresStore::create(&with_password(place, options)?, options.tls, options.i_know)?)
         }
         StorePlace::Authority(_) => return Err(elsewhere(&options.store)),
     })

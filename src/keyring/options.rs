@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::State;
+use super::store::postgres::DatabaseTls;
 use super::store::{StoreError, StorePlace};
 use crate::name::PartitionName;
 
@@ -59,8 +59,8 @@ pub struct Options {
     pub store: StorePlace,
     /// The database's password, where the place's URL holds none: `file:PATH` or `env:NAME`.
     pub store_password: Option<KeySource>,
-    /// TLS to the database, instead of what its place's own parameters say.
-    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// Makes TLS to a database; `None`: this process has none, and opens no database that asks for it.
+    pub tls: Option<DatabaseTls>,
     /// `file:PATH` or `env:NAME`, the first wraps, any unwraps.
     pub master_keys: Vec<KeySource>,
     /// SHA-256 of the owner's verifying key, pinned by a process without the master key.

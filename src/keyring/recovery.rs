@@ -8,7 +8,7 @@ use super::epoch::{self, Epoch};
 use super::master::Usage;
 use super::open::open_store;
 use super::record::{EpochRecord, PartitionRecord, Recipient, Tombstone};
-use super::store::{EpochRow, Inserted, NewEpoch, Store, StorePlace};
+use super::store::{EpochRow, Inserted, NewEpoch, Store};
 use super::{KeySource, Keyring, KeyringError, Options, State};
 use crate::crypto::kdf::{key_id, sha256};
 use crate::crypto::kem::{DecapsulationKey, EncapsulationKey, KemSuite};
@@ -106,16 +106,16 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// Opens a store (or a copy). `owner` pins SHA-256 of the owner's verifying key; without it the owner that the store
+    /// Opens the store that the options name (or a copy). `owner` pins SHA-256 of the owner's verifying key; without it the owner that the store
     /// names is believed, so whoever could write to the store could have added epochs of their own.
-    pub fn open(place: &StorePlace, private_line: &SecretBytes, owner: Option<[u8; 32]>) -> Result<Self, KeyringError> {
+    pub fn open(options: &Options, private_line: &SecretBytes, owner: Option<[u8; 32]>) -> Result<Self, KeyringError> {
         let key = read_private(private_line)?;
         let public = key.encapsulation_key().map_err(|_| no_key())?;
         let id = key_id(public.as_bytes());
         // A copy from a backup, wherever it was put.
-        let options = Options { i_know: true, ..Options::default() };
-        let store =
-            open_store(place, &options)?.ok_or_else(|| KeyringError::NoKey(format!("there is no keyring {place}")))?;
+        let options = Options { i_know: true, ..options.clone() };
+        let store = open_store(&options.store, &options)?
+            .ok_or_else(|| KeyringError::NoKey(format!("there is no keyring {}", options.store)))?;
         let owner = store
             .keys()?
             .iter()

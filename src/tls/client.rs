@@ -12,6 +12,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
 use super::watch::{Reloads, watch};
 use super::{ClientTls, TlsError, provider, store, versions};
+use crate::keyring::TlsFiles;
 
 /// A configuration whose roots and identity follow their files for as long as it, or a clone of it, is held; the system's roots
 /// are read once. It names no application protocol: who needs one sets `alpn_protocols` in a clone.
@@ -42,6 +43,12 @@ pub fn config(settings: &ClientTls) -> Result<Arc<ClientConfig>, TlsError> {
     // A resumed session would outlive the roots that vouched for it.
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
+}
+
+/// As the parameters of a database's URL say.
+pub fn for_database(files: &TlsFiles) -> Result<Arc<ClientConfig>, String> {
+    let identity = files.certificate.clone().zip(files.key.clone());
+    config(&ClientTls { ca: files.roots.clone(), identity, pq_only: false }).map_err(|error| error.to_string())
 }
 
 #[derive(Debug)]

@@ -33,6 +33,7 @@ fn options(url: &str, key: &Path) -> Options {
         store: StorePlace::parse(url).unwrap().unwrap(),
         master_keys: vec![KeySource::File(key.to_owned())],
         i_know: true,
+        tls: Some(sidecloak::tls::client::for_database),
         ..Options::default()
     }
 }

@@ -187,7 +187,7 @@ fn a_removed_recipient_opens_nothing_new_and_its_wraps_go() {
         .collect();
     let recovery = one.keyring.make_recovery(KemSuite::MlKem768).unwrap();
     let line = SecretBytes::new(recovery.private_line.expose().to_vec());
-    let lost = crate::keyring::Recovery::open(&place.options.store, &line, None).unwrap();
+    let lost = crate::keyring::Recovery::open(&place.options, &line, None).unwrap();
     assert!(ids.iter().all(|id| lost.epoch(*id).is_ok()));
     let info = one.keyring.partition_info(&name("a")).unwrap();
     let ours = info.recipients.iter().find(|r| r.ours).unwrap().id;

@@ -82,7 +82,8 @@ pub(super) fn recover(
         SecretBytes::new(bounded::read_file(key_file, MAX_LINE).map_err(|e| Failure::io(what, &e))?)
     };
     let from = place(from)?;
-    let lost = Recovery::open(&from, &line, owner)?;
+    let at = Options { store: from.clone(), tls: options.tls, ..Options::default() };
+    let lost = Recovery::open(&at, &line, owner)?;
     if owner.is_none() {
         advise(out, "note: without --from-owner, whoever could write to the lost keyring is believed");
     }

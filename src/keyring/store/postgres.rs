@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::{Object, Transaction};
-use rustls::ClientConfig;
 use tokio_postgres::types::{FromSql, ToSql};
 use tokio_postgres::{Error, Row};
 
@@ -24,10 +23,9 @@ mod listen;
 mod place;
 mod records;
 mod schema;
-mod tls;
 
 pub use fill::Source;
-pub use place::PostgresPlace;
+pub use place::{DatabaseTls, PostgresPlace, TlsFiles};
 
 use bridge::Bridge;
 use connection::{Connections, Connector};
@@ -63,23 +61,19 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Connects, and makes the tables if there are none. `tls`: instead of what the place's own parameters say.
-    pub fn create(place: &PostgresPlace, tls: Option<Arc<ClientConfig>>, i_know: bool) -> Result<Self, StoreError> {
+    /// Connects, and makes the tables if there are none. `tls` makes what the place asks for.
+    pub fn create(place: &PostgresPlace, tls: Option<DatabaseTls>, i_know: bool) -> Result<Self, StoreError> {
         Self::connect(place, tls, true, i_know)?.ok_or_else(|| StoreError::Damaged(format!("{place} has no tables")))
     }
 
     /// Connects to what is there, and brings it to the current schema; `None`: there is no keyring.
-    pub fn open(
-        place: &PostgresPlace,
-        tls: Option<Arc<ClientConfig>>,
-        i_know: bool,
-    ) -> Result<Option<Self>, StoreError> {
+    pub fn open(place: &PostgresPlace, tls: Option<DatabaseTls>, i_know: bool) -> Result<Option<Self>, StoreError> {
         Self::connect(place, tls, false, i_know)
     }
 
     fn connect(
         place: &PostgresPlace,
-        tls: Option<Arc<ClientConfig>>,
+        tls: Option<DatabaseTls>,
         make: bool,
         i_know: bool,
     ) -> Result<Option<Self>, StoreError> {

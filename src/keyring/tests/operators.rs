@@ -228,13 +228,13 @@ fn a_recovery_key_opens_everything_without_the_master_key(#[values(On::Sqlite, O
     keyring.set_state(&name("stopped"), State::Paused).unwrap();
 
     let owner = Some(keyring.owner_fingerprint());
-    let recovery = Recovery::open(&place.options.store, &key.private_line, owner).unwrap();
+    let recovery = Recovery::open(&place.options, &key.private_line, owner).unwrap();
     for epoch in [&before, &after, &later] {
         assert_eq!(dek(&recovery.epoch(epoch.id).unwrap()), dek(epoch));
     }
-    assert!(Recovery::open(&place.options.store, &key.private_line, Some([1; 32])).is_err());
+    assert!(Recovery::open(&place.options, &key.private_line, Some([1; 32])).is_err());
     let stranger = Place::new().init().make_recovery(KemSuite::MlKem768).unwrap();
-    let blind = Recovery::open(&place.options.store, &stranger.private_line, owner).unwrap();
+    let blind = Recovery::open(&place.options, &stranger.private_line, owner).unwrap();
     assert!(blind.epoch(before.id).is_err());
 
     let new = Place::new();
@@ -256,7 +256,7 @@ fn recovery_files_enter_new_keyrings() {
     std::fs::write(place.path("recovery.pub"), format!("{}\n", key.public_line)).unwrap();
     place.options.recovery = vec![KeySource::File(place.path("recovery.pub"))];
     let epoch = place.init().sealing(&default(), Kind::Random).unwrap();
-    let recovery = Recovery::open(&place.options.store, &key.private_line, None).unwrap();
+    let recovery = Recovery::open(&place.options, &key.private_line, None).unwrap();
     assert_eq!(dek(&recovery.epoch(epoch.id).unwrap()), dek(&epoch));
     std::fs::write(place.path("recovery.pub"), "nonsense").unwrap();
     let options = place.beside("x.db");

@@ -11,6 +11,15 @@ fn database() -> Option<(&'static Cluster, String)> {
 }
 
 #[test]
+fn a_database_without_tls_is_not_spoken_to_where_tls_is_asked_for() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("{}?sslmode=require", cluster.database());
+    let error = Keyring::exists(&options(&url, &directory.path().join("master.key"))).unwrap_err().to_string();
+    assert!(error.contains("offers no TLS"), "{error}");
+}
+
+#[test]
 fn commands_act_on_a_database_as_on_a_file() {
     let Some((_, url)) = database() else { return };
     let place = Place::empty();

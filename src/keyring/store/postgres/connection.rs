@@ -13,8 +13,7 @@ use tokio_postgres::{Error, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::super::StoreError;
-use super::place::{PostgresPlace, TlsMode};
-use super::tls;
+use super::place::{DatabaseTls, PostgresPlace, TlsMode};
 
 /// Most calls come one at a time, from under the keyring's lock; the directory and the audit log come beside it.
 const CONNECTIONS: usize = 4;
@@ -47,12 +46,16 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// With the process's own TLS configuration, if it has one.
-    pub fn new(place: &PostgresPlace, tls: Option<Arc<ClientConfig>>) -> Result<Self, StoreError> {
+    /// `tls` makes the TLS that the place asks for.
+    pub fn new(place: &PostgresPlace, tls: Option<DatabaseTls>) -> Result<Self, StoreError> {
         let tls = match (place.tls, tls) {
             (TlsMode::Off, _) => None,
-            (TlsMode::IfOffered | TlsMode::Verified, Some(given)) => Some(given),
-            (TlsMode::IfOffered | TlsMode::Verified, None) => Some(tls::client(&place.files)?),
+            (TlsMode::IfOffered | TlsMode::Verified, Some(make)) => {
+                Some(make(&place.files).map_err(|error| StoreError::Unavailable(format!("{place}: {error}")))?)
+            }
+            (TlsMode::IfOffered | TlsMode::Verified, None) => {
+                return Err(StoreError::Unavailable(format!("{place} asks for TLS, which this process has none of")));
+            }
         };
         let mut config = place.config.clone();
         if config.get_password().is_none()

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
+use rustls::ClientConfig;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 use super::super::place::BadPlace;
@@ -35,6 +37,9 @@ pub enum TlsMode {
     /// TLS, and the certificate is valid for the host's name.
     Verified,
 }
+
+/// Makes a client's TLS of what a URL names; the error says what is wrong with which file, and the way out.
+pub type DatabaseTls = fn(&TlsFiles) -> Result<Arc<ClientConfig>, String>;
 
 /// `sslrootcert`, `sslcert` and `sslkey`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
