@@ -4,6 +4,7 @@ mod account;
 pub mod body;
 pub mod budget;
 mod connection;
+pub mod drain;
 pub(crate) mod exchange;
 mod forwarded;
 pub mod headers;

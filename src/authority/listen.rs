@@ -8,7 +8,6 @@ mod connection;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -17,12 +16,12 @@ use bytes::Bytes;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time;
 
 use super::Authority;
 use super::face::Door;
 use crate::metrics::{ListenerMetrics, Metrics, TlsMetrics};
 use crate::proxy::budget::Budget;
+use crate::proxy::drain::{self, Phase};
 use crate::proxy::listen::tcp_socket;
 use crate::proxy::settings::{Drain, Limits};
 use crate::tls::server::Server as Tls;
@@ -149,14 +148,6 @@ pub struct Server {
 #[derive(Debug, Clone)]
 pub struct Stopper {
     phase: watch::Sender<Phase>,
-    draining: Arc<AtomicBool>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
-    Running,
-    Draining,
-    Stopped,
 }
 
 /// What the connections of one listener share.
@@ -234,7 +225,7 @@ impl Server {
         let thread = thread::Builder::new()
             .name("listeners".into())
             .spawn(move || run(runtime, fronts, drain, &closing, watched))?;
-        let stopper = Stopper { phase, draining: Arc::default() };
+        let stopper = Stopper { phase };
         let server = Self { addresses, certificates, stopper, thread: Some(thread) };
         Ok(server)
     }
@@ -280,15 +271,12 @@ impl Stopper {
     /// The first time: not ready, still accepting for `drain.delay`; then connections close as their calls finish, and after
     /// `drain.deadline` what still runs is cut. The second time everything is cut.
     pub fn signal(&self) {
-        self.draining.store(true, Ordering::Release);
-        self.phase.send_modify(|phase| {
-            *phase = if *phase == Phase::Running { Phase::Draining } else { Phase::Stopped };
-        });
+        self.phase.send_modify(|phase| *phase = phase.after_signal());
     }
 
     /// Whether the end has begun.
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        *self.phase.borrow() >= Phase::Draining
     }
 }
 
@@ -324,33 +312,15 @@ fn run(
     fronts: Vec<(Arc<Front>, std::net::TcpListener)>,
     drain: Drain,
     closing: &watch::Sender<bool>,
-    mut phase: watch::Receiver<Phase>,
+    phase: watch::Receiver<Phase>,
 ) {
-    let mut second = phase.clone();
     runtime.block_on(async {
         let mut loops = JoinSet::new();
         for (front, socket) in fronts {
             loops.spawn(accept::run(front, socket));
         }
-        let orderly = async {
-            until(&mut phase, Phase::Draining).await;
-            time::sleep(drain.delay).await;
-            closing.send_replace(true);
-            let finished = async { while loops.join_next().await.is_some() {} };
-            if time::timeout(drain.deadline.saturating_sub(drain.delay), finished).await.is_err() {
-                tracing::warn!("drain.deadline is over; what still runs is cut");
-            }
-        };
-        tokio::select! {
-            () = orderly => {}
-            () = until(&mut second, Phase::Stopped) => {}
-        }
+        drain::run(loops, drain, closing, phase, "the authority").await;
     });
     // What blocks a thread, such as a store that does not answer, is not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
-}
-
-async fn until(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
-    // An error means that the server is gone, which is a stop.
-    drop(phase.wait_for(|phase| *phase >= wanted).await);
 }

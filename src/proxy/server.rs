@@ -6,6 +6,7 @@ use std::thread;
 
 use tokio::sync::watch;
 
+use super::drain::Phase;
 use super::listen::{self, Listening, SocketFile};
 use super::settings::{Address, Listener};
 use super::shared::Shared;
@@ -19,14 +20,6 @@ pub struct Server {
     shared: Arc<Shared>,
     workers: Vec<thread::JoinHandle<()>>,
     _socket_files: Vec<SocketFile>,
-}
-
-/// Where a server is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Phase {
-    Running,
-    Draining,
-    Stopped,
 }
 
 /// Why a server does not start.
@@ -137,9 +130,7 @@ impl Stopper {
     /// As [`Server::drain`]; the second call is [`Server::stop`].
     pub fn signal(&self) {
         self.shared.health.drain();
-        self.phase.send_modify(|phase| {
-            *phase = if *phase == Phase::Running { Phase::Draining } else { Phase::Stopped };
-        });
+        self.phase.send_modify(|phase| *phase = phase.after_signal());
     }
 }
 

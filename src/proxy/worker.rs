@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 use tokio::time;
 
 use super::connection::{self, Front, Ids};
+use super::drain::{self, Phase};
 use super::listen::Listening;
-use super::server::Phase;
 use super::settings::Listener;
 use super::shared::Shared;
 use super::upstream::{Stream, Upstream};
@@ -45,7 +45,7 @@ async fn serve(
     index: usize,
     shared: &Arc<Shared>,
     sockets: Vec<(Arc<Listener>, Listening)>,
-    mut phase: watch::Receiver<Phase>,
+    phase: watch::Receiver<Phase>,
 ) {
     let builder = Arc::new(builder(shared));
     let metrics = shared.metrics.worker(index);
@@ -79,26 +79,7 @@ async fn serve(
         loops.spawn(accept(front, socket, Arc::clone(&builder)));
     }
 
-    let drain = shared.settings.drain;
-    let mut second = phase.clone();
-    let orderly = async {
-        until(&mut phase, Phase::Draining).await;
-        time::sleep(drain.delay).await;
-        closing.send_replace(true);
-        let finished = async { while loops.join_next().await.is_some() {} };
-        if time::timeout(drain.deadline.saturating_sub(drain.delay), finished).await.is_err() {
-            tracing::warn!("worker {index}: drain.deadline is over; what still runs is cut");
-        }
-    };
-    tokio::select! {
-        () = orderly => {}
-        () = until(&mut second, Phase::Stopped) => {}
-    }
-}
-
-async fn until(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
-    // An error means that the server is gone, which is a stop.
-    drop(phase.wait_for(|phase| *phase >= wanted).await);
+    drain::run(loops, shared.settings.drain, &closing, phase, &format!("worker {index}")).await;
 }
 
 /// Accepts until the drain closes the listener, then waits for the connections.
