@@ -17,6 +17,7 @@ pub mod media;
 mod messages;
 mod overlap;
 pub mod path;
+pub mod profile;
 pub mod route;
 pub mod schema;
 pub mod value;

@@ -1,3 +1,4 @@
 //! Who seals and opens: the implementations of [`crate::transform::Sealer`].
 
 pub mod local;
+pub mod managed;

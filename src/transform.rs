@@ -2,6 +2,7 @@
 //! be fetched first is asked of a [`Sealer`] by whoever drives the body.
 
 pub mod body;
+pub mod delegate;
 pub mod documents;
 pub mod open;
 pub mod plan;
@@ -17,6 +18,7 @@ use crate::keyring::{Cached, KeyringError, Kind, Memo, Permissions};
 use crate::name::{Class, PartitionName};
 use crate::token::v1::{OpenError, Opened, Token};
 use crate::token::{EpochId, Suite};
+use delegate::{DelegateError, Delegated, Delegating};
 
 /// Seals and opens values. What it needs and does not have at hand it names, and [`Sealer::fetch`] gets it.
 pub trait Sealer: Send + Sync + 'static {
@@ -38,6 +40,12 @@ pub trait Sealer: Send + Sync + 'static {
 
     /// Whether [`Sealer::fetch`] would find this at hand.
     fn at_hand(&self, need: &Need) -> Cached<()>;
+
+    /// Has managed APIs do this to values of one body, and answers in their order. Ends within the budget of each profile.
+    fn delegate(&self, jobs: Vec<Delegated>) -> Delegating<'_> {
+        let none = || Err(DelegateError::Unavailable("this process has no managed profile".into()));
+        Box::pin(std::future::ready(jobs.iter().map(|_| none()).collect()))
+    }
 
     /// Gets what was missing; may take as long as a store or a key service takes.
     fn fetch(&self, need: Need) -> Pin<Box<dyn Future<Output = Result<(), KeyringError>> + Send + '_>>;

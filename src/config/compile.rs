@@ -14,7 +14,7 @@ use super::scalar::{OnAmbiguous, PathCase, SizeText, Unmatched, UpstreamProtocol
 use super::{Admin, Authority, Config, LogLevel, Machine, Overrides, Purpose, scalar};
 use crate::authority::listen;
 use crate::keyring::store::StorePlace;
-use crate::keyring::{KeySource, Options};
+use crate::keyring::{KeySource, Managed, Options};
 use crate::proxy::settings::{Address, Caller, Drain, Limits, Listener, Settings, UpstreamLimits};
 use crate::report::{Finding, Findings, Source};
 use crate::tls;
@@ -272,6 +272,7 @@ impl Checks<'_> {
             epoch_lifetime: file.epoch_lifetime.map_or(Duration::from_hours(24), |d| d.value.0),
             require_confirmed: value(file.require_confirmed).unwrap_or(false),
             issuer: file.issuer.map(|s| s.value.0),
+            managed: Managed::default(),
             i_know: flags.i_know || flags.dev,
         }
     }

@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::State;
 use super::store::postgres::DatabaseTls;
 use super::store::{StoreError, StorePlace};
+use super::{Managed, State};
 use crate::name::PartitionName;
 
 /// Why the keyring gives no key. Its text names no key and no value.
@@ -80,6 +80,8 @@ pub struct Options {
     pub issuer: Option<KeySource>,
     /// The private key of a recipient of this process's own, so that no authority opens for it.
     pub recipient: Option<KeySource>,
+    /// The managed APIs that hold recipients.
+    pub managed: Managed,
     /// Accept file systems that lose data (tmpfs, overlay, nfs, cifs, fuse).
     pub i_know: bool,
 }
@@ -99,6 +101,7 @@ impl Default for Options {
             require_confirmed: false,
             issuer: None,
             recipient: None,
+            managed: Managed::default(),
             i_know: false,
         }
     }

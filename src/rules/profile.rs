@@ -1,0 +1,46 @@
+//! What rules and plans know of a profile: a managed API that a rule names as its `key`.
+
+use std::sync::Arc;
+
+use crate::crypto::kdf::sha256;
+use crate::name::PartitionName;
+
+/// A profile, as far as the engine is concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// What rules write as `key`.
+    pub name: Arc<str>,
+    /// The partition whose state and roles count, and whose epochs its local sealing uses.
+    pub partition: PartitionName,
+    /// Whether values go to the API one by one or together; `None`: they are sealed here, under the partition's epochs.
+    pub per_value: Option<PerValue>,
+}
+
+/// How values go to an API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PerValue {
+    /// At most so many values in one call; 1 where each value is a call of its own.
+    pub batch: usize,
+    /// Hands over the value alone and stores the API's own ciphertext, for other clients of that API.
+    pub bare: bool,
+    /// Whether the API signs and verifies (`sign: true`).
+    pub signs: bool,
+    /// Whether equal inputs give equal ciphertexts, always.
+    pub convergent: bool,
+    /// The longest text that the API takes, in bytes; longer values are sealed here, under the partition's epochs.
+    pub longest: usize,
+    /// What each of the API's own ciphertexts begins with, as far as is known.
+    pub prefix: &'static str,
+    /// Whether its ciphertexts have only characters that a token's body may have (`A-Za-z0-9_-`): suite 0x40, else 0x41.
+    pub plain_text: bool,
+}
+
+impl Profile {
+    /// Its name in the header of a token.
+    pub fn id(&self) -> [u8; 10] {
+        let digest = sha256(self.name.as_bytes());
+        let mut id = [0; 10];
+        id.copy_from_slice(digest.split_at(10).0);
+        id
+    }
+}
