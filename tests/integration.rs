@@ -80,6 +80,8 @@ mod passthrough_headers;
 mod passthrough_log;
 #[path = "integration/passthrough_upstream.rs"]
 mod passthrough_upstream;
+#[path = "integration/patches.rs"]
+mod patches;
 #[path = "integration/pki.rs"]
 mod pki;
 #[path = "integration/postgres.rs"]

@@ -175,15 +175,11 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
         let half = if side == Side::Request { rule.limits.request } else { rule.limits.response };
         match media(content_type, &rule.limits.json_types) {
             Media::Json(of) if of != Framing::Events || side == Side::Response => framing = of,
-            Media::Patch if mine.iter().any(|a| a.mode != Mode::Observe) => {
-                outcome.rejected = Some((status(415), "patches are not available yet".into()));
-                return;
-            }
             Media::Other | Media::Json(_) if half.media_type == OnUnreadable::Reject => {
                 outcome.rejected = Some((status(415), format!("on_media_type of rule `{}`", rule.name)));
                 return;
             }
-            Media::Patch | Media::Other | Media::Json(_) => continue,
+            Media::Other | Media::Json(_) => continue,
         }
         if let Err(error) = select(text, framing, &[]) {
             if half.invalid_json == OnUnreadable::Reject {
@@ -199,11 +195,21 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
             }
         }
     }
-    let Ok(selected) = select(text, framing, &paths) else { return };
+    if framing == Framing::Merge && paths.iter().any(|path| path.filters()) {
+        outcome.rejected = Some((status(422), "a filter cannot be told in a merge patch".into()));
+        return;
+    }
+    let selected = match select(text, framing, &paths) {
+        Ok(selected) => selected,
+        Err(error) => {
+            outcome.rejected = Some((status(422), error));
+            return;
+        }
+    };
     for value in &selected {
         let Some(action) = owners.get(value.path) else { continue };
         let raw = text.get(value.span.clone()).unwrap_or_default();
-        if raw == "null" && !action.seal_nulls {
+        if raw == "null" && (!action.seal_nulls || framing == Framing::Merge) {
             continue;
         }
         match action.verb {
@@ -237,6 +243,9 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
 
 /// In each document; places are each document's own, spans the body's.
 fn select(text: &str, framing: Framing, paths: &[Arc<Path>]) -> Result<Vec<jsonpath::Selected>, String> {
+    if framing == Framing::Patch {
+        return jsonpath::select_patch(text.as_bytes(), paths);
+    }
     jsonpath::select_each(text.as_bytes(), &framing.split(text.as_bytes()), paths)
 }
 
