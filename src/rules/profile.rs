@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::crypto::kdf::sha256;
 use crate::name::PartitionName;
+use crate::token::v1::managed::profile_id;
 
 /// A profile, as far as the engine is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +12,9 @@ pub struct Profile {
     pub name: Arc<str>,
     /// The partition whose state and roles count, and whose epochs its local sealing uses.
     pub partition: PartitionName,
-    /// Whether values go to the API one by one or together; `None`: they are sealed here, under the partition's epochs.
+    /// Whether values are sealed here, under the partition's epochs (`granularity: envelope`), rather than by the API.
+    pub local: bool,
+    /// What the API does with single values; `None`: nothing, so that all there is to the profile is its partition.
     pub per_value: Option<PerValue>,
 }
 
@@ -38,9 +40,6 @@ pub struct PerValue {
 impl Profile {
     /// Its name in the header of a token.
     pub fn id(&self) -> [u8; 10] {
-        let digest = sha256(self.name.as_bytes());
-        let mut id = [0; 10];
-        id.copy_from_slice(digest.split_at(10).0);
-        id
+        profile_id(&self.name)
     }
 }
