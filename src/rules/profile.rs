@@ -5,6 +5,9 @@ use std::sync::Arc;
 use crate::name::PartitionName;
 use crate::token::v1::managed::profile_id;
 
+/// Characters of base64url that 16 bytes take: no ciphertext that authenticates is shorter.
+const LEAST: usize = 22;
+
 /// A profile, as far as the engine is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
@@ -38,8 +41,24 @@ pub struct PerValue {
 }
 
 impl Profile {
+    /// How values go to its API, if they do.
+    pub fn delegated(&self) -> Option<&PerValue> {
+        self.per_value.as_ref().filter(|_| !self.local)
+    }
+
     /// Its name in the header of a token.
     pub fn id(&self) -> [u8; 10] {
         profile_id(&self.name)
+    }
+}
+
+impl PerValue {
+    /// Under `bare`: whether a text can be one of the API's ciphertexts, as far as its form tells.
+    pub fn may_be_ciphertext(&self, text: &[u8]) -> bool {
+        if !self.prefix.is_empty() {
+            return text.starts_with(self.prefix.as_bytes());
+        }
+        let body = [&b"=="[..], b"="].iter().find_map(|fill| text.strip_suffix(*fill)).unwrap_or(text);
+        body.len() >= LEAST && body.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
     }
 }

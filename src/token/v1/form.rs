@@ -240,7 +240,9 @@ mod tests {
             assert_eq!(with(suite, 0, 9000), Err(Malformed("unknown suite")), "{suite}");
         }
         for suite in [0x40, 0x41] {
-            assert!(with(suite, 0, 9000).is_err_and(|error| error.to_string().contains("only a rule with its profile")));
+            assert!(
+                with(suite, 0, 9000).is_err_and(|error| error.to_string().contains("only a rule with its profile"))
+            );
             assert!(with(suite, 2, 9000).is_err_and(|error| error == Malformed("unknown flags")));
         }
     }
@@ -292,7 +294,8 @@ mod tests {
             })
         );
         assert!(inspect(b"sc1.").is_err());
-        let managed = inspect(format!("sc1.{}.YWJj", base64url::encode(&[0x41, 8, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2])).as_bytes());
+        let managed =
+            inspect(format!("sc1.{}.YWJj", base64url::encode(&[0x41, 8, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2])).as_bytes());
         assert_eq!(
             serde_json::to_value(managed.unwrap()).unwrap(),
             serde_json::json!({
