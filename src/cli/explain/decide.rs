@@ -204,19 +204,26 @@ fn unreadable(mut told: Explanation, plan: &HalfPlan, on: OnUnreadable, status: 
 
 /// How often managed APIs are asked, if nothing refuses the body: values go together that are of one class or may mix with others.
 fn calls(told: &mut Explanation, plan: &HalfPlan) {
-    let mut groups: Vec<((&Arc<Profile>, &PerValue), (Verb, bool, Option<&Class>), usize)> = Vec::new();
+    /// Values that may go together.
+    struct Group<'a> {
+        profile: &'a Arc<Profile>,
+        api: &'a PerValue,
+        alike: (Verb, bool, Option<&'a Class>),
+        values: usize,
+    }
+    let mut groups: Vec<Group<'_>> = Vec::new();
     for value in told.values.iter().filter(|value| value.delegated) {
         let Some(field) = plan.fields.get(value.action) else { continue };
         let Some((profile, api)) = field.action.key.delegated() else { continue };
         let class = field.class().filter(|_| api.convergent);
         let alike = (field.action.verb, field.action.sign, class);
-        match groups.iter_mut().find(|(of, these, _)| of.0.name == profile.name && *these == alike) {
-            Some((.., values)) => *values += 1,
-            None => groups.push(((profile, api), alike, 1)),
+        match groups.iter_mut().find(|group| group.profile.name == profile.name && group.alike == alike) {
+            Some(group) => group.values += 1,
+            None => groups.push(Group { profile, api, alike, values: 1 }),
         }
     }
     let mut profiles: Vec<(Arc<str>, usize, usize)> = Vec::new();
-    for ((profile, api), _, values) in groups {
+    for Group { profile, api, values, .. } in groups {
         let calls = api.calls(values);
         match profiles.iter_mut().find(|(name, ..)| *name == profile.name) {
             Some((_, all, sum)) => (*all, *sum) = (*all + values, *sum + calls),
