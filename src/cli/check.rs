@@ -42,6 +42,8 @@ struct Report {
     tests: usize,
     /// Selectors that hold more of a body than the values they select.
     buffered: Vec<Buffered>,
+    /// Selectors whose values managed APIs seal and open.
+    delegated: Vec<Delegated>,
     keyring: Option<String>,
     /// How the keyring refuses to be opened.
     closed: Option<Exit>,
@@ -77,6 +79,39 @@ impl Buffered {
             Buffering::Element => "holds each element or array it looks at, up to `max_buffered`",
             Buffering::Document => "holds the whole document, up to `max_buffered`, since its filter looks at `$`",
         }
+    }
+}
+
+/// See [`Report::delegated`].
+#[derive(Debug, PartialEq, Eq)]
+struct Delegated {
+    rule: Arc<str>,
+    selector: Arc<str>,
+    profile: Arc<str>,
+    cost: String,
+}
+
+impl Delegated {
+    fn of(rules: &RuleSet) -> Vec<Self> {
+        let mut all = Vec::new();
+        for rule in &rules.rules {
+            let RuleKind::Fields { request, response } = &rule.kind else { continue };
+            for action in request.iter().chain(response) {
+                let Some((profile, api)) = action.key.delegated() else { continue };
+                for field in &action.fields {
+                    let one = Self {
+                        rule: Arc::clone(&rule.name),
+                        selector: Arc::clone(&field.selector),
+                        profile: Arc::clone(&profile.name),
+                        cost: api.cost(),
+                    };
+                    if !all.contains(&one) {
+                        all.push(one);
+                    }
+                }
+            }
+        }
+        all
     }
 }
 
@@ -134,6 +169,7 @@ fn rules(args: &Args, config: Option<&Config>, report: &mut Report) -> Result<Op
     report.findings.0.extend(loaded.findings.0);
     report.tests = loaded.tests;
     report.buffered = loaded.rules.as_ref().map(Buffered::of).unwrap_or_default();
+    report.delegated = loaded.rules.as_ref().map(Delegated::of).unwrap_or_default();
     report.rules = loaded.rules.as_ref().map_or(0, |rules| rules.rules.len());
     writable_by_others(path, &mut report.findings);
     for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
@@ -231,6 +267,9 @@ fn show(report: &Report, strict: bool, out: &mut Out) -> Result<(), Failure> {
             "buffered": report.buffered.iter().map(|b| json!({
                 "rule": &*b.rule, "selector": &*b.selector, "buffering": b.buffering.name(),
             })).collect::<Vec<_>>(),
+            "delegated": report.delegated.iter().map(|d| json!({
+                "rule": &*d.rule, "selector": &*d.selector, "profile": &*d.profile, "cost": d.cost,
+            })).collect::<Vec<_>>(),
             "keyring": report.keyring,
             "findings": report.findings.0.iter().map(Finding::to_json).collect::<Vec<_>>(),
         }))?;
@@ -241,6 +280,11 @@ fn show(report: &Report, strict: bool, out: &mut Out) -> Result<(), Failure> {
         for one in &report.buffered {
             let Buffered { rule, selector, buffering } = one;
             out.line(&format!("rule `{rule}`: {selector} is {}: {}", buffering.name(), one.cost()))?;
+        }
+        for Delegated { rule, selector, profile, cost } in &report.delegated {
+            out.line(&format!(
+                "rule `{rule}`: {selector} is sealed and opened by the API of profile `{profile}`: {cost}"
+            ))?;
         }
         let mut parts = vec![number(report.rules, "rule"), number(report.tests, "test")];
         parts.extend((errors > 0).then(|| number(errors, "error")));

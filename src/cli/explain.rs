@@ -2,14 +2,18 @@
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
 
 use super::exit::{Exit, Failure};
 use super::out::Out;
+use crate::app;
 use crate::bounded;
+use crate::config::{self, Machine, Overrides, Purpose};
 use crate::rules::RuleSet;
 use crate::rules::compile::{Context, Loaded, load};
+use crate::rules::profile::Profile;
 use crate::rules::route::{NormalPath, RequestFacts, normalize, override_header};
 use crate::transform::plan::Direction;
 
@@ -27,6 +31,9 @@ pub(crate) struct Args {
     /// File or directory of rules
     #[arg(long, value_name = "PATH", env = "SIDECLOAK_RULES", hide_env_values = true, default_value = "rules")]
     pub rules: PathBuf,
+    /// Configuration file, for its profiles [default: ./sidecloak.yaml if it is there]
+    #[arg(long, value_name = "FILE", env = "SIDECLOAK_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
     /// The request's method [default: GET, or POST with a request's body]
     #[arg(long, value_name = "METHOD")]
     pub method: Option<String>,
@@ -57,13 +64,23 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
-    let context = Context { ignore_case: args.ignore_case, ..Context::default() };
+    let context = Context { ignore_case: args.ignore_case, profiles: profiles(args)?, ..Context::default() };
     let Loaded { rules, findings, .. } = load(&args.rules, &context);
     let Some(rules) = rules else { return Err(Failure::findings(Exit::Usage, findings)) };
     let headers = headers(args)?;
     let body = args.body.as_deref().map(read).transpose()?;
     let explanation = explain(args, &rules, &headers, body.as_deref());
     if out.json() { out.value(&explanation.to_json()) } else { out.text(&explanation.to_string()) }
+}
+
+/// What a key may name beside partitions.
+fn profiles(args: &Args) -> Result<Vec<Arc<Profile>>, Failure> {
+    if args.config.is_none() && !Path::new(config::DEFAULT_FILE).exists() {
+        return Ok(Vec::new());
+    }
+    let loaded = config::load(args.config.as_deref(), &Overrides::default(), Purpose::Keys, Machine::detect());
+    let (config, _) = Failure::config(loaded)?;
+    Ok(app::context(&config).profiles)
 }
 
 fn explain(args: &Args, rules: &RuleSet, headers: &HeaderMap, body: Option<&[u8]>) -> Explanation {

@@ -53,6 +53,20 @@ impl Profile {
 }
 
 impl PerValue {
+    /// How many calls so many values of one body take that may go together: those that are sealed, or opened, alike.
+    pub fn calls(&self, values: usize) -> usize {
+        values.div_ceil(self.batch.max(1))
+    }
+
+    /// The same in words.
+    pub fn cost(&self) -> String {
+        let together = if self.convergent { "values of a class in a body" } else { "values of a body" };
+        match self.batch {
+            0 | 1 => "a call for each value".into(),
+            batch => format!("a call for up to {batch} {together}"),
+        }
+    }
+
     /// Under `bare`: whether a text can be one of the API's ciphertexts, as far as its form tells.
     pub fn may_be_ciphertext(&self, text: &[u8]) -> bool {
         if !self.prefix.is_empty() {

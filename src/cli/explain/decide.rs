@@ -6,7 +6,9 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
 use crate::json::text::unescape;
 use crate::jsonpath::{self, Buffering, Selected};
+use crate::name::Class;
 use crate::proxy::body::readable;
+use crate::rules::profile::{PerValue, Profile};
 use crate::rules::route::{End, RequestFacts, Route};
 use crate::rules::{Action, Binding, Mode, OnBad, OnToken, OnUnreadable, Reveal, Rule, RuleSet, Verb};
 use crate::token::v1::token_len;
@@ -54,6 +56,8 @@ pub(super) struct Acting {
     pub key: String,
     pub mode: &'static str,
     pub suite: Option<&'static str>,
+    /// The profile whose API does it, and what that takes.
+    pub delegated: Option<(String, String)>,
     pub options: Vec<String>,
     /// How many values of the body it selects; `None` without a body.
     pub selects: Option<usize>,
@@ -66,6 +70,8 @@ pub(super) struct Found {
     /// Index into [`Explanation::actions`].
     pub action: usize,
     pub happens: String,
+    /// A managed API is asked about it.
+    pub delegated: bool,
     /// Of the token it would become.
     pub token_length: Option<usize>,
 }
@@ -183,6 +189,7 @@ fn read(
     for (index, acting) in told.actions.iter_mut().enumerate() {
         acting.selects = Some(selected.iter().filter(|s| s.path == index).count());
     }
+    calls(&mut told, plan);
     missing(&mut told, plan, route, &selected, code(422));
     told
 }
@@ -193,6 +200,44 @@ fn unreadable(mut told: Explanation, plan: &HalfPlan, on: OnUnreadable, status: 
     }
     told.note(format!("it passes unread: {why}"));
     told
+}
+
+/// How often managed APIs are asked, if nothing refuses the body: values go together that are of one class or may mix with others.
+fn calls(told: &mut Explanation, plan: &HalfPlan) {
+    /// Values that may go together.
+    struct Group<'a> {
+        profile: &'a Arc<Profile>,
+        api: &'a PerValue,
+        alike: (Verb, bool, Option<&'a Class>),
+        values: usize,
+    }
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for value in told.values.iter().filter(|value| value.delegated) {
+        let Some(field) = plan.fields.get(value.action) else { continue };
+        let Some((profile, api)) = field.action.key.delegated() else { continue };
+        let class = field.class().filter(|_| api.convergent);
+        let alike = (field.action.verb, field.action.sign, class);
+        match groups.iter_mut().find(|group| group.profile.name == profile.name && group.alike == alike) {
+            Some(group) => group.values += 1,
+            None => groups.push(Group { profile, api, alike, values: 1 }),
+        }
+    }
+    let mut profiles: Vec<(Arc<str>, usize, usize)> = Vec::new();
+    for Group { profile, api, values, .. } in groups {
+        let calls = api.calls(values);
+        match profiles.iter_mut().find(|(name, ..)| *name == profile.name) {
+            Some((_, all, sum)) => (*all, *sum) = (*all + values, *sum + calls),
+            None => profiles.push((Arc::clone(&profile.name), values, calls)),
+        }
+    }
+    for (name, values, calls) in profiles {
+        let plural = |n: usize| if n == 1 { "" } else { "s" };
+        told.note(format!(
+            "profile `{name}`: {values} value{} of this body, {calls} call{} of its API",
+            plural(values),
+            plural(calls)
+        ));
+    }
 }
 
 /// `required`: every action that says so must have selected something.
@@ -213,11 +258,13 @@ fn missing(told: &mut Explanation, plan: &HalfPlan, route: &Route, selected: &[S
 fn acting(field: &PlannedField) -> Acting {
     let action = &field.action;
     let seals = action.verb == Verb::Seal;
+    let delegated = action.key.delegated();
     let mut options = Vec::new();
     let mut option = |given: bool, text: String| options.extend(given.then_some(text));
     option(action.deterministic, "deterministic".into());
     option(action.sign, if seals { "signs".into() } else { "signed only".into() });
     option(action.required, "required".into());
+    option(delegated.is_some_and(|(_, api)| api.bare), "bare".into());
     let bind = match &action.bind {
         Some(Binding::Segment(name)) => format!("bound to path:{name}"),
         Some(Binding::Value(text)) => format!("bound to {text}"),
@@ -248,7 +295,8 @@ fn acting(field: &PlannedField) -> Acting {
             Mode::Migrate => "migrate",
             Mode::Enforce => "enforce",
         },
-        suite: seals.then(|| action.suite.name()),
+        suite: (seals && delegated.is_none()).then(|| action.suite.name()),
+        delegated: delegated.map(|(profile, api)| (profile.name.to_string(), api.cost())),
         options,
         selects: None,
     }
@@ -263,7 +311,14 @@ fn found(
 ) -> (Found, Option<(u16, String)>) {
     let action = &field.action;
     let content = lexeme.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
-    let is_token = content.is_some_and(|c| token::looks_sealed(&unescape(c)));
+    let api = action.key.delegated().map(|(_, api)| api);
+    let is_token = content.is_some_and(|c| {
+        let c = unescape(c);
+        match (action.verb, api.filter(|api| api.bare)) {
+            (Verb::Open, Some(api)) => token::looks_sealed(&c) || api.may_be_ciphertext(&c),
+            _ => action.key.looks_sealed(&c),
+        }
+    });
     let null = lexeme == b"null" && !action.seal_nulls;
     let mut length = None;
     let (happens, refuses) = match action.verb {
@@ -281,17 +336,19 @@ fn found(
             OnToken::Reject => ("refused: it begins as a token does (`on_token: reject`)".into(), Some(422)),
             OnToken::Keep => ("stays if it is a token of this partition and class (`on_token: keep`)".into(), None),
             OnToken::Seal => {
-                length = Some(forecast(action, content, lexeme));
+                length = forecast(action, content, lexeme);
                 ("sealed, although it begins as a token does (`on_token: seal`)".into(), None)
             }
         },
         Verb::Seal if action.refuses_masked && looks_masked(lexeme) => {
             ("refused: it has the shape of a mask, and a rule shows this class masked".into(), Some(422))
         }
+        Verb::Seal if api.is_some_and(|api| api.bare) && content.is_none() => {
+            ("refused: the API of a `bare` profile takes strings only".into(), Some(400))
+        }
         Verb::Seal => {
-            let long = forecast(action, content, lexeme);
-            length = Some(long);
-            match action.max_length.filter(|max| long > *max) {
+            length = forecast(action, content, lexeme);
+            match action.max_length.filter(|max| length.is_some_and(|long| long > *max)) {
                 Some(max) => (format!("refused: its token is longer than `max_length: {max}`"), Some(422)),
                 None => ("sealed".into(), None),
             }
@@ -305,7 +362,9 @@ fn found(
         },
     };
     let refused = refuses.map(|status| (status, format!("rule `{}`, {}: {happens}", action.rule, one.location)));
-    (Found { location: one.location.clone(), action: one.path, happens, token_length: length }, refused)
+    let acts = refuses.is_none() && !null && changes(action);
+    let delegated = api.is_some() && acts && (is_token || action.verb == Verb::Seal);
+    (Found { location: one.location.clone(), action: one.path, happens, delegated, token_length: length }, refused)
 }
 
 fn looked_at(verb: Verb, is_token: bool) -> String {
@@ -318,8 +377,66 @@ fn looked_at(verb: Verb, is_token: bool) -> String {
     .to_owned()
 }
 
-fn forecast(action: &Action, content: Option<&[u8]>, lexeme: &[u8]) -> usize {
+/// How long the token will be; how long a managed API makes its ciphertexts is its own affair.
+fn forecast(action: &Action, content: Option<&[u8]>, lexeme: &[u8]) -> Option<usize> {
+    if action.key.delegated().is_some() {
+        return None;
+    }
     let canonical = content.filter(|_| action.suite == Suite::Siv).and_then(crate::json::text::canonical_string);
     let bytes = canonical.as_deref().or(content).unwrap_or(lexeme).len();
-    token_len(action.suite, bytes, content.is_some(), action.pad, action.sign)
+    Some(token_len(action.suite, bytes, content.is_some(), action.pad, action.sign))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::PartitionName;
+    use crate::rules::compile::{Context, load_text};
+    use crate::rules::route::NormalPath;
+
+    #[test]
+    fn what_an_api_does_is_told_with_its_calls() {
+        let api = PerValue {
+            batch: 2,
+            bare: false,
+            signs: false,
+            convergent: true,
+            longest: 1_000,
+            prefix: "",
+            plain_text: true,
+        };
+        let partition = PartitionName::new("shop").unwrap();
+        let profile = Profile { name: "partner".into(), partition, local: false, per_value: Some(api) };
+        let text = "rules:\n  - name: r\n    match: { path: /x }\n    protect: [{ fields: [$..ssn, $..pan], key: partner, deterministic: true }]\n";
+        let context = Context { profiles: vec![Arc::new(profile)], ..Context::default() };
+        let rules = load_text("t.yaml", text, &context).rules.unwrap();
+        let (path, headers) = (NormalPath("/x".into()), HeaderMap::new());
+        let facts = RequestFacts {
+            method: "POST",
+            path: &path,
+            ignore_case: false,
+            listener: "",
+            host: None,
+            headers: &headers,
+        };
+        let message = Message {
+            direction: Direction::Request,
+            status: 200,
+            content_type: "application/json",
+            body: Some(br#"[{"ssn":1},{"ssn":"2"},{"ssn":3,"pan":null},{"pan":"4"}]"#),
+        };
+        let told = decide(Explanation::new("POST", "front"), &rules, &facts, &message);
+        assert_eq!(told.notes, ["profile `partner`: 4 values of this body, 3 calls of its API"]);
+        let json = told.to_json();
+        assert_eq!(json["actions"][0]["delegated"]["profile"], "partner");
+        assert_eq!(json["actions"][0]["suite"], serde_json::Value::Null);
+        assert_eq!(json["values"][0]["token_length"], serde_json::Value::Null);
+        let shown = told.to_string();
+        assert!(
+            shown.contains(
+                "key partner, enforce, by the API of profile partner (a call for up to 2 values of a class in a body)"
+            ),
+            "{shown}"
+        );
+    }
 }

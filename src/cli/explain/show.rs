@@ -15,6 +15,7 @@ impl Explanation {
             json!({
                 "rule": &*a.rule, "verb": a.verb, "selector": a.selector, "buffering": a.buffering, "class": a.class, "key": a.key,
                 "mode": a.mode, "suite": a.suite, "options": a.options, "selects": a.selects,
+                "delegated": a.delegated.as_ref().map(|(profile, cost)| json!({ "profile": profile, "cost": cost })),
             })
         };
         let value = |v: &Found| json!({ "location": v.location, "action": v.action, "happens": v.happens, "token_length": v.token_length });
@@ -51,6 +52,9 @@ impl fmt::Display for Explanation {
             write!(f, "  {} {}  rule {}, class {}, key {}, {}", a.verb, a.selector, a.rule, a.class, a.key, a.mode)?;
             if a.buffering != Buffering::Streaming.name() {
                 write!(f, ", {}", a.buffering)?;
+            }
+            if let Some((profile, cost)) = &a.delegated {
+                write!(f, ", by the API of profile {profile} ({cost})")?;
             }
             for option in a.suite.iter().copied().chain(a.options.iter().map(String::as_str)) {
                 write!(f, ", {option}")?;

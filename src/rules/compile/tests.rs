@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::report::Severity;
-use crate::rules::{Action, Key, Mode, OnBad, OnUnreadable, Reveal};
+use crate::rules::{Action, Key, Mode, OnBad, OnUnreadable, Reveal, profile};
 use crate::token::Suite;
 use rstest::rstest;
 
@@ -403,4 +403,114 @@ proptest::proptest! {
         assert_eq!(loaded.rules.is_none(), loaded.findings.has_errors());
         assert!(loaded.findings.0.iter().all(|f| f.help.is_some()));
     }
+}
+
+/// Of `partner`; `there` has no values of its own.
+fn with_profiles(api: profile::PerValue, local: bool) -> Context {
+    let partition = |name: &str| crate::name::PartitionName::new(name).unwrap();
+    let partner = Profile { name: "partner".into(), partition: partition("shop"), local, per_value: Some(api) };
+    let there = Profile { name: "there".into(), partition: partition("else"), local: true, per_value: None };
+    Context { profiles: vec![Arc::new(partner), Arc::new(there)], ..Context::default() }
+}
+
+fn managed_api() -> profile::PerValue {
+    profile::PerValue {
+        batch: 1,
+        bare: false,
+        signs: false,
+        convergent: false,
+        longest: 1_000,
+        prefix: "api:",
+        plain_text: true,
+    }
+}
+
+#[rstest]
+#[case("deterministic: true", "profile-deterministic")]
+#[case("sign: true", "profile-sign")]
+#[case("suite: 2", "profile-option")]
+#[case("pad: 16", "profile-option")]
+fn what_an_api_does_not_do_is_refused_by_name(#[case] option: &str, #[case] code: &str) {
+    let text = item(&format!("fields: $.a, key: partner, {option}"));
+    let loaded = load_text("a.yaml", &text, &with_profiles(managed_api(), false));
+    assert_eq!(loaded.findings.0.iter().map(|f| f.code).collect::<Vec<_>>(), [code]);
+    // Sealed here, all of it is possible.
+    let local = load_text("a.yaml", &text, &with_profiles(managed_api(), true));
+    assert!(local.findings.0.is_empty(), "{}", local.findings);
+}
+
+#[test]
+fn what_an_api_is_given_alone_can_be_bound_to_nothing() {
+    let bare = profile::PerValue { bare: true, signs: true, ..managed_api() };
+    let codes = |options: &str, api: profile::PerValue| -> Vec<&'static str> {
+        let text = item(&format!("fields: $.a, key: partner, {options}"));
+        let loaded = load_text("a.yaml", &text, &with_profiles(api, false));
+        loaded.findings.0.iter().map(|f| f.code).collect()
+    };
+    assert_eq!(codes("bind: '@.id', nulls: seal", bare.clone()), ["profile-bare", "profile-bare"]);
+    assert_eq!(codes("sign: true", bare.clone()), Vec::<&str>::new());
+    assert_eq!(codes("sign: true, signers: ['00']", bare), ["profile-option", "signer"]);
+    let convergent = profile::PerValue { convergent: true, ..managed_api() };
+    assert_eq!(codes("mode: enforce", convergent.clone()), ["profile-convergent"]);
+    assert_eq!(codes("deterministic: true", convergent.clone()), Vec::<&str>::new());
+    let open = "rules:\n  - name: a\n    match: { path: /x }\n    response: [{ open: $.a, key: partner }]\n";
+    assert!(load_text("a.yaml", open, &with_profiles(convergent, false)).findings.0.is_empty());
+}
+
+#[test]
+fn a_key_names_a_profile_or_its_partition() {
+    let key = |name: &str, local: bool| {
+        let text = item(&format!("fields: $.a, key: {name}"));
+        let loaded = load_text("a.yaml", &text, &with_profiles(managed_api(), local));
+        let set = loaded.rules.unwrap_or_else(|| panic!("{}", loaded.findings));
+        let RuleKind::Fields { request, .. } = &set.rules[0].kind else { panic!() };
+        request[0].key.clone()
+    };
+    assert!(matches!(key("partner", false), Key::Managed(profile) if profile.delegated().is_some()));
+    assert!(matches!(key("partner", true), Key::Managed(profile) if profile.delegated().is_none()));
+    assert!(matches!(key("there", true), Key::Fixed(name) if name.as_str() == "else"));
+    assert!(matches!(key("shop", false), Key::Fixed(name) if name.as_str() == "shop"));
+    let sealed =
+        Key::Managed(Arc::clone(&with_profiles(profile::PerValue { bare: true, ..managed_api() }, false).profiles[0]));
+    assert!(sealed.looks_sealed(b"sc1.x") && sealed.looks_sealed(b"api:x") && !sealed.looks_sealed(b"ap"));
+    assert!(!Key::Managed(Arc::clone(&with_profiles(managed_api(), false).profiles[0])).looks_sealed(b"api:x"));
+}
+
+#[test]
+fn a_name_means_one_thing() {
+    let mut context = with_profiles(managed_api(), false);
+    let other = Profile {
+        name: "else".into(),
+        partition: crate::name::PartitionName::new("third").unwrap(),
+        local: true,
+        per_value: None,
+    };
+    context.profiles.push(Arc::new(other));
+    let loaded = load_text("a.yaml", &item("fields: $.a"), &context);
+    assert_eq!(loaded.findings.0.iter().map(|f| f.code).collect::<Vec<_>>(), ["profile-name"]);
+    let template = item("fields: $.a, key: \"p{id}\"");
+    let loaded = load_text("a.yaml", &template, &with_profiles(managed_api(), false));
+    assert_eq!(loaded.findings.0.iter().map(|f| f.code).collect::<Vec<_>>(), ["template-meets-profile"]);
+}
+
+#[test]
+fn what_may_be_a_ciphertext() {
+    let any = profile::PerValue { prefix: "", ..managed_api() };
+    let least = "Aa0_-Aa0_-Aa0_-Aa0_-Aa";
+    for (text, may) in [
+        (least.to_owned(), true),
+        (format!("{least}=="), true),
+        (format!("{least}="), true),
+        (format!("{least}==="), false),
+        (least.replacen('A', "", 1), false),
+        (format!("{least} x"), false),
+        (format!("{least}+"), false),
+        (String::new(), false),
+    ] {
+        assert_eq!(any.may_be_ciphertext(text.as_bytes()), may, "{text}");
+    }
+    assert!(managed_api().may_be_ciphertext(b"api:") && !managed_api().may_be_ciphertext(least.as_bytes()));
+    assert_eq!([0, 1, 7].map(|n| any.calls(n)), [0, 1, 7]);
+    let batches = profile::PerValue { batch: 3, ..any };
+    assert_eq!([0, 1, 3, 4].map(|n| batches.calls(n)), [0, 1, 1, 2]);
 }

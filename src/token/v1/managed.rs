@@ -221,6 +221,34 @@ mod tests {
         assert_eq!(parsed(format!("sc1.{header}.AB").as_bytes()).ciphertext, b"AB");
     }
 
+    /// Made by another program from the format page.
+    #[test]
+    fn the_vectors_hold() {
+        let vectors: serde_json::Value =
+            serde_json::from_str(include_str!("../../../tests/vectors/managed.json")).unwrap();
+        let vectors = vectors["vectors"].as_array().unwrap();
+        assert!(vectors.len() >= 5);
+        for vector in vectors {
+            let text = |name: &str| vector[name].as_str().unwrap();
+            let class = Class::new(text("class"));
+            let place = Place {
+                profile: text("profile"),
+                class: &class,
+                record_id: vector["record_id"].as_str().map(str::as_bytes),
+                is_string: vector["is_string"].as_bool().unwrap(),
+                signed: vector["signed"].as_bool().unwrap(),
+            };
+            let handed = place.wrap(text("text").as_bytes());
+            assert_eq!(std::str::from_utf8(handed.expose()).unwrap(), text("handed"), "{}", text("name"));
+            let suite = ManagedSuite::from_byte(vector["suite"].as_u64().unwrap().try_into().unwrap()).unwrap();
+            let ciphertext = crate::crypto::hex::decode(text("ciphertext").as_bytes()).unwrap();
+            let mut token = Vec::new();
+            place.token(suite, &ciphertext, &mut token).unwrap();
+            assert_eq!(String::from_utf8(token).unwrap(), text("token"));
+            assert_eq!(parsed(text("token").as_bytes()).ciphertext, ciphertext);
+        }
+    }
+
     proptest! {
         #[test]
         fn a_token_is_taken_apart_into_what_it_was_made_of(
