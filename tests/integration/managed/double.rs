@@ -221,9 +221,11 @@ impl Shared {
             let working = self.now.fetch_add(1, Ordering::SeqCst) + 1;
             self.most.fetch_max(working, Ordering::SeqCst);
             let act = self.choose(&request);
-            let goes_on = act::perform(&act, || (self.handler)(&request), wire.get_mut());
+            let (answer, act) = act::prepared(&act, || (self.handler)(&request));
+            // Before the answer is out: whoever has it may call again at once.
             self.now.fetch_sub(1, Ordering::SeqCst);
-            if !goes_on {
+            // That the other side has gone is no fault.
+            if !act::written(act, &answer, wire.get_mut()).unwrap_or(false) {
                 return;
             }
         }

@@ -120,14 +120,14 @@ fn array(pointer: &'static str, change: fn(&mut Vec<Value>)) -> Act {
     })
 }
 
-/// Answers so. Whether the connection can be used on; that the other side has gone is no fault.
-pub(super) fn perform(act: &Act, handler: impl FnOnce() -> Answer, wire: &mut impl Wire) -> bool {
+/// What is to be written, and how; ready when the API would be done with it.
+pub(super) fn prepared(act: &Act, handler: impl FnOnce() -> Answer) -> (Answer, &Act) {
     let instead = |status, headers: &[(&str, String)], body: &str| Answer {
         status,
         headers: headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
         body: body.into(),
     };
-    let (answer, act) = match act {
+    match act {
         Act::Instead(status, headers, body) => (instead(*status, headers, body), &Act::Well),
         Act::Late(time) => {
             sleep(*time);
@@ -151,11 +151,11 @@ pub(super) fn perform(act: &Act, handler: impl FnOnce() -> Answer, wire: &mut im
             (instead(200, &json, &format!("\"{}\"", "x".repeat(length.saturating_sub(2)))), &Act::Well)
         }
         act => (handler(), act),
-    };
-    written(act, &answer, wire).unwrap_or(false)
+    }
 }
 
-fn written(act: &Act, answer: &Answer, wire: &mut impl Wire) -> io::Result<bool> {
+/// Answers so. Whether the connection can be used on.
+pub(super) fn written(act: &Act, answer: &Answer, wire: &mut impl Wire) -> io::Result<bool> {
     let length = answer.body.len() as i64;
     let (body, half) = (&answer.body, &answer.body[..answer.body.len() / 2]);
     match act {
