@@ -7,7 +7,6 @@ mod http2;
 #[path = "managed/storm.rs"]
 mod storm;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +15,11 @@ use axum::{Json, Router};
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Method};
 use rstest::rstest;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sidecloak::crypto::kdf::sha256;
 use sidecloak::metrics::Metrics;
 use sidecloak::sealer::managed::guard::Guard;
 use sidecloak::sealer::managed::http::{Http, Outgoing};
@@ -25,6 +27,7 @@ use sidecloak::sealer::managed::settings::{CallLimits, EndpointTls};
 use sidecloak::sealer::managed::{ApiError, Fault};
 use sidecloak::secret::SecretBytes;
 use sidecloak::tls::ClientTls;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::pki::{Ca, Pair};
 use crate::support::Message;
@@ -228,18 +231,16 @@ async fn who_is_not_trusted_gets_no_request() {
     let error = reverse(&Http::new(&double.url(), &pinned, LONGEST).unwrap(), &["abc"]).await.unwrap_err();
     assert!(error.kind == Fault::Connection && error.text.contains("`pins`"), "{error}");
     assert_eq!(double.calls(), 0);
-    let pinned = EndpointTls { pins: vec![[7; 32], pin(other.directory.path(), &other.pair)], ..other.tls() };
+    let pinned = EndpointTls { pins: vec![[7; 32], pin(&other.pair)], ..other.tls() };
     let http = Http::new(&double.url(), &pinned, LONGEST).unwrap();
     assert_eq!(reverse(&http, &["abc"]).await.unwrap(), ["cba"]);
 }
 
-/// As operators are told to make it.
-fn pin(directory: &Path, pair: &Pair) -> [u8; 32] {
-    let (cert, _) = pair.write(directory, "pinned");
-    let script =
-        "openssl x509 -in \"$0\" -pubkey -noout | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary";
-    let output = std::process::Command::new("sh").args(["-c", script]).arg(cert).output().unwrap();
-    output.stdout.try_into().expect("openssl makes a digest")
+/// What `openssl x509 -pubkey -noout | openssl pkey -pubin -outform der | openssl dgst -sha256` prints.
+fn pin(pair: &Pair) -> [u8; 32] {
+    let der = CertificateDer::from_pem_slice(pair.cert.as_bytes()).unwrap();
+    let (_, certificate) = X509Certificate::from_der(&der).unwrap();
+    sha256(certificate.public_key().raw)
 }
 
 fn guard(limits: &CallLimits) -> (Arc<Guard>, Metrics) {
