@@ -3,6 +3,7 @@
 
 use super::http::{Http, Outgoing, Reply};
 use super::settings::{ExeQuantumSettings, Generation};
+use super::tokens::TokenCache;
 use super::{Answering, ApiError, Fault, KemApi};
 use crate::clock::SharedClock;
 use crate::crypto::hex;
@@ -122,9 +123,9 @@ impl ExeQuantum {
         Decapsulated::read(&self.session.call(&call).await?, call.path)
     }
 
-    /// Seconds until the temporary token ends; `None`: there is none.
-    pub fn token_seconds_left(&self) -> Option<u64> {
-        self.session.token_seconds_left()
+    /// The temporary tokens, for the metrics; `None`: the long-lived one is used.
+    pub fn tokens(&self) -> Option<&TokenCache> {
+        self.session.tokens()
     }
 }
 

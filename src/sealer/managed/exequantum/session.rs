@@ -1,5 +1,7 @@
 //! Calls with a token: the long-lived one, or temporary ones that it makes, whose uses are counted.
 
+use std::sync::Arc;
+
 use http::{HeaderValue, Method, StatusCode, header};
 
 use super::answers::Token;
@@ -13,10 +15,16 @@ use crate::secret::SecretBytes;
 
 /// See the module.
 pub struct Session {
-    http: Http,
     generation: Generation,
-    long_lived: Credential,
+    /// Shared with renewals, which outlive the calls that began them.
+    long_lived: Arc<LongLived>,
     temporary: Option<(Temporary, TokenCache)>,
+}
+
+/// The endpoint and the long-lived token.
+struct LongLived {
+    http: Http,
+    token: Credential,
 }
 
 /// One call, which can be made again.
@@ -60,9 +68,8 @@ impl Session {
     /// Reads the long-lived token. The error says why that cannot be, and what to do.
     pub fn new(http: Http, settings: &ExeQuantumSettings, clock: SharedClock) -> Result<Self, String> {
         Ok(Self {
-            http,
             generation: settings.generation,
-            long_lived: Credential::open(&settings.token)?,
+            long_lived: Arc::new(LongLived { http, token: Credential::open(&settings.token)? }),
             temporary: settings.temporary.map(|temporary| (temporary, TokenCache::new(clock))),
         })
     }
@@ -72,23 +79,23 @@ impl Session {
         self.generation
     }
 
-    /// Of the temporary token.
-    pub fn token_seconds_left(&self) -> Option<u64> {
-        self.temporary.as_ref().and_then(|(_, tokens)| tokens.seconds_left())
+    /// The temporary ones.
+    pub fn tokens(&self) -> Option<&TokenCache> {
+        self.temporary.as_ref().map(|(_, tokens)| tokens)
     }
 
     /// A call that succeeds, with a temporary token where they are configured. One that is not taken is replaced once.
     pub async fn call(&self, call: &Call) -> Result<Reply, ApiError> {
         let Some((temporary, tokens)) = &self.temporary else { return self.call_long_lived(call).await };
-        let renew = || self.make(*temporary);
+        let renew = || Arc::clone(&self.long_lived).make(*temporary);
         let lent = tokens.lend(renew).await?;
-        let reply = self.send(call, &lent.token).await?;
+        let reply = self.long_lived.send(call, &lent.token).await?;
         if reply.status != StatusCode::UNAUTHORIZED {
             return succeeded(reply, call.path);
         }
         tokens.refused(&lent);
         let lent = tokens.lend(renew).await?;
-        let reply = self.send(call, &lent.token).await?;
+        let reply = self.long_lived.send(call, &lent.token).await?;
         if reply.status == StatusCode::UNAUTHORIZED {
             tokens.refused(&lent);
         }
@@ -97,10 +104,16 @@ impl Session {
 
     /// A call that succeeds, with the long-lived token: again, if it is not taken and there is another by now.
     pub async fn call_long_lived(&self, call: &Call) -> Result<Reply, ApiError> {
-        let token = self.long_lived.current()?;
+        self.long_lived.call(call).await
+    }
+}
+
+impl LongLived {
+    async fn call(&self, call: &Call) -> Result<Reply, ApiError> {
+        let token = self.token.current()?;
         let mut reply = self.send(call, &token).await?;
         if reply.status == StatusCode::UNAUTHORIZED {
-            let now = self.long_lived.current()?;
+            let now = self.token.current()?;
             if !same(now.expose(), token.expose()) {
                 reply = self.send(call, &now).await?;
             }
@@ -108,14 +121,14 @@ impl Session {
         succeeded(reply, call.path)
     }
 
-    async fn make(&self, temporary: Temporary) -> Result<Fresh, ApiError> {
+    async fn make(self: Arc<Self>, temporary: Temporary) -> Result<Fresh, ApiError> {
         let query = format!(
             "?expiry_time={}&expire_after_attempts={}",
             temporary.expiry.as_secs().max(1),
             temporary.attempts.max(1)
         );
         let call = Call { query, ..Call::get("/api/token/new") };
-        let reply = self.call_long_lived(&call).await?;
+        let reply = self.call(&call).await?;
         Ok(Fresh {
             token: Token::read(&reply, call.path)?,
             lifetime: temporary.expiry,
