@@ -2,6 +2,8 @@
 
 pub mod credential;
 pub mod crittora;
+pub mod crypteron;
+pub mod exequantum;
 pub mod http;
 pub mod ncloud_kms;
 mod quoted;

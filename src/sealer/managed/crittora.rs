@@ -6,6 +6,7 @@ use std::fmt;
 use super::credential::Credential;
 use super::http::{Http, Outgoing, Reply};
 use super::settings::{CrittoraAccess, CrittoraSettings};
+use super::tokens::{Lent, TokenCache};
 use super::{Answering, Api, ApiError, Fault, How};
 use crate::clock::SharedClock;
 use crate::secret::SecretBytes;
@@ -79,11 +80,11 @@ impl Crittora {
         Ok(Self { http, keys, access })
     }
 
-    /// Seconds until the log-in ends, for the metrics; `None` without one.
-    pub fn seconds_left(&self) -> Option<u64> {
+    /// The log-in's tokens, for the metrics; `None` without one.
+    pub fn tokens(&self) -> Option<&TokenCache> {
         match &self.access {
             Access::Managed(_) => None,
-            Access::Direct(login) => login.seconds_left(),
+            Access::Direct(login) => Some(login.tokens()),
         }
     }
 
@@ -103,11 +104,11 @@ impl Crittora {
                 if !answer.is_unauthorized() {
                     return answer.text(call, text);
                 }
-                login.refused(&lent);
+                login.tokens().refused(&lent);
                 let (lent, reply) = self.direct(login, call, text).await?;
                 let answer = Answer::of(&reply);
                 if answer.is_unauthorized() {
-                    login.refused(&lent);
+                    login.tokens().refused(&lent);
                 }
                 answer.text(call, text)
             }
@@ -115,7 +116,7 @@ impl Crittora {
     }
 
     /// One call of the direct API, under the log-in as it is now.
-    async fn direct(&self, login: &LogIn, call: Call, text: &[u8]) -> Result<(super::tokens::Lent, Reply), ApiError> {
+    async fn direct(&self, login: &LogIn, call: Call, text: &[u8]) -> Result<(Lent, Reply), ApiError> {
         let body = request::direct(call, text)?;
         let lent = login.token().await?;
         let mut headers = self.keys.headers()?;

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::http::{Http, Outgoing, Reply};
 use super::settings::NcloudKmsSettings;
+use super::tokens::TokenCache;
 use super::{Answering, Api, ApiError, Fault, How};
 use crate::clock::SharedClock;
 use crate::secret::SecretBytes;
@@ -35,7 +36,8 @@ pub struct NcloudKms {
     http: Http,
     /// What the endpoint's base URL puts before every path: signatures cover it.
     prefix: String,
-    tag: String,
+    /// The path of the key.
+    key: String,
     convergent: bool,
     who: Who,
     clock: SharedClock,
@@ -44,7 +46,7 @@ pub struct NcloudKms {
 impl NcloudKms {
     /// The error says what is wrong with the settings, and what to do.
     pub fn new(http: Http, settings: &NcloudKmsSettings, clock: SharedClock) -> Result<Self, String> {
-        let tag = settings.key_tag.clone();
+        let tag = &settings.key_tag;
         let fits = (1..=255).contains(&tag.len())
             && tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~'));
         if !fits || tag.bytes().all(|byte| byte == b'.') {
@@ -52,27 +54,30 @@ impl NcloudKms {
         }
         let base: http::Uri = http.base().parse().map_err(|_| "the endpoint is no URL".to_owned())?;
         let prefix = base.path().trim_end_matches('/').to_owned();
-        let who = Who::open(&settings.credential, clock.clone())?;
-        Ok(Self { http, prefix, tag, convergent: settings.convergent, who, clock })
+        let key = format!("/kms/v1/keys/{tag}");
+        let who = Who::open(&settings.credential, &http, format!("{key}/access-token"), clock.clone())?;
+        Ok(Self { http, prefix, key, convergent: settings.convergent, who, clock })
     }
 
-    /// Seconds until the access token ends, for the metrics; `None` where none was got.
-    pub fn seconds_left(&self) -> Option<u64> {
-        self.who.seconds_left()
+    /// The access tokens, for the metrics; `None` where none are got.
+    pub fn tokens(&self) -> Option<&TokenCache> {
+        self.who.tokens()
     }
 
     /// One call, under a credential that is renewed once.
     async fn call(&self, verb: Verb, body: impl Fn() -> SecretBytes + Send) -> Result<Reply, ApiError> {
         let mut refused: Option<(Proof, ApiError)> = None;
+        let path = format!("{}/{}", self.key, verb.name());
+        let target = format!("{}{path}", self.prefix);
         for _ in 0..CREDENTIALS {
-            let target = self.target(verb.name());
-            let proof = self.who.proof(self, &target).await?;
+            let proof = self.who.proof(&target, self.clock.micros() / 1000).await?;
             if refused.as_ref().is_some_and(|(before, _)| before.is(&proof)) {
                 break;
             }
             let mut headers = proof.headers.clone();
             headers.push(request::json());
-            let reply = self.send(&target, headers, body()).await?;
+            let outgoing = Outgoing { method: http::Method::POST, path: path.clone(), headers, body: body() };
+            let reply = self.http.send(outgoing).await?;
             match answer::failure(&reply) {
                 None => return Ok(reply),
                 Some(error) if error.kind == Fault::Credential => {
@@ -84,21 +89,6 @@ impl NcloudKms {
             }
         }
         Err(refused.map_or_else(|| ApiError::new(Fault::Credential, "there is no credential"), |(_, error)| error))
-    }
-
-    async fn send(
-        &self,
-        target: &str,
-        headers: Vec<(http::HeaderName, http::HeaderValue)>,
-        body: SecretBytes,
-    ) -> Result<Reply, ApiError> {
-        let path = target.strip_prefix(&self.prefix).unwrap_or(target).to_owned();
-        self.http.send(Outgoing { method: http::Method::POST, path, headers, body }).await
-    }
-
-    /// The raw request target of a call on the key.
-    fn target(&self, call: &str) -> String {
-        format!("{}/kms/v1/keys/{}/{call}", self.prefix, self.tag)
     }
 
     fn context(&self, how: How) -> Result<Option<[u8; 32]>, ApiError> {

@@ -1,7 +1,7 @@
 //! The log-in of the direct API, as Amazon Cognito speaks it. The id token is the bearer; the refresh token gets further ones, and
 //! where it is refused the password does.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, header};
@@ -27,11 +27,16 @@ const LONGEST_LIFETIME: u64 = 24 * 3600;
 
 /// See the module.
 pub(super) struct LogIn {
+    door: Arc<Door>,
+    tokens: TokenCache,
+}
+
+/// Where tokens are got, and with what: a renewal goes on when nobody waits for it any more.
+struct Door {
     http: Http,
     user: User,
     client_id: String,
     clock: SharedClock,
-    tokens: TokenCache,
     refresh: Mutex<Option<Refresh>>,
 }
 
@@ -68,22 +73,25 @@ struct Tokens<'a> {
 impl LogIn {
     pub(super) fn new(http: Http, user: User, client_id: &str, clock: SharedClock) -> Self {
         let tokens = TokenCache::new(clock.clone());
-        Self { http, user, client_id: client_id.to_owned(), clock, tokens, refresh: Mutex::new(None) }
+        let door = Door { http, user, client_id: client_id.to_owned(), clock, refresh: Mutex::new(None) };
+        Self { door: Arc::new(door), tokens }
     }
 
     /// A bearer token that is good now.
     pub(super) async fn token(&self) -> Result<Lent, ApiError> {
-        self.tokens.lend(|| self.renew()).await
+        let renew = || {
+            let door = Arc::clone(&self.door);
+            async move { door.renew().await }
+        };
+        self.tokens.lend(renew).await
     }
 
-    pub(super) fn refused(&self, lent: &Lent) {
-        self.tokens.refused(lent);
+    pub(super) fn tokens(&self) -> &TokenCache {
+        &self.tokens
     }
+}
 
-    pub(super) fn seconds_left(&self) -> Option<u64> {
-        self.tokens.seconds_left()
-    }
-
+impl Door {
     async fn renew(&self) -> Result<Fresh, ApiError> {
         let (name, password) = (self.user.name.current()?, self.user.password.current()?);
         let given_for = sha256(SecretBytes::new(pae(&[name.expose(), password.expose()])).expose());
