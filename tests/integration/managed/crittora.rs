@@ -9,13 +9,16 @@ use sidecloak::authority::face::Door;
 use sidecloak::clock::{ManualClock, SharedClock};
 use sidecloak::keyring::{KeySource, State};
 use sidecloak::name::PartitionName;
+use sidecloak::proxy::settings::Address;
 use sidecloak::sealer::managed::crittora::{Crittora, LONGEST};
-use sidecloak::sealer::managed::settings::{CrittoraAccess, CrittoraSettings};
+use sidecloak::sealer::managed::http::Http;
+use sidecloak::sealer::managed::settings::{CrittoraAccess, CrittoraSettings, EndpointTls};
 use sidecloak::sealer::managed::{Api, ApiError, Fault, How};
 use sidecloak::secret::SecretBytes;
 
 use super::served::Served;
 use crate::pki::private;
+use crate::support::{Next, upstream};
 
 const PASSWORD: &str = "correct \"horse\" bättery";
 const PLAIN: How = How { signed: false, context: None };
@@ -248,11 +251,35 @@ fn who_may_not_is_told_apart_from_an_outage() {
 fn the_managed_api_wants_all_keys() {
     let stage = Stage::managed();
     let settings = CrittoraSettings { access_key: None, ..stage.settings.clone() };
-    let error = Crittora::new(stage.served.http("/v1"), None, &settings, stage.clock.clone()).unwrap_err();
+    let error = Crittora::new(stage.served.http("/v1"), None, &settings, stage.clock).unwrap_err();
     assert!(error.contains("access_key"), "{error}");
     let stage = Stage::direct();
     let settings = CrittoraSettings { access_key: None, secret_key: None, ..stage.settings.clone() };
     let direct = |login| Crittora::new(stage.served.http(""), login, &settings, stage.clock.clone());
     stage.works(&direct(Some(stage.served.http(""))).unwrap());
     assert!(direct(None).unwrap_err().contains("login"));
+}
+
+#[test]
+fn an_api_that_takes_no_log_in_is_not_logged_in_to_again_and_again() {
+    let stage = Stage::direct();
+    for answer in
+        [(401, r#"{"message":"Unauthorized"}"#), (200, r#"{"statusCode":401,"body":{"encrypted_data":"YWJj"}}"#)]
+    {
+        let api = upstream(move |_, out| {
+            let (status, body) = answer;
+            write!(out, "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+            Next::KeepAlive
+        });
+        let Address::Tcp(address) = api.address else { panic!("no TCP address") };
+        let http = Http::new(&format!("http://{address}"), &EndpointTls::default(), 1 << 20).unwrap();
+        let login = Some(stage.served.http(""));
+        let client = Crittora::new(http, login, &stage.settings, stage.clock.clone()).unwrap();
+        for _ in 0..10 {
+            assert_eq!(stage.fails(&client), Fault::Credential);
+        }
+        assert!(api.last().text().contains("requested_actions"));
+        let log_ins = stage.served.calls().len();
+        assert!((1..=4).contains(&log_ins), "{log_ins}");
+    }
 }

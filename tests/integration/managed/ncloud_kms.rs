@@ -9,14 +9,18 @@ use sidecloak::authority::credentials::{Limits, Purpose};
 use sidecloak::authority::face::Door;
 use sidecloak::authority::ncloud_kms;
 use sidecloak::clock::{Clock, ManualClock};
+use sidecloak::crypto::base64;
 use sidecloak::keyring::KeySource;
+use sidecloak::proxy::settings::Address;
+use sidecloak::sealer::managed::http::Http;
 use sidecloak::sealer::managed::ncloud_kms::{BATCH, LONGEST, NcloudKms};
-use sidecloak::sealer::managed::settings::{NcloudCredential, NcloudKmsSettings};
+use sidecloak::sealer::managed::settings::{EndpointTls, NcloudCredential, NcloudKmsSettings};
 use sidecloak::sealer::managed::{Api, ApiError, Fault, How};
 use sidecloak::secret::SecretBytes;
 use tower::ServiceExt;
 
 use super::served::Served;
+use crate::support::{Next, upstream};
 
 struct Stage {
     served: Served,
@@ -269,5 +273,34 @@ fn a_key_tag_cannot_leave_its_place_in_the_path() {
         let settings = NcloudKmsSettings { key_tag: tag.into(), credential: stage.signature(), convergent: false };
         let error = NcloudKms::new(stage.served.http(""), &settings, stage.clock.clone()).unwrap_err();
         assert!(error.contains("key_tag"), "{error}");
+    }
+}
+
+#[test]
+fn each_call_is_signed_anew_over_the_whole_target() {
+    let stage = Stage::new();
+    let sealed = format!("ncpkms:v1:{}", base64::encode(&[0; 32]));
+    let api = upstream(move |_, out| {
+        let body = format!(r#"{{"code":"SUCCESS","data":{{"ciphertext":"{sealed}"}}}}"#);
+        write!(out, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+        Next::KeepAlive
+    });
+    let Address::Tcp(address) = api.address else { panic!("no TCP address") };
+    let http = Http::new(&format!("http://{address}/through/here"), &EndpointTls::default(), 1 << 20).unwrap();
+    let settings = NcloudKmsSettings { key_tag: "tag".into(), credential: stage.signature(), convergent: false };
+    let client = NcloudKms::new(http, &settings, stage.clock.clone()).unwrap();
+    for _ in 0..2 {
+        stage.encrypt(&client, &["text"], How::default()).unwrap();
+        let request = api.last();
+        let target = "/through/here/kms/v1/keys/tag/encrypt";
+        assert!(request.head.starts_with(&format!("POST {target} HTTP/1.1")), "{}", request.head);
+        let time = (stage.clock.now() * 1000).to_string();
+        assert_eq!(request.field("x-ncp-apigw-timestamp").unwrap(), time);
+        assert_eq!(request.field("x-ncp-iam-access-key").unwrap(), stage.access);
+        assert_eq!(
+            request.field("x-ncp-apigw-signature-v2").unwrap(),
+            ncloud_kms::sign("POST", target, &time, &stage.access, &stage.secret)
+        );
+        stage.clock.advance(1);
     }
 }

@@ -1,7 +1,9 @@
 //! What goes out, for both of Crittora's APIs.
 
-use http::{HeaderName, HeaderValue, header};
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue};
 
+use super::super::credential::header;
 use super::super::quoted::{quote_into, quoted_len};
 use super::super::{ApiError, Fault};
 use super::answer::is_ciphertext;
@@ -77,16 +79,13 @@ fn body(call: Call, text: &[u8], more: &str) -> Result<SecretBytes, ApiError> {
 }
 
 pub(super) fn json() -> (HeaderName, HeaderValue) {
-    (header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
+    (CONTENT_TYPE, HeaderValue::from_static("application/json"))
 }
 
 /// The value of `Authorization` for a token that the log-in gave.
 pub(super) fn bearer(token: &SecretBytes) -> Result<HeaderValue, ApiError> {
-    let text = SecretBytes::new([b"Bearer ", token.expose()].concat());
-    let mut value = HeaderValue::from_bytes(text.expose())
-        .map_err(|_| ApiError::new(Fault::Lie, "the log-in gave a token that fits no header"))?;
-    value.set_sensitive(true);
-    Ok(value)
+    header(&SecretBytes::new([b"Bearer ", token.expose()].concat()))
+        .ok_or_else(|| ApiError::new(Fault::Lie, "the log-in gave a token that fits no header"))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 
-use super::super::credential::Credential;
+use super::super::credential::{Credential, header};
 use super::super::http::{Http, Outgoing, Reply};
 use super::super::settings::NcloudCredential;
 use super::super::tokens::{Fresh, Lent, TokenCache};
@@ -79,9 +79,8 @@ impl Who {
                     async move { maker.make().await }
                 };
                 let lent = cache.lend(renew).await?;
-                let mut value = HeaderValue::from_bytes(lent.token.expose())
-                    .map_err(|_| ApiError::new(Fault::Lie, "the API gave an access token that fits no header"))?;
-                value.set_sensitive(true);
+                let value = header(&lent.token)
+                    .ok_or_else(|| ApiError::new(Fault::Lie, "the API gave an access token that fits no header"))?;
                 let of = lent.token.as_ref().clone();
                 Ok(Proof { headers: vec![(TOKEN, value)], lent: Some(lent), of })
             }
