@@ -16,7 +16,7 @@ use sidecloak::sealer::managed::settings::{CrittoraAccess, CrittoraSettings, End
 use sidecloak::sealer::managed::{Api, ApiError, Fault, How};
 use sidecloak::secret::SecretBytes;
 
-use super::served::Served;
+use super::door::Served;
 use crate::pki::private;
 use crate::support::{Next, upstream};
 

@@ -19,7 +19,7 @@ use sidecloak::sealer::managed::{Api, ApiError, Fault, How};
 use sidecloak::secret::SecretBytes;
 use tower::ServiceExt;
 
-use super::served::Served;
+use super::door::Served;
 use crate::support::{Next, upstream};
 
 struct Stage {

@@ -1,4 +1,4 @@
-//! A face of an authority behind its own listener, over TLS, and every call that it got.
+//! A face of an authority behind a door of its own, over TLS, and every call that it got.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
