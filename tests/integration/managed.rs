@@ -1,9 +1,15 @@
 //! Calls of managed APIs that misbehave: what comes of them is an answer that is right, or a fault that says what is wrong.
 
+#[path = "managed/crittora.rs"]
+mod crittora;
+#[path = "managed/door.rs"]
+mod door;
 #[path = "managed/double.rs"]
 pub mod double;
 #[path = "managed/http2.rs"]
 mod http2;
+#[path = "managed/ncloud_kms.rs"]
+mod ncloud_kms;
 #[path = "managed/storm.rs"]
 mod storm;
 
