@@ -62,6 +62,8 @@ mod lifecycle;
 mod listen;
 #[path = "integration/log.rs"]
 mod log;
+#[path = "integration/managed.rs"]
+mod managed;
 #[path = "integration/management.rs"]
 mod management;
 #[path = "integration/ncloud_kms.rs"]

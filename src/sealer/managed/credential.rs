@@ -82,7 +82,7 @@ impl fmt::Debug for Credential {
 }
 
 /// A header field's value that is wiped with its last owner, and that HPACK (RFC 7541, section 7.1.3) keeps in no table.
-fn header(secret: &SecretBytes) -> Option<HeaderValue> {
+pub(super) fn header(secret: &SecretBytes) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(Owner(secret.clone()))).ok()?;
     value.set_sensitive(true);
     Some(value)
