@@ -78,13 +78,12 @@ impl Changes {
 /// Those that the caller sees; of one application with `?appId=`, of one name with `&secPartId=`.
 pub async fn list(State(authority): State<Arc<Authority>>, session: Session, RawQuery(asked): RawQuery) -> Answer {
     session.require(Rank::Auditor)?;
-    let asked = query(asked.as_deref(), "appId");
+    let (asked, sec_part) = (query(asked.as_deref(), "appId"), query(asked.as_deref(), "secPartId"));
     let app = match asked.as_deref().or_else(|| session.app()) {
         Some(text) => Some(AppId::parse(text).map_err(|error| Problem::member("AppId", error))?),
         None => None,
     };
     app.as_ref().map_or(Ok(()), |app| session.require_app(app))?;
-    let sec_part = query(asked.as_deref(), "secPartId");
     let one = match (&app, &sec_part) {
         (Some(app), Some(id)) => Some(app.partition(id).map_err(|error| Problem::member("SecPartId", error))?),
         _ => None,
