@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use serde_json::{Value, json};
 use sidecloak::authority::credentials::Purpose;
 use sidecloak::authority::exequantum::router;
 use sidecloak::authority::face::Door;
@@ -14,6 +15,8 @@ use sidecloak::sealer::managed::exequantum::{ExeQuantum, recipient_key};
 use sidecloak::sealer::managed::settings::{ExeQuantumSettings, Generation, Temporary};
 use sidecloak::sealer::managed::{ApiError, Fault, KemApi};
 
+use super::Trust;
+use super::double::{Act, Double, missing, router as behind, with};
 use super::served::Served;
 
 struct Stage {
@@ -183,4 +186,95 @@ fn what_the_service_says_no_to_is_told_apart() {
     let error = fault();
     assert_eq!(error.kind, Fault::Credential);
     assert!(error.text.contains("token") && error.text.contains("401"), "{error}");
+}
+
+/// A double in front of the face of this stage, and a client that speaks to it.
+fn doubled(stage: &Stage) -> (Double, ExeQuantum) {
+    let trust = Trust::new();
+    let double = Double::tls(&trust.pair, behind(router(stage.served.house.authority.clone())));
+    let http = trust.http(&double);
+    (double, ExeQuantum::new(http, &stage.settings, stage.served.house.clock.clone()).unwrap())
+}
+
+#[test]
+fn lies_in_every_member_are_told_and_never_believed() {
+    for (generation, cipher, shared) in [
+        (Generation::First, ["cipher", "/cipher"], ["shared_key", "/shared_key"]),
+        (Generation::Later, ["ciphertext", "/ciphertext"], ["shared_secret", "/shared_secret"]),
+    ] {
+        let mut stage = Stage::new(generation, None);
+        stage.make(true);
+        let (double, client) = doubled(&stage);
+        let (good, _) = stage.served.house.block_on(client.encapsulate()).unwrap();
+        let pointer =
+            |member: &'static str| if member == cipher { cipher_at(generation) } else { shared_at(generation) };
+        for (member, lengths) in [(cipher, [1087, 1089]), (shared, [31, 33])] {
+            let [name, pointer] = member;
+            let lies = [
+                missing("", name),
+                with(pointer, Value::Null),
+                with(pointer, json!(7)),
+                with(pointer, json!(["00"])),
+                with(pointer, json!("hunter2")),
+                with(pointer, json!("ab".repeat(lengths[0]))),
+                with(pointer, json!("ab".repeat(lengths[1]))),
+            ];
+            for lie in lies {
+                double.then([lie.clone()]);
+                let error = stage.served.house.block_on(client.encapsulate()).unwrap_err();
+                assert_eq!(error.kind, Fault::Lie, "{error}");
+                assert!(!error.text.contains("hunter2") && !error.text.contains("abab"), "{error}");
+                if member == shared {
+                    double.then([lie]);
+                    let error = stage.served.house.block_on(client.decapsulate(&good)).unwrap_err();
+                    assert_eq!(error.kind, Fault::Lie, "{error}");
+                }
+            }
+        }
+        for act in [Act::html(200), Act::gzip(), Act::Truncated, Act::status(204), Act::redirect(307, "/".into())] {
+            double.then([act]);
+            assert_eq!(stage.served.house.block_on(client.encapsulate()).unwrap_err().kind, Fault::Lie);
+        }
+        assert_eq!(stage.served.house.block_on(Stage::there_and_back(&client)), Ok(true));
+    }
+}
+
+#[test]
+fn failed_calls_count_as_attempts() {
+    let mut stage = Stage::new(Generation::First, Some(Temporary { expiry: Duration::from_secs(300), attempts: 3 }));
+    stage.make(false);
+    let (double, client) = doubled(&stage);
+    double.by(|n, request| {
+        let making = request.first_line().contains("/api/token/new");
+        match n % 6 {
+            _ if making => Act::Well,
+            1 => Act::status(500),
+            3 => Act::throttled(1),
+            5 => Act::ResetInBody,
+            _ => Act::Well,
+        }
+    });
+    let house = &stage.served.house;
+    let (mut right, mut wrong) = (0, 0);
+    for _ in 0..60 {
+        match house.block_on(client.encapsulate()) {
+            Ok((cipher, _)) => {
+                assert_eq!(cipher.len(), 1088);
+                right += 1;
+            }
+            Err(error) => {
+                assert!(matches!(error.kind, Fault::Server | Fault::Throttled(_) | Fault::Connection), "{error}");
+                wrong += 1;
+            }
+        }
+    }
+    assert!(right > 10 && wrong > 10, "{right} and {wrong}");
+    let mut uses: BTreeMap<String, u32> = BTreeMap::new();
+    for call in double.seen() {
+        if !call.first_line().contains("/api/token/new") {
+            *uses.entry(call.field("authorization").unwrap()).or_default() += 1;
+        }
+    }
+    assert_eq!(uses.values().sum::<u32>(), 60);
+    assert!(uses.values().all(|uses| *uses <= 3), "{uses:?}");
 }

@@ -39,7 +39,7 @@ fn unconnected(causes: &str) -> String {
         return "its certificate has none of the keys that the profile's `pins` name; if the API has a new key, add its pin, \
                 and else somebody is in between"
             .into();
-    } else if holds("UnknownIssuer") {
+    } else if holds("UnknownIssuer") || holds("BadSignature") {
         "; name who issued its certificate with the profile's `tls.ca`"
     } else if holds("NotValidForName") || holds("not valid for name") {
         "; name the host in `endpoint` as its certificate does"
@@ -72,6 +72,7 @@ mod tests {
     #[rstest]
     #[case::pin("invalid peer certificate: ApplicationVerificationFailure", "`pins`")]
     #[case::issuer("invalid peer certificate: UnknownIssuer", "`tls.ca`")]
+    #[case::other_issuer_of_the_name("invalid peer certificate: BadSignature", "`tls.ca`")]
     #[case::name("invalid peer certificate: certificate not valid for name \"a\"", "`endpoint`")]
     #[case::resolver("dns error: failed to lookup address", "`endpoint`")]
     #[case::refused("tcp connect error: Connection refused", "Connection refused")]
