@@ -99,6 +99,32 @@ fn a_key_is_shown_as_documented_to_the_letter() {
 }
 
 #[test]
+fn one_key_is_found_by_its_name() {
+    let stage = Stage::new();
+    let (all, _) = stage.house.key(Purpose::Crypteron, "auditor", None, 0);
+    stage.make("a.b");
+    stage.make("größe 38");
+    let found = |key: &str, target: &str| {
+        let answer = stage.call_as(key, "GET", target, None);
+        assert_eq!(answer.status(), 200, "{target}: {}", answer.text());
+        let listed = read(&answer);
+        let ids = listed.as_array().unwrap().iter().map(|shown| shown["SecPartId"].as_str().unwrap().to_owned());
+        ids.collect::<Vec<_>>()
+    };
+    for key in [&stage.key, &all] {
+        assert_eq!(found(key, "/v1/keys?appId=2376&secPartId=gr%C3%B6%C3%9Fe%2038"), ["größe 38"]);
+        assert_eq!(found(key, "/v1/keys?secPartId=a.b"), ["a.b"]);
+        assert_eq!(found(key, "/v1/keys?appId=2376&secPartId=A.b"), Vec::<String>::new());
+        assert_eq!(found(key, "/v1/keys?appId=2376"), ["a.b", "größe 38"]);
+    }
+    let answer = stage.call("GET", &format!("/v1/keys?appId=2376&secPartId={}", "a".repeat(129)), None);
+    assert_eq!(answer.status(), 400);
+    let number = stage.make("gone");
+    assert_eq!(stage.call("DELETE", &format!("/v1/keys/{number}"), None).status(), 204);
+    assert_eq!(found(&stage.key, "/v1/keys?appId=2376&secPartId=gone"), Vec::<String>::new());
+}
+
+#[test]
 fn names_are_kept_apart() {
     let stage = Stage::new();
     let (all, _) = stage.house.key(Purpose::Crypteron, "admin", None, 0);

@@ -4,12 +4,18 @@
 mod crittora;
 #[path = "managed/door.rs"]
 mod door;
+#[path = "managed/crypteron.rs"]
+mod crypteron;
 #[path = "managed/double.rs"]
 pub mod double;
+#[path = "managed/exequantum.rs"]
+mod exequantum;
 #[path = "managed/http2.rs"]
 mod http2;
 #[path = "managed/ncloud_kms.rs"]
 mod ncloud_kms;
+#[path = "managed/served.rs"]
+mod served;
 #[path = "managed/storm.rs"]
 mod storm;
 

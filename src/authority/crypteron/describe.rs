@@ -10,6 +10,8 @@ pub fn document() -> Value {
     let app = [path("app", &named("AppIdText"))];
     let role = [path("app", &named("AppIdText")), path("role", &named("RoleId"))];
     let of_app = [json!({ "name": "appId", "in": "query", "schema": named("AppIdText") })];
+    let part = json!({ "type": "string", "maxLength": assumed::SEC_PART_ID });
+    let named_so = [of_app[0].clone(), json!({ "name": "secPartId", "in": "query", "schema": part })];
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -21,7 +23,7 @@ pub fn document() -> Value {
         "security": [{ "basic": [] }, { "bearer": [] }],
         "paths": {
             "/v1/keys": {
-                "get": call("listKeys", "The keys of an application, or of all that the caller sees.", &of_app, None, &[("200", list("Key")), ("400", named("Invalid"))]),
+                "get": call("listKeys", "The keys of an application, or of all that the caller sees; one by its name.", &named_so, None, &[("200", list("Key")), ("400", named("Invalid"))]),
                 "post": call("createKey", "A key; of a pair that there is, a new version.", &[], Some("NewKey"), &[("201", named("Key")), ("400", named("Invalid")), ("409", named("Error")), ("413", named("Error"))]),
             },
             "/v1/keys/{id}": {

@@ -75,17 +75,27 @@ impl Changes {
     }
 }
 
-/// Those that the caller sees; of one application with `?appId=`.
+/// Those that the caller sees; of one application with `?appId=`, of one name with `&secPartId=`.
 pub async fn list(State(authority): State<Arc<Authority>>, session: Session, RawQuery(asked): RawQuery) -> Answer {
     session.require(Rank::Auditor)?;
-    let asked = query(asked.as_deref(), "appId");
+    let (asked, sec_part) = (query(asked.as_deref(), "appId"), query(asked.as_deref(), "secPartId"));
     let app = match asked.as_deref().or_else(|| session.app()) {
         Some(text) => Some(AppId::parse(text).map_err(|error| Problem::member("AppId", error))?),
         None => None,
     };
     app.as_ref().map_or(Ok(()), |app| session.require_app(app))?;
+    let one = match (&app, &sec_part) {
+        (Some(app), Some(id)) => Some(app.partition(id).map_err(|error| Problem::member("SecPartId", error))?),
+        _ => None,
+    };
     let shown = blocking(move || {
-        let all = Entity::list(&authority, app.as_ref())?;
+        let mut all = match one {
+            Some(partition) => {
+                Entity::of(&authority, &partition)?.into_iter().filter(|entity| !entity.deleted).collect()
+            }
+            None => Entity::list(&authority, app.as_ref())?,
+        };
+        all.retain(|entity| sec_part.as_ref().is_none_or(|id| entity.sec_part == *id));
         all.into_iter().map(|entity| entity.show(&authority)).collect::<Result<Vec<_>, Problem>>()
     });
     ok(StatusCode::OK, &shown.await?)

@@ -8,7 +8,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 
-use super::credential::Credential;
+use super::credential::{self, Credential};
 use super::http::{Http, Outgoing, Reply};
 use super::settings::CrypteronSettings;
 use super::{ApiError, Fault};
@@ -167,8 +167,7 @@ impl Crypteron {
     }
 
     async fn send(&self, method: Method, path: &str, body: Vec<u8>, key: &SecretBytes) -> Result<Reply, ApiError> {
-        let mut headers =
-            vec![(header::AUTHORIZATION, basic(key)?), (header::ACCEPT, HeaderValue::from_static("application/json"))];
+        let mut headers = vec![(header::AUTHORIZATION, basic(key)?)];
         if !body.is_empty() {
             headers.push((header::CONTENT_TYPE, HeaderValue::from_static("application/json")));
         }
@@ -185,10 +184,8 @@ fn basic(key: &SecretBytes) -> Result<HeaderValue, ApiError> {
     let mut text = SecretBytes::new(Vec::with_capacity(6 + base64::encoded_len(pair.expose().len())));
     text.expose_mut().extend_from_slice(b"Basic ");
     base64::encode_into(pair.expose(), text.expose_mut());
-    let mut value = HeaderValue::from_bytes(text.expose())
-        .map_err(|_| ApiError::new(Fault::Credential, "Crypteron: the API key makes no header field"))?;
-    value.set_sensitive(true);
-    Ok(value)
+    credential::header(&text)
+        .ok_or_else(|| ApiError::new(Fault::Credential, "Crypteron: the API key makes no header field"))
 }
 
 fn escaped(text: &str) -> String {

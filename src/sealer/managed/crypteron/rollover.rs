@@ -39,7 +39,7 @@ pub struct Rollover {
 }
 
 /// The entry.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Rolled {
     version: u64,
     /// Until when (Unix seconds) somebody is at a later one.
@@ -128,4 +128,4 @@ impl Rollover {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

@@ -183,3 +183,6 @@ fn jittered(poll: Duration) -> Duration {
     let part = random::bytes::<2>().map_or(u16::MAX, u16::from_le_bytes);
     poll.mul_f64(0.8 + 0.2 * f64::from(part) / f64::from(u16::MAX))
 }
+
+#[cfg(test)]
+mod tests;

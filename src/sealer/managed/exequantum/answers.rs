@@ -59,7 +59,7 @@ impl Encapsulated {
     /// Both, from the answer to `call`.
     pub fn read(reply: &Reply, call: &str) -> Result<(Vec<u8>, Secret<32>), ApiError> {
         let Self { algorithm, cipher, shared_key } = parse(reply, call)?;
-        right(algorithm, call)?;
+        right(algorithm.as_ref(), call)?;
         let cipher = bytes(cipher, "ciphertext", &[CIPHER], call)?;
         Ok((cipher.expose().to_vec(), shared(shared_key, call)?))
     }
@@ -69,7 +69,7 @@ impl Decapsulated {
     /// It, from the answer to `call`.
     pub fn read(reply: &Reply, call: &str) -> Result<Secret<32>, ApiError> {
         let Self { algorithm, shared_key } = parse(reply, call)?;
-        right(algorithm, call)?;
+        right(algorithm.as_ref(), call)?;
         shared(shared_key, call)
     }
 }
@@ -78,7 +78,7 @@ impl Generated {
     /// The pair, from the answer to `call`; whether its halves belong together is not checked yet.
     pub fn read(reply: &Reply, call: &str, is_signed: bool) -> Result<Pair, ApiError> {
         let Self { algorithm, pk, sk, verification_key, verification_signature, signature } = parse(reply, call)?;
-        right(algorithm, call)?;
+        right(algorithm.as_ref(), call)?;
         let signed = match is_signed {
             false => None,
             true => Some((
@@ -112,7 +112,7 @@ fn parse<T: DeserializeOwned>(reply: &Reply, call: &str) -> Result<T, ApiError> 
     serde_json::from_slice(reply.body.expose()).map_err(|_| lie(call, "is not the JSON that is documented"))
 }
 
-fn right(algorithm: Option<Algorithm>, call: &str) -> Result<(), ApiError> {
+fn right(algorithm: Option<&Algorithm>, call: &str) -> Result<(), ApiError> {
     match algorithm {
         Some(Algorithm(false)) => Err(lie(call, "is of another algorithm than ML-KEM-768")),
         Some(Algorithm(true)) | None => Ok(()),

@@ -22,7 +22,7 @@ pub async fn pair(session: &Session, settings: &ExeQuantumSettings) -> Result<(S
         verification_key: key.expose().to_vec(),
         signature: signature.expose().to_vec(),
     });
-    let recipient = Recipient::check(pk.expose().to_vec(), signed).map_err(|what| lie(call.path, what))?;
+    let recipient = Recipient::check(pk.expose(), signed).map_err(|what| lie(call.path, what))?;
     if !recipient.is_opened_by(&sk) {
         return Err(lie(call.path, "has a private key that is not the encapsulation key's"));
     }

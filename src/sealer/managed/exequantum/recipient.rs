@@ -64,12 +64,12 @@ impl Recipient {
             (None, None, Written::Later) => None,
             _ => return Err(wrong("has no signature, or one that its generation has not")),
         };
-        Self::check(bytes(&file.encapsulation_key)?, signed).map_err(wrong)
+        Self::check(&bytes(&file.encapsulation_key)?, signed).map_err(wrong)
     }
 
     /// Takes a key over once all that can be verified is.
-    pub fn check(key: Vec<u8>, signed: Option<Signed>) -> Result<Self, &'static str> {
-        let key = EncapsulationKey::from_bytes(KemSuite::MlKem768, &key)
+    pub fn check(key: &[u8], signed: Option<Signed>) -> Result<Self, &'static str> {
+        let key = EncapsulationKey::from_bytes(KemSuite::MlKem768, key)
             .map_err(|_| "has an encapsulation key that is none of ML-KEM-768")?;
         if let Some(Signed { verification_key, signature }) = &signed {
             plain::verify(verification_key, key.as_bytes(), signature)

@@ -8,7 +8,7 @@ use super::answers::Token;
 use super::{ApiError, ExeQuantumSettings, Fault, Generation, Http, Outgoing, Reply};
 use crate::clock::SharedClock;
 use crate::crypto::mac::same;
-use crate::sealer::managed::credential::Credential;
+use crate::sealer::managed::credential::{self, Credential};
 use crate::sealer::managed::settings::Temporary;
 use crate::sealer::managed::tokens::{Fresh, TokenCache};
 use crate::secret::SecretBytes;
@@ -137,10 +137,7 @@ impl LongLived {
     }
 
     async fn send(&self, call: &Call, token: &SecretBytes) -> Result<Reply, ApiError> {
-        let mut headers = vec![
-            (header::AUTHORIZATION, bearer(token)?),
-            (header::ACCEPT, HeaderValue::from_static("application/json")),
-        ];
+        let mut headers = vec![(header::AUTHORIZATION, bearer(token)?)];
         if call.method == Method::POST {
             headers.push((header::CONTENT_TYPE, HeaderValue::from_static("application/json")));
         }
@@ -154,10 +151,8 @@ fn bearer(token: &SecretBytes) -> Result<HeaderValue, ApiError> {
     let mut text = SecretBytes::new(Vec::with_capacity(token.expose().len() + 7));
     text.expose_mut().extend_from_slice(b"bearer ");
     text.expose_mut().extend_from_slice(token.expose());
-    let mut value = HeaderValue::from_bytes(text.expose())
-        .map_err(|_| ApiError::new(Fault::Credential, "ExeQuantum: the token holds what no header field may"))?;
-    value.set_sensitive(true);
-    Ok(value)
+    credential::header(&text)
+        .ok_or_else(|| ApiError::new(Fault::Credential, "ExeQuantum: the token holds what no header field may"))
 }
 
 /// The answer, if it is 200.

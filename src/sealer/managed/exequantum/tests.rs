@@ -124,7 +124,7 @@ fn a_key_pair_is_read_member_by_member() {
 fn recipient(made: &Value) -> Result<Recipient, &'static str> {
     let bytes = |name: &str| hex::decode(made[name].as_str().unwrap().as_bytes()).unwrap();
     let signed = Signed { verification_key: bytes("verification_key"), signature: bytes("verification_signature") };
-    Recipient::check(bytes("pk"), Some(signed))
+    Recipient::check(&bytes("pk"), Some(signed))
 }
 
 #[test]
