@@ -206,8 +206,6 @@ fn lies_in_every_member_are_told_and_never_believed() {
         stage.make(true);
         let (double, client) = doubled(&stage);
         let (good, _) = stage.served.house.block_on(client.encapsulate()).unwrap();
-        let pointer =
-            |member: &'static str| if member == cipher { cipher_at(generation) } else { shared_at(generation) };
         for (member, lengths) in [(cipher, [1087, 1089]), (shared, [31, 33])] {
             let [name, pointer] = member;
             let lies = [
