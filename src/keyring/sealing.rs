@@ -284,7 +284,9 @@ impl Keyring {
             let wraps = epoch::wrap_all(&core, &dek, recipients)?;
             (core, dek, wraps, None)
         } else {
-            let made = self.made(io, held, (name, kind), (created, not_before, not_after))?;
+            // One that was made by a clock far ahead is no measure.
+            let earliest = if created >= not_before { not_before } else { 0 };
+            let made = self.made(io, held, (name, kind), (created, earliest, not_after))?;
             let wraps = made.wrap_others(recipients)?;
             (made.core.clone(), made.dek.clone(), wraps, Some(made))
         };

@@ -35,8 +35,11 @@ pub struct Local(Arc<Keyring>, Lanes, Option<Arc<dyn Recorder>>);
 #[derive(Clone)]
 struct Lanes {
     fetches: Arc<Semaphore>,
-    calls: Arc<Mutex<HashMap<(Arc<str>, bool), Arc<Semaphore>>>>,
+    calls: Arc<Mutex<Calls>>,
 }
+
+/// By profile, and whether they make the call.
+type Calls = HashMap<(Arc<str>, bool), Arc<Semaphore>>;
 
 impl Lanes {
     fn new() -> Self {
@@ -227,7 +230,9 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
     use crate::crypto::kem::KemSuite;
-    use crate::keyring::{KeySource, Options};
+    use crate::keyring::{KeySource, MANAGED, Managed, ManagedError, ManagedKeys, Options};
+    use crate::secret::{Secret, SecretBytes};
+    use std::sync::Condvar;
 
     const THREADS: &str = "look-ups";
 
@@ -277,5 +282,80 @@ mod tests {
         });
         assert!((1..=FETCHES).contains(&most), "{most}");
         assert!(done > 0, "and it goes on when the store does");
+    }
+
+    /// An API that takes until it is let go on.
+    struct Slow(Mutex<(bool, usize)>, Condvar);
+
+    impl ManagedKeys for Slow {
+        fn profile_of(&self, suite: u8, key: &[u8]) -> Option<Arc<str>> {
+            (suite == MANAGED && key == b"slow").then(|| "slow".into())
+        }
+
+        fn max_stale(&self, _: &str) -> Duration {
+            Duration::from_secs(600)
+        }
+
+        fn proves(&self, _: &str) -> bool {
+            true
+        }
+
+        fn protect(&self, _: &str, text: &SecretBytes) -> Result<Vec<u8>, ManagedError> {
+            let mut state = self.0.lock().unwrap();
+            state.1 += 1;
+            while !state.0 {
+                state = self.1.wait(state).unwrap();
+            }
+            Ok(text.expose().iter().map(|byte| byte ^ 1).collect())
+        }
+
+        fn unprotect(&self, _: &str, ciphertext: &[u8]) -> Result<SecretBytes, ManagedError> {
+            Ok(SecretBytes::new(ciphertext.iter().map(|byte| byte ^ 1).collect()))
+        }
+
+        fn encapsulate(&self, _: &str) -> Result<(Vec<u8>, Secret<32>), ManagedError> {
+            Err(ManagedError::Refused("it has no key pair".into()))
+        }
+
+        fn decapsulate(&self, _: &str, _: &[u8]) -> Result<Secret<32>, ManagedError> {
+            Err(ManagedError::Refused("it has no key pair".into()))
+        }
+    }
+
+    #[test]
+    fn an_api_that_hangs_does_not_take_the_places_of_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let api = Arc::new(Slow(Mutex::new((true, 0)), Condvar::new()));
+        let options = Options {
+            store: dir.path().join("keyring.db").into(),
+            master_keys: vec![KeySource::File(dir.path().join("master.key"))],
+            managed: Managed(Some(api.clone())),
+            i_know: true,
+            ..Options::default()
+        };
+        let keyring = Keyring::init(&options, KemSuite::MlKem768, SystemClock::shared()).unwrap();
+        let slow = PartitionName::new("slow").unwrap();
+        keyring.create_managed(&slow, (MANAGED, b"slow")).unwrap();
+        *api.0.lock().unwrap() = (false, 0);
+        let local = Arc::new(Local::new(Arc::new(keyring)));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut all = tokio::task::JoinSet::new();
+            for _ in 0..4 * FETCHES {
+                let (local, need) = (Arc::clone(&local), Need::Sealing(slow.clone(), Kind::Random));
+                all.spawn(async move { local.fetch(need).await });
+            }
+            let waiting = || local.1.calls.lock().unwrap().values().any(|lane| lane.available_permits() == 0);
+            while !waiting() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            local.fetch(Need::Sealing(PartitionName::default_name(), Kind::Random)).await.unwrap();
+            api.0.lock().unwrap().0 = true;
+            api.1.notify_all();
+            while let Some(done) = all.join_next().await {
+                done.unwrap().unwrap();
+            }
+        });
+        assert_eq!(api.0.lock().unwrap().1, 1, "one call for all");
     }
 }

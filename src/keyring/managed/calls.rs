@@ -238,11 +238,11 @@ impl Keyring {
         io: &Io,
         held: Vec<Held>,
         (name, kind): (&PartitionName, Kind),
-        (created, not_before, not_after): (u64, u64, u64),
+        (created, earliest, not_after): (u64, u64, u64),
     ) -> Result<Arc<Made>, KeyringError> {
         if let Some(made) = self.desk.take_made(name, kind)
             && made.held == held
-            && (not_before..=created).contains(&made.core.created)
+            && (earliest..=created).contains(&made.core.created)
             && created.saturating_sub(made.core.created) <= FRESH
             && (kind == Kind::Deterministic || made.core.not_after > self.clock.now())
         {

@@ -218,7 +218,7 @@ impl Desk {
         }
         let work = move || {
             let (desk, key) = (Arc::clone(&task.desk), task.key.clone());
-            let done = task.work();
+            let done = (*task).work();
             desk.note(key, &done);
         };
         // Where no thread is to be had, the task is dropped with the closure, and says so to whoever waits.
@@ -407,7 +407,7 @@ impl Ticket {
             Seat::Waits(flight, _, opens) => (flight.wait(), opens),
             Seat::Does(Some(task)) => {
                 let (desk, key) = (Arc::clone(&task.desk), task.key.clone());
-                let done = task.work();
+                let done = (*task).work();
                 if done.is_ok() {
                     desk.failing().remove(&key);
                 }
@@ -436,7 +436,7 @@ struct Task {
 }
 
 impl Task {
-    fn work(self: Box<Self>) -> Result<(), Failure> {
+    fn work(self) -> Result<(), Failure> {
         let done = self.desk.perform(&self.job);
         // In one step: whoever finds nobody at work finds what was done.
         let mut flights = self.desk.flights();

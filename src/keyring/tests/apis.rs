@@ -537,7 +537,7 @@ fn a_store_writer_gains_nothing(#[values(On::Sqlite, On::Postgres)] on: On) {
         assert_eq!(dek(&process.opening(second.id).unwrap()), dek(&second));
     }
     // Nor is anything sealed under what was tampered with.
-    overwrite(&place, second.id, &EpochRecord { wraps: one.wraps.clone(), ..two.clone() });
+    overwrite(&place, second.id, &EpochRecord { wraps: one.wraps.clone(), ..two });
     let process = place.try_open(&options).unwrap();
     let error = process.sealing(&name("partner"), Kind::Random).unwrap_err();
     assert!(matches!(error, KeyringError::Mismatch(_)), "{error}");
@@ -570,7 +570,7 @@ fn recipients_come_and_go() {
         assert_eq!(dek(&offline.epoch(epoch.id).unwrap()), dek(epoch));
     }
     let fresh = Options { managed: Managed::default(), ..place.beside("fresh.db") };
-    let fresh = Keyring::init(&fresh, KemSuite::MlKem768, place.clock.clone()).unwrap();
+    let fresh = Keyring::init(&fresh, KemSuite::MlKem768, place.clock).unwrap();
     assert_eq!(fresh.recover_from(&offline).unwrap(), 2);
     assert_eq!(dek(&fresh.opening(old.id).unwrap()), dek(&old));
     assert_eq!((keyring.alarms(), second.alarms(), fresh.alarms()), (0, 0, 0));
@@ -700,7 +700,7 @@ fn an_exported_keyring_keeps_what_apis_wrapped() {
     let epoch = keyring.sealing(&name("partner"), Kind::Random).unwrap();
     let exported = keyring.export().unwrap();
     let other = Options { store: place.path("imported.db").into(), ..options };
-    let other = Keyring::import(&other, &exported, place.clock.clone()).unwrap();
+    let other = Keyring::import(&other, &exported, place.clock).unwrap();
     assert_eq!(dek(&other.opening(epoch.id).unwrap()), dek(&epoch));
 }
 
