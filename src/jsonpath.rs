@@ -8,6 +8,7 @@ mod filter;
 mod matcher;
 mod number;
 mod overlap;
+mod patch;
 mod pattern;
 mod select;
 mod tree;
@@ -18,7 +19,7 @@ pub use compile::{Compiled, SelectorError, compile, compile_bind};
 pub use edit::Editor;
 pub use matcher::Selectors;
 pub use overlap::{may_contain, may_overlap};
-pub use select::{Selected, select, select_each};
+pub use select::{Selected, select, select_each, select_patch};
 
 /// A compiled path; what the matcher runs. Its `Display` is its canonical form.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -82,6 +83,12 @@ impl Path {
             all.push(Self { segments: segments.clone(), bind: None });
         }
         all
+    }
+
+    /// Whether a filter says what it selects.
+    pub fn filters(&self) -> bool {
+        let filters = |selector: &Selector| matches!(selector, Selector::Filter(_));
+        self.segments.iter().flat_map(|segment| &segment.selectors).any(filters)
     }
 
     /// See [`Buffering`].

@@ -36,6 +36,8 @@ mod cli;
 #[path = "integration/cluster.rs"]
 #[allow(dead_code, reason = "shared with the keyring's own tests, which use the rest")]
 mod cluster;
+#[path = "integration/corpora.rs"]
+mod corpora;
 #[path = "integration/crittora.rs"]
 mod crittora;
 #[path = "integration/crypteron.rs"]
@@ -78,6 +80,8 @@ mod passthrough_headers;
 mod passthrough_log;
 #[path = "integration/passthrough_upstream.rs"]
 mod passthrough_upstream;
+#[path = "integration/patches.rs"]
+mod patches;
 #[path = "integration/pki.rs"]
 mod pki;
 #[path = "integration/postgres.rs"]

@@ -7,6 +7,10 @@ use std::ops::Range;
 pub enum Framing {
     /// The body is one.
     One,
+    /// The body is one: operations on another (RFC 6902).
+    Patch,
+    /// The body is one: members that are merged into another (RFC 7396).
+    Merge,
     /// One a line (NDJSON, JSON Lines); empty lines are none.
     Lines,
     /// Each behind a record separator, U+001E (RFC 7464).
@@ -16,10 +20,15 @@ pub enum Framing {
 }
 
 impl Framing {
+    /// Whether the body is one document.
+    pub fn is_one(self) -> bool {
+        matches!(self, Self::One | Self::Patch | Self::Merge)
+    }
+
     /// Where the documents of a whole body stand.
     pub fn split(self, body: &[u8]) -> Vec<Range<usize>> {
         let delimiter = |byte: &u8| match self {
-            Self::One => false,
+            Self::One | Self::Patch | Self::Merge => false,
             Self::Lines => *byte == b'\n',
             Self::Sequence => *byte == 0x1e,
             Self::Events => matches!(byte, b'\n' | b'\r'),
@@ -34,7 +43,7 @@ impl Framing {
                 let Some(data) = first.unwrap_or(piece).strip_prefix(b"data:") else { continue };
                 range.start = range.end - data.len();
             }
-            if self == Self::One || !body.get(range.clone()).unwrap_or_default().trim_ascii().is_empty() {
+            if self.is_one() || !body.get(range.clone()).unwrap_or_default().trim_ascii().is_empty() {
                 found.push(range);
             }
         }

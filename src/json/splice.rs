@@ -17,6 +17,16 @@ pub trait Replace {
     /// How many bytes may be held at once to tell what paths select that need to see more than a value's place.
     fn buffer(&mut self) -> usize;
 
+    /// An operation of a patch compares a value with what stands at a place of this selector.
+    fn compare(&mut self, _selector: usize) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    /// An operation of a patch takes what stands at a place of one selector to a place of another.
+    fn carry(&mut self, _from: usize, _to: usize) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
     /// `raw` is the whole selected value as it stands in the document (a string with its quotes), `record` what its path binds
     /// it to, if it does and that is there. Appends what takes its place to `out`. `Step::Wait`: nothing was appended, ask again
     /// with the same value at the next `feed`.

@@ -11,6 +11,7 @@ use crate::json::scan::{Event, Kind, Scanner};
 use crate::json::splice::{EditError, Fed, Replace, Step};
 use crate::jsonpath::Path;
 use crate::jsonpath::matcher::{Begun, Matcher, Selectors, Start};
+use crate::jsonpath::patch::NO_PATCH;
 use buffered::Buffered;
 use hold::Hold;
 
@@ -22,6 +23,8 @@ pub struct Editor {
     mode: Mode,
     /// Compiled for filters that match with what the document brings along.
     patterns: usize,
+    /// The document is a JSON patch: the paths select where its operations write.
+    patch: bool,
 }
 
 enum Mode {
@@ -51,7 +54,12 @@ impl Editor {
     pub fn over(selectors: Selectors, max_depth: usize) -> Self {
         let matcher = Matcher::new(selectors);
         let scanner = Scanner::new(max_depth, matcher.longest_name());
-        Self { scanner, matcher, mode: Mode::Passing, patterns: 0 }
+        Self { scanner, matcher, mode: Mode::Passing, patterns: 0, patch: false }
+    }
+
+    /// The same for documents that are JSON patches (RFC 6902).
+    pub fn over_patches(selectors: Selectors, max_depth: usize) -> Self {
+        Self { patch: true, ..Self::over(selectors, max_depth) }
     }
 
     /// Takes a chunk in and appends what may leave to `out`.
@@ -111,6 +119,18 @@ impl Editor {
         replace: &mut R,
     ) -> Result<Step, EditError<R::Error>> {
         match &mut self.mode {
+            Mode::Passing if self.patch => {
+                let Event::Begin(kind) = event else { return Ok(Step::Done) };
+                match self.scanner.depth() - usize::from(kind != Kind::Scalar) {
+                    0 if kind == Kind::Array => {}
+                    0 => return Err(EditError::Undecided(NO_PATCH)),
+                    depth => {
+                        let hold = Hold::new(0, depth, replace.buffer());
+                        self.mode = Mode::Buffering { hold, start: Box::new(self.matcher.at_root()) };
+                        chunk.pass(chunk.at.saturating_sub(1), out);
+                    }
+                }
+            }
             Mode::Passing => match event {
                 Event::Name => self.matcher.name(self.scanner.name(chunk.input)),
                 Event::End(kind) => self.matcher.end(kind),
@@ -165,8 +185,12 @@ impl Editor {
         }
         hold.extended(rest);
         chunk.passed = chunk.at;
-        let mut buffered =
-            Buffered::new(hold, self.matcher.table(), &start, &mut self.patterns).map_err(EditError::Undecided)?;
+        let table = self.matcher.table();
+        let mut buffered = if self.patch {
+            Buffered::operation(hold, table, &mut self.patterns, replace)?
+        } else {
+            Buffered::new(hold, table, &start, &mut self.patterns).map_err(EditError::Undecided)?
+        };
         let step = buffered.go_on(out, replace).map_err(EditError::Refused)?;
         self.mode = if step == Step::Wait { Mode::Editing(buffered) } else { Mode::Passing };
         Ok(step)

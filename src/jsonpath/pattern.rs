@@ -63,21 +63,14 @@ fn translate(source: &str) -> Option<String> {
                         if chars.next()? != '{' {
                             return None;
                         }
-                        out.push('{');
-                        loop {
-                            let c = chars.next()?;
-                            out.push(c);
-                            match c {
-                                '}' => break,
-                                _ if c.is_ascii_alphanumeric() => {}
-                                _ => return None,
-                            }
+                        let name = to_brace(&mut chars)?;
+                        if !is_category(&name) {
+                            return None;
                         }
+                        out.push_str(&format!("{{{name}}}"));
                     }
                     '(' | ')' | '*' | '+' | '-' | '.' | '?' | '[' | '\\' | ']' | '^' | 'n' | 'r' | 't' | '{' | '|'
-                    | '}' | '$' => {
-                        out.push(escaped);
-                    }
+                    | '}' => out.push(escaped),
                     _ => return None,
                 }
             }
@@ -90,8 +83,20 @@ fn translate(source: &str) -> Option<String> {
                 }
                 class = Class::Begun;
             }
+            (Class::Outside, '{') => {
+                let range = to_brace(&mut chars)?;
+                let (least, most) = range.split_once(',').unwrap_or((&range, ""));
+                if least.is_empty() || !range.bytes().all(|b| b.is_ascii_digit() || b == b',') || most.contains(',') {
+                    return None;
+                }
+                if matches!(chars.peek(), Some('*' | '+' | '?' | '{')) {
+                    return None;
+                }
+                out.push_str(&format!("{{{range}}}"));
+            }
             // No lazy or possessive repetition, no flags, no named groups.
-            (Class::Outside, '*' | '+' | '?' | '}') => {
+            (Class::Outside, '}') => return None,
+            (Class::Outside, '*' | '+' | '?') => {
                 out.push(c);
                 if matches!(chars.peek(), Some('*' | '+' | '?' | '{')) {
                     return None;
@@ -134,6 +139,33 @@ fn translate(source: &str) -> Option<String> {
         }
     }
     matches!(class, Class::Outside).then_some(out)
+}
+
+/// What stands before the next `}`.
+fn to_brace(chars: &mut impl Iterator<Item = char>) -> Option<String> {
+    let mut text = String::new();
+    loop {
+        match chars.next()? {
+            '}' => return Some(text),
+            c => text.push(c),
+        }
+    }
+}
+
+/// A general category of Unicode, as RFC 9485 lists them; `regex` knows scripts and more besides.
+fn is_category(name: &str) -> bool {
+    let mut letters = name.chars();
+    let minor = match letters.next() {
+        Some('L') => "lmotu",
+        Some('M') => "cen",
+        Some('N') => "dlo",
+        Some('P') => "cdefios",
+        Some('Z') => "lps",
+        Some('S') => "ckmo",
+        Some('C') => "cfno",
+        _ => return false,
+    };
+    letters.next().is_none_or(|c| minor.contains(c)) && letters.next().is_none()
 }
 
 #[derive(Clone, Copy)]
@@ -179,7 +211,9 @@ mod tests {
     #[case("a|ab", "ab", true)]
     #[case("[0-9]{3}-[0-9]{2}", "123-45", true)]
     #[case(r"\p{Lu}[^a-c]", "Éd", true)]
-    #[case(r"\.\$", ".$", true)]
+    #[case(r"\.\^", ".^", true)]
+    #[case("a{2}b{1,}c{0,1}", "aabb", true)]
+    #[case(r"\P{L}\p{Nd}", "-1", true)]
     #[case("^a$", "^a$", true)]
     #[case("[&&^]", "^", true)]
     #[case(r"[\]a]", "]", true)]
@@ -203,6 +237,18 @@ mod tests {
     #[case(r"\")]
     #[case(r"\1")]
     #[case(r"\p{^L}")]
+    #[case(r"\p{Greek}")]
+    #[case(r"\p{Lx}")]
+    #[case(r"\p{Lu")]
+    #[case(r"\p{}")]
+    #[case(r"\pL")]
+    #[case(r"\$")]
+    #[case("a{,2}")]
+    #[case("a{2")]
+    #[case("a{1,2,3}")]
+    #[case("a{1}{2}")]
+    #[case("{1}")]
+    #[case("a}")]
     #[case("((((a{1000}){1000}){1000}){1000})")]
     fn not_an_i_regexp(#[case] pattern: &str) {
         assert!(Pattern::new(pattern, true).is_none());

@@ -7,7 +7,9 @@ use crate::json::scan::{Event, Kind, Scanner};
 use crate::json::text::unescape;
 use crate::jsonpath::canonical::push_name;
 use crate::jsonpath::evaluate::{Found, evaluate};
+use crate::jsonpath::matcher::table::Table;
 use crate::jsonpath::matcher::{Begun, Matcher, Selectors};
+use crate::jsonpath::patch::{NO_PATCH, touched};
 use crate::jsonpath::tree::Tree;
 use crate::jsonpath::{Buffering, Path};
 
@@ -97,6 +99,30 @@ fn in_memory(document: &[u8], selectors: Selectors) -> Result<Vec<Selected>, Str
     let tree = Tree::parse(document, MAX_DEPTH).map_err(|error| error.to_string())?;
     let matcher = Matcher::new(selectors);
     let found = evaluate(&tree, matcher.table(), &matcher.at_root(), &mut 0).map_err(|why| why.as_str().to_owned())?;
+    Ok(located(&tree, found))
+}
+
+/// All values that the paths select at the places that a JSON patch (RFC 6902) writes; places and spans are the patch's own.
+pub fn select_patch(patch: &[u8], paths: &[Arc<Path>]) -> Result<Vec<Selected>, String> {
+    let tree = Tree::parse(patch, MAX_DEPTH).map_err(|error| error.to_string())?;
+    let table = Table::new(paths);
+    let mut found = Vec::new();
+    if tree.kind(tree.root()) != Kind::Array {
+        return Err(NO_PATCH.to_owned());
+    }
+    for operation in tree.children(tree.root()) {
+        let start = tree.span(operation).start;
+        let touched = touched(tree.raw(operation), &table, &mut 0)?;
+        found.extend(touched.found.into_iter().map(|mut one| {
+            one.span = one.span.start + start..one.span.end + start;
+            one
+        }));
+    }
+    Ok(located(&tree, found))
+}
+
+/// What was found, with its places in writing.
+fn located(tree: &Tree<'_>, found: Vec<Found>) -> Vec<Selected> {
     let mut found = found.into_iter().peekable();
     let mut selected = Vec::new();
     let mut trail = Trail::default();
@@ -122,7 +148,7 @@ fn in_memory(document: &[u8], selectors: Selectors) -> Result<Vec<Selected>, Str
             open.get_mut(from..).unwrap_or_default().reverse();
         }
     }
-    Ok(selected)
+    selected
 }
 
 /// The way down to the current place.

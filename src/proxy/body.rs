@@ -141,7 +141,7 @@ async fn change(ctx: &Exchange, plan: &Arc<HalfPlan>, headers: &mut HeaderMap, b
         budget: ctx.shared.budget.clone(),
         metrics: metrics.clone(),
         // What comes document by document leaves so.
-        buffer: if framing == Framing::One { limits.buffer } else { 0 },
+        buffer: if framing.is_one() { limits.buffer } else { 0 },
         at_once: framing == Framing::Events,
         pass_invalid: plan.unreadable.invalid_json == OnUnreadable::Pass,
         direction: plan.direction,
@@ -184,6 +184,8 @@ fn edit(ctx: &Exchange, plan: &Arc<HalfPlan>, sealer: Arc<dyn Sealer>, framing: 
 /// Why a message cannot be read, what its rules say to that, and the detail.
 pub(crate) type Unread = (Reason, OnUnreadable, &'static str);
 
+const UNMERGED: &str = "a filter looks at members that a merge patch need not have";
+
 /// Whether the plan can read the message that these headers announce.
 pub(crate) fn readable(plan: &HalfPlan, headers: &HeaderMap) -> Result<Framing, Unread> {
     let on = &plan.unreadable;
@@ -197,10 +199,10 @@ pub(crate) fn readable(plan: &HalfPlan, headers: &HeaderMap) -> Result<Framing, 
         Media::Json(Framing::Events) if plan.direction == Direction::Request => return other,
         Media::Json(framing) if is_utf8(content_type) => framing,
         Media::Json(_) | Media::Other => return other,
-        Media::Patch => {
-            return Err((Reason::MediaType, OnUnreadable::Reject, "a patch: reading those is not available yet"));
-        }
     };
+    if framing == Framing::Merge && plan.paths.iter().any(|path| path.filters()) {
+        return Err((Reason::Undecided, on.invalid_json, UNMERGED));
+    }
     let identity = |v: &HeaderValue| v.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
     if !headers.get_all(CONTENT_ENCODING).iter().all(identity) {
         return Err((Reason::Coding, on.encoding, "a content coding: decoding is not available yet"));

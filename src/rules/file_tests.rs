@@ -167,6 +167,7 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
     let mut paths: Vec<Arc<Path>> = Vec::new();
     let mut owners: Vec<Arc<Action>> = Vec::new();
     let mut framing = Framing::One;
+    let mut rejects = false;
     for rule in rules {
         let mine = actions(rule);
         if mine.is_empty() {
@@ -175,23 +176,21 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
         let half = if side == Side::Request { rule.limits.request } else { rule.limits.response };
         match media(content_type, &rule.limits.json_types) {
             Media::Json(of) if of != Framing::Events || side == Side::Response => framing = of,
-            Media::Patch if mine.iter().any(|a| a.mode != Mode::Observe) => {
-                outcome.rejected = Some((status(415), "patches are not available yet".into()));
-                return;
-            }
             Media::Other | Media::Json(_) if half.media_type == OnUnreadable::Reject => {
                 outcome.rejected = Some((status(415), format!("on_media_type of rule `{}`", rule.name)));
                 return;
             }
-            Media::Patch | Media::Other | Media::Json(_) => continue,
+            Media::Other | Media::Json(_) => continue,
         }
-        if let Err(error) = select(text, framing, &[]) {
+        let read = if framing == Framing::Patch { Framing::One } else { framing };
+        if let Err(error) = select(text, read, &[]) {
             if half.invalid_json == OnUnreadable::Reject {
                 outcome.rejected = Some((status(400), format!("not JSON: {error}")));
                 return;
             }
             continue;
         }
+        rejects |= half.invalid_json == OnUnreadable::Reject;
         for action in mine {
             for field in &action.fields {
                 paths.push(Arc::clone(&field.path));
@@ -199,11 +198,24 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
             }
         }
     }
-    let Ok(selected) = select(text, framing, &paths) else { return };
+    let unmerged = framing == Framing::Merge && paths.iter().any(|path| path.filters());
+    let selected = match select(text, framing, &paths) {
+        _ if unmerged => Err("a filter cannot be told in a merge patch".to_owned()),
+        selected => selected,
+    };
+    let selected = match selected {
+        Ok(selected) => selected,
+        Err(error) => {
+            if rejects {
+                outcome.rejected = Some((status(422), error));
+            }
+            return;
+        }
+    };
     for value in &selected {
         let Some(action) = owners.get(value.path) else { continue };
         let raw = text.get(value.span.clone()).unwrap_or_default();
-        if raw == "null" && !action.seal_nulls {
+        if raw == "null" && (!action.seal_nulls || framing == Framing::Merge) {
             continue;
         }
         match action.verb {
@@ -237,6 +249,9 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
 
 /// In each document; places are each document's own, spans the body's.
 fn select(text: &str, framing: Framing, paths: &[Arc<Path>]) -> Result<Vec<jsonpath::Selected>, String> {
+    if framing == Framing::Patch {
+        return jsonpath::select_patch(text.as_bytes(), paths);
+    }
     jsonpath::select_each(text.as_bytes(), &framing.split(text.as_bytes()), paths)
 }
 
@@ -309,7 +324,13 @@ mod tests {
     #[case("{ when: { path: /s }, request: '{\"a\":', rejected: 400 }")]
     #[case("{ when: { path: /s }, request: '{\"a\":\"\\u0073c1.x\"}', rejected: 422 }")]
     #[case("{ when: { path: /s, content_type: text/html }, request: '<a>', rejected: 415 }")]
-    #[case("{ when: { path: /s, content_type: application/merge-patch+json }, request: { a: 1 }, rejected: 415 }")]
+    #[case(
+        "{ when: { path: /s, content_type: application/merge-patch+json }, request: { a: 1 }, seals: [\"$['a']\"] }"
+    )]
+    #[case(
+        "{ when: { path: /s, content_type: application/json-patch+json }, request: [{ op: add, path: /a, value: 1 }], seals: [\"$[0]['value']\"] }"
+    )]
+    #[case("{ when: { path: /s, content_type: application/json-patch+json }, request: { a: 1 }, rejected: 422 }")]
     #[case("{ when: { path: /s }, request: '', untouched: true }")]
     #[case("{ when: { path: /s }, response: 'not json', untouched: true }")]
     #[case("{ when: { path: /s }, request: { a: 1 }, response: { a: x }, seals: [\"$['a']\"], opens: [\"$['a']\"] }")]
@@ -324,7 +345,7 @@ mod tests {
 
     #[test]
     fn observe_refuses_nothing() {
-        let text = "rules:\n  - name: a\n    match: { path: /x, content_type: application/vnd.x+json }\n    mode: observe\n    on_media_type: reject\n    protect: [{ fields: $.a, key: \"t-{header:x-t}\", required: true }]\n    tests:\n      - { when: { path: /x }, request: { a: sc1.x }, response: { a: 1 }, seals: [\"$['a']\"], opens: [\"$['a']\"] }\n      - { when: { path: /x, content_type: text/html }, request: { b: 1 }, untouched: true }\n      - { when: { path: /x, content_type: application/merge-patch+json }, request: { a: 1 }, untouched: true }\n      - { when: { path: /x }, request: { b: 1 }, untouched: true }\n";
+        let text = "rules:\n  - name: a\n    match: { path: /x, content_type: application/vnd.x+json }\n    mode: observe\n    on_media_type: reject\n    protect: [{ fields: $.a, key: \"t-{header:x-t}\", required: true }]\n    tests:\n      - { when: { path: /x }, request: { a: sc1.x }, response: { a: 1 }, seals: [\"$['a']\"], opens: [\"$['a']\"] }\n      - { when: { path: /x, content_type: text/html }, request: { b: 1 }, untouched: true }\n      - { when: { path: /x, content_type: application/json-patch+json }, request: { a: 1 }, untouched: true }\n      - { when: { path: /x }, request: { b: 1 }, untouched: true }\n";
         let context = Context { trusted_headers: vec!["x-t".into()], ..Context::default() };
         let loaded = load_text("t.yaml", text, &context);
         assert!(loaded.findings.0.is_empty() && loaded.tests == 4, "{}", loaded.findings);

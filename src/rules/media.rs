@@ -7,15 +7,16 @@ use crate::json::framing::Framing;
 pub enum Media {
     /// Read.
     Json(Framing),
-    /// `application/json-patch+json`, `application/merge-patch+json`: refused with 415 on a rule's route, since their members do not
-    /// stand where the record's do. Not available yet.
-    Patch,
     /// Anything else: `on_media_type`.
     Other,
 }
 
-/// Media types of patches.
-pub const PATCHES: [&str; 2] = ["application/json-patch+json", "application/merge-patch+json"];
+/// RFC 6902.
+const PATCH: &str = "application/json-patch+json";
+/// RFC 7396.
+const MERGE_PATCH: &str = "application/merge-patch+json";
+/// Media types of patches, in which members do not stand where the record's do.
+pub const PATCHES: [&str; 2] = [PATCH, MERGE_PATCH];
 
 /// Media types of one document a line, none of them registered.
 const LINES: [&str; 7] = [
@@ -31,12 +32,11 @@ const LINES: [&str; 7] = [
 /// Sorts a Content-Type; `json_types` are lower case and without parameters.
 pub fn media(content_type: Option<&str>, json_types: &[String]) -> Media {
     let essence = essence(content_type.unwrap_or_default());
-    if PATCHES.contains(&essence.as_str()) {
-        return Media::Patch;
-    }
     let framing = match essence.as_str() {
         _ if LINES.contains(&essence.as_str()) => Some(Framing::Lines),
         "text/event-stream" => Some(Framing::Events),
+        PATCH => Some(Framing::Patch),
+        MERGE_PATCH => Some(Framing::Merge),
         "application/json-seq" => Some(Framing::Sequence),
         _ if essence.ends_with("+json-seq") && !essence.contains([',', ' ']) => Some(Framing::Sequence),
         _ => None,
@@ -89,8 +89,10 @@ mod tests {
         {
             assert_eq!(media(Some(other), &[]), Media::Other, "{other}");
         }
-        for patch in ["application/json-patch+json", "application/Merge-Patch+JSON; x=1"] {
-            assert_eq!(media(Some(patch), &more), Media::Patch);
+        for (patch, framing) in
+            [("application/json-patch+json", Framing::Patch), ("application/Merge-Patch+JSON; x=1", Framing::Merge)]
+        {
+            assert_eq!(media(Some(patch), &more), Media::Json(framing));
         }
     }
 }

@@ -35,12 +35,8 @@ pub(super) fn compile(e: &RuleEntry, drafts: &[Draft], reader: &mut Reader<'_>) 
     for At { value, span } in texts(&e.json_types) {
         let essence = essence(value);
         if PATCHES.contains(&essence.as_str()) {
-            reader.error(
-                span,
-                "not-yet",
-                format!("`{essence}` is not available yet"),
-                "remove it; such bodies get 415",
-            );
+            let message = format!("`{essence}` is a patch, which is read as such");
+            reader.error(span, "media-type", message, "remove it");
         } else if essence.split('/').filter(|part| !part.is_empty()).count() != 2 {
             reader.error(span, "media-type", format!("`{value}` is not a media type"), "write `text/plain`");
         }

@@ -52,6 +52,8 @@ pub(super) struct Fields {
     pub(super) caller: CallerRole,
     max_value: usize,
     signs: bool,
+    /// A merge patch, in which null removes a member.
+    pub(super) merges: bool,
     tally: Tally,
     need: Option<Need>,
     /// What was asked for last.
@@ -119,7 +121,7 @@ impl BodyEdit {
         let lenient = if pass { plan.max_buffered.unwrap_or(max_value) } else { 0 };
         let documents = Documents::new(framing, plan.selectors(), MAX_DEPTH, lenient);
         let managed = plan.fields.iter().any(|f| matches!(f.target, Target::Managed(_)));
-        let waits = managed || (lenient > 0 && framing != Framing::One);
+        let waits = managed || (lenient > 0 && !framing.is_one());
         Self {
             documents,
             fields: Fields {
@@ -128,6 +130,7 @@ impl BodyEdit {
                 caller,
                 max_value,
                 signs,
+                merges: framing == Framing::Merge,
                 tally,
                 need: None,
                 asked: None,
@@ -357,6 +360,31 @@ impl Replace for Fields {
             "a value is longer than `max_value`, or `max_buffered` where a filter looks at it (`limits.value`)",
         );
         Err(refusal.rule(self.plan.fields.get(selector).map_or(&self.plan.rule, |f| &f.action.rule)))
+    }
+
+    fn compare(&mut self, selector: usize) -> Result<(), Refusal> {
+        let Some(field) = self.plan.fields.get(selector) else { return Ok(()) };
+        let action = &field.action;
+        if action.verb == Verb::Seal && changes(action) && !action.deterministic {
+            let text =
+                "a JSON patch tests a sealed value, and no two tokens of one value are equal without `deterministic`";
+            return Err(Refusal::new(Reason::Undecided, text).rule(&action.rule));
+        }
+        Ok(())
+    }
+
+    fn carry(&mut self, from: usize, to: usize) -> Result<(), Refusal> {
+        let (Some(from), Some(to)) = (self.plan.fields.get(from), self.plan.fields.get(to)) else { return Ok(()) };
+        if !changes(&from.action) && !changes(&to.action) {
+            return Ok(());
+        }
+        let alike = (from.class(), &from.target) == (to.class(), &to.target);
+        if alike && from.action.bind.is_none() && to.action.bind.is_none() {
+            return Ok(());
+        }
+        let text =
+            "a JSON patch takes a sealed value to a place where it is of another class or partition, or is bound";
+        Err(Refusal::new(Reason::Undecided, text).rule(&from.action.rule))
     }
 
     fn replace(

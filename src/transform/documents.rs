@@ -55,9 +55,9 @@ const SEPARATOR: u8 = 0x1e;
 impl Documents {
     /// `lenient`: in bodies of several documents, one that cannot be read passes as it came, if it is no longer than this.
     pub fn new(framing: Framing, selectors: Selectors, max_depth: usize, lenient: usize) -> Self {
-        let editor = Editor::over(selectors.clone(), max_depth);
+        let editor = editor(framing, selectors.clone(), max_depth);
         let line = Line::Name { matched: 0, mark: 0, first: true };
-        let lenient = if framing == Framing::One { 0 } else { lenient };
+        let lenient = if framing.is_one() { 0 } else { lenient };
         Self { framing, selectors, max_depth, editor, blank: true, begun: false, line, held: None, lenient, unread: 0 }
     }
 
@@ -74,7 +74,7 @@ impl Documents {
             let end = rest.iter().position(|byte| self.ends(*byte));
             let piece = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
             let taken = match self.framing {
-                Framing::One => return self.editor.feed(input, out, replace),
+                Framing::One | Framing::Patch | Framing::Merge => return self.editor.feed(input, out, replace),
                 Framing::Lines | Framing::Sequence => 0,
                 Framing::Events => self.line_begins(piece, out),
             };
@@ -98,7 +98,7 @@ impl Documents {
 
     /// The body has ended.
     pub fn finish<R: Replace>(&mut self, out: &mut Vec<u8>, replace: &mut R) -> Result<Fed, EditError<R::Error>> {
-        if self.framing == Framing::One { self.editor.finish(out, replace) } else { self.end_document(out, replace) }
+        if self.framing.is_one() { self.editor.finish(out, replace) } else { self.end_document(out, replace) }
     }
 
     /// Bytes held back in buffers.
@@ -125,7 +125,7 @@ impl Documents {
 
     fn ends(&self, byte: u8) -> bool {
         match self.framing {
-            Framing::One => false,
+            Framing::One | Framing::Patch | Framing::Merge => false,
             Framing::Lines => byte == b'\n',
             Framing::Sequence => byte == SEPARATOR,
             Framing::Events => matches!(byte, b'\n' | b'\r'),
@@ -225,10 +225,10 @@ impl Documents {
                 }
                 (Err(error), _) => return Err(error),
             }
-            self.editor = Editor::over(self.selectors.clone(), self.max_depth);
+            self.editor = editor(self.framing, self.selectors.clone(), self.max_depth);
         } else if self.begun {
             // White space that was fed is no beginning of the next document.
-            self.editor = Editor::over(self.selectors.clone(), self.max_depth);
+            self.editor = editor(self.framing, self.selectors.clone(), self.max_depth);
         }
         self.held = None;
         (self.blank, self.begun) = (true, false);
@@ -238,7 +238,7 @@ impl Documents {
     /// An opened value may have white space in it that would end the line it stands in.
     pub fn keep_framing(&self, edited: &mut [u8]) {
         let breaks = match self.framing {
-            Framing::One | Framing::Sequence => return,
+            Framing::One | Framing::Patch | Framing::Merge | Framing::Sequence => return,
             Framing::Lines => |byte: u8| byte == b'\n',
             Framing::Events => |byte: u8| matches!(byte, b'\n' | b'\r'),
         };
@@ -250,6 +250,15 @@ fn take_back<R: Replace>(held: &mut Held, out: &mut Vec<u8>, replace: &mut R) {
     let from = out.len().saturating_sub(std::mem::take(&mut held.edited));
     out.truncate(from);
     replace.taken_back(from);
+}
+
+fn editor(framing: Framing, selectors: Selectors, max_depth: usize) -> Editor {
+    match framing {
+        Framing::Patch => Editor::over_patches(selectors, max_depth),
+        Framing::One | Framing::Merge | Framing::Lines | Framing::Sequence | Framing::Events => {
+            Editor::over(selectors, max_depth)
+        }
+    }
 }
 
 #[cfg(test)]

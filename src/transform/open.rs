@@ -35,7 +35,7 @@ pub(super) fn value(
         out.extend_from_slice(lexeme);
         return Ok(Outcome::Done(if content.is_some() { FieldEvent::AlreadySealed } else { FieldEvent::Plaintext }));
     }
-    if lexeme == b"null" && !action.seal_nulls {
+    if lexeme == b"null" && (!action.seal_nulls || fields.merges) {
         out.extend_from_slice(lexeme);
         return Ok(Outcome::Done(FieldEvent::Matched));
     }

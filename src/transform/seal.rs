@@ -39,7 +39,7 @@ pub(super) fn value(
         out.extend_from_slice(lexeme);
         return Ok(Outcome::Done(if is_token { FieldEvent::AlreadySealed } else { FieldEvent::Plaintext }));
     }
-    if lexeme == b"null" && !action.seal_nulls {
+    if lexeme == b"null" && (!action.seal_nulls || fields.merges) {
         out.extend_from_slice(lexeme);
         return Ok(Outcome::Done(FieldEvent::Matched));
     }

@@ -178,7 +178,7 @@ fn what_is_refused_changes_nothing_in_json_server() {
     let token = before["customers"][0]["ssn"].as_str().unwrap();
     let put_back = json!({ "ssn": token }).to_string();
     for (method, path, media_type, body, status) in [
-        ("PATCH", "/customers/1", "application/merge-patch+json", r#"{"ssn":"987-65-4321"}"#, 415),
+        ("PATCH", "/customers/1", "application/json-patch+json", r#"{"ssn":"987-65-4321"}"#, 422),
         ("POST", "/customers", "application/x-www-form-urlencoded", "ssn=987-65-4321", 415),
         ("POST", "/customers", "application/json", r#"{"ssn":"987-65-4321""#, 400),
         ("POST", "/customers", "application/json", put_back.as_str(), 422),

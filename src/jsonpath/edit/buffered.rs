@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 
 use super::hold::Hold;
-use crate::json::splice::{Replace, Step};
+use crate::json::splice::{EditError, Replace, Step};
 use crate::jsonpath::evaluate::{Found, evaluate};
 use crate::jsonpath::matcher::Start;
 use crate::jsonpath::matcher::table::Table;
+use crate::jsonpath::patch::touched;
 use crate::jsonpath::tree::Tree;
 
 /// See the module.
@@ -27,6 +28,23 @@ impl Buffered {
         let tree = Tree::parse(hold.bytes(), usize::MAX).map_err(|error| error.what)?;
         let found = evaluate(&tree, table, start, patterns).map_err(|undecided| undecided.as_str())?;
         Ok(Self { hold, found: found.into(), passed: 0, asked: false })
+    }
+
+    /// Finds what the paths select at the place that an operation of a patch writes.
+    pub fn operation<R: Replace>(
+        hold: Hold,
+        table: &Table,
+        patterns: &mut usize,
+        replace: &mut R,
+    ) -> Result<Self, EditError<R::Error>> {
+        let touched = touched(hold.bytes(), table, patterns).map_err(EditError::Undecided)?;
+        if let Some((from, to)) = touched.carries {
+            replace.carry(from, to).map_err(EditError::Refused)?;
+        }
+        for one in touched.found.iter().filter(|_| touched.compares) {
+            replace.compare(one.path).map_err(EditError::Refused)?;
+        }
+        Ok(Self { hold, found: touched.found.into(), passed: 0, asked: false })
     }
 
     /// Replaces what is left, until something waits.

@@ -41,6 +41,8 @@ struct Bits {
     /// The selectors of these segments that are no names, numbers or wildcards.
     buffered: Vec<(u64, Selector)>,
     bind: Option<Bind>,
+    /// Its filters, or what its values are bound to, look at `$`.
+    sees_root: bool,
 }
 
 struct Indices {
@@ -154,6 +156,17 @@ impl Table {
         bits.next(places, matching.fold(0, |all, indices| all | indices.bit))
     }
 
+    /// The same at an element whose index is not known: as any that a selector names.
+    pub fn any_element(&self, path: u32, places: u64) -> Next {
+        let Some(bits) = self.bits(path) else { return Next::default() };
+        bits.next(places, bits.indices.iter().fold(0, |all, indices| all | indices.bit))
+    }
+
+    /// Whether a path, or what its values are bound to, looks at `$`.
+    pub fn sees_root(&self, path: usize) -> bool {
+        self.paths.get(path).is_some_and(|bits| bits.sees_root)
+    }
+
     fn bits(&self, path: u32) -> Option<&Bits> {
         self.paths.get(path as usize)
     }
@@ -167,7 +180,12 @@ impl Indices {
 
 impl Bits {
     fn new(path: &Path, names: &[Box<[u8]>]) -> Self {
-        let mut bits = Self { accept: 1 << path.segments.len(), bind: path.bind.clone(), ..Self::default() };
+        let mut bits = Self {
+            accept: 1 << path.segments.len(),
+            bind: path.bind.clone(),
+            sees_root: path.buffering() == Buffering::Document,
+            ..Self::default()
+        };
         if path.bind.is_some() {
             // The object that holds what the last segment selects.
             bits.objects |= bits.accept >> 1;

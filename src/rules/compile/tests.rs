@@ -316,7 +316,7 @@ fn a_trusted_header_is_not_warned_about() {
 #[case("rules: [{ name: a, match: { path: /x }, action: reject, json_types: text/plain }]", "option-without-effect")]
 #[case(
     "rules: [{ name: a, match: { path: /x }, json_types: application/json-patch+json, protect: [{ fields: $.a }] }]",
-    "not-yet"
+    "media-type"
 )]
 fn files_that_are_refused(#[case] text: &str, #[case] code: &str) {
     let context = Context { listeners: vec!["front".into()], ..Context::default() };
