@@ -19,13 +19,15 @@ struct Filled {
     bytes: Vec<u8>,
     /// So much of the draft is in it.
     copied: usize,
+    /// Where in the draft the document begins that may prove to be none.
+    unsettled: usize,
 }
 
 impl Draft {
     /// Puts what came for the values that wait in their places. `false`: a value needs something else first.
     pub fn fill(&mut self, fields: &mut Fields, documents: &mut Documents) -> Result<bool, Refusal> {
         let unsettled = self.bytes.len().saturating_sub(documents.unsettled());
-        let mut filled = self.filled.take().unwrap_or_default();
+        let mut filled = self.filled.take().unwrap_or_else(|| Filled { unsettled, ..Filled::default() });
         while let Some(mut waiting) = fields.later.pop() {
             filled.bytes.extend_from_slice(self.bytes.get(filled.copied..waiting.at).unwrap_or_default());
             filled.copied = waiting.at;
@@ -37,7 +39,7 @@ impl Draft {
             match outcome? {
                 Outcome::Done(_) => {
                     documents.keep_framing(filled.bytes.get_mut(start..).unwrap_or_default());
-                    if waiting.at >= unsettled {
+                    if waiting.at >= filled.unsettled {
                         documents.grown(filled.bytes.len() - start);
                     }
                 }

@@ -453,6 +453,28 @@ fn what_is_kept_is_bounded() {
 }
 
 #[test]
+fn a_document_that_proves_to_be_none_is_taken_back_with_its_values() {
+    let partner = profile(false, api());
+    let of_rule = "    on_invalid_json: pass\n";
+    let (seal, open) = (plan(&partner, "seal", "", of_rule), plan(&partner, "open", "", of_rule));
+    let good = format!("[{}0]", r#"{"ssn":"1"},"#.repeat(1_300));
+    let bad = format!("[{}oops\n", r#"{"ssn":"2"},"#.repeat(1_300));
+    let body = format!("{good}\n{bad}{good}");
+    for (flush, misses) in [(false, 0), (true, 0), (true, 2)] {
+        let fake = Arc::new(Fake { misses, ..Fake::default() });
+        let run = Run { framing: Framing::Lines, flush, ..Run::new(&fake) };
+        let pieces: Vec<&[u8]> = body.as_bytes().chunks(701).collect();
+        let sealed = run.over(&seal, &pieces).unwrap();
+        let lines: Vec<&str> = sealed.lines().collect();
+        assert_eq!((lines.len(), lines[1]), (3, bad.trim_end()));
+        for line in [lines[0], lines[2]] {
+            assert_eq!(run.over(&open, &[line.as_bytes()]).unwrap(), good);
+        }
+        assert!(fake.calls().iter().all(|values| *values <= 1_000));
+    }
+}
+
+#[test]
 fn nothing_leaves_from_the_first_value_on_that_waits() {
     let fake = Arc::new(Fake::default());
     let seal = plan(&profile(false, api()), "seal", "", "");
