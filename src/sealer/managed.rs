@@ -1,10 +1,13 @@
 //! Managed APIs as clients: one [`Api`] for each provider, with what keeps its faults from being ours around it.
 
 pub mod credential;
+pub mod crittora;
 pub mod crypteron;
 pub mod exequantum;
 pub mod guard;
 pub mod http;
+pub mod ncloud_kms;
+mod quoted;
 pub mod settings;
 pub mod tokens;
 
