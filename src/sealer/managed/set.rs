@@ -66,6 +66,7 @@ pub struct Expected {
 
 impl Profiles {
     /// Reads credentials and certificates, and starts the threads. Calls nobody yet.
+    #[expect(clippy::needless_pass_by_value, reason = "each client keeps a share of the clock")]
     pub fn open(
         settings: Vec<ProfileSettings>,
         clock: SharedClock,

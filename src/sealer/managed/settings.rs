@@ -23,11 +23,13 @@ pub struct ProfileSettings {
     pub granularity: Granularity,
     /// See [`crate::rules::profile::PerValue::bare`].
     pub bare: bool,
-    /// Whether what the API has wrapped is opened by it once before anything is sealed under it. Default: true.
+    /// Whether what the API has sealed is opened by it once, and compared, before it counts: the data key of an epoch (default:
+    /// true), or all values of a call (one more call; default: false). Without it nothing tells when an API mixes up the values of
+    /// one call that belong to the same class and record, nor that it can open at all what it sealed.
     pub prove: bool,
     /// Base URL of the API, without a `/` at its end.
     pub endpoint: String,
-    /// Asked in turn when opening, while the first does not answer.
+    /// Asked in turn when opening, while the first does not answer. The budget of a call is shared out among all of them.
     pub fallback_endpoints: Vec<String>,
     /// How its servers are known.
     pub tls: EndpointTls,

@@ -29,6 +29,9 @@ const GRACE: Duration = Duration::from_millis(250);
 
 type Given = Result<Answer, DelegateError>;
 
+/// A value's place in the body, and the name under which it would be kept once it is opened.
+type Asked = (usize, Option<Name>, Delegated);
+
 impl Profiles {
     /// See [`crate::transform::Sealer::delegate`]. Each profile's part ends within its budget, however many calls it takes.
     pub fn delegate(&self, jobs: Vec<Delegated>) -> Delegating<'_> {
@@ -105,7 +108,7 @@ impl Part {
 
 impl Line {
     /// What was opened a moment ago, and the rest.
-    fn kept(&self, values: Vec<(usize, Delegated)>) -> (Vec<(usize, Given)>, Vec<(usize, Option<Name>, Delegated)>) {
+    fn kept(&self, values: Vec<(usize, Delegated)>) -> (Vec<(usize, Given)>, Vec<Asked>) {
         let (mut given, mut rest) = (Vec::new(), Vec::new());
         for (at, job) in values {
             let name = match (&self.opened, &job.work) {
@@ -124,12 +127,8 @@ impl Line {
     }
 
     /// As few calls as the API allows. Values stay in the order of the body.
-    fn calls(&self, values: Vec<(usize, Option<Name>, Delegated)>) -> Vec<Call> {
-        let batch = match self.settings.granularity {
-            Granularity::Field => 1,
-            // What was sealed value by value before may come in any number.
-            Granularity::Message | Granularity::Envelope => self.per_value().map_or(1, |api| api.batch.max(1)),
-        };
+    fn calls(&self, values: Vec<Asked>) -> Vec<Call> {
+        let batch = self.per_value().map_or(1, |api| api.batch.max(1));
         let answer = self.settings.calls.answer;
         let room = CALL.min(answer.saturating_sub(answer / 16));
         let mut open: HashMap<(bool, How), (Call, usize)> = HashMap::new();

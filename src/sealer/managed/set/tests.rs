@@ -494,6 +494,20 @@ fn what_the_process_must_find_in_the_keyring_is_told() {
 }
 
 #[test]
+fn the_rules_are_told_what_each_api_can_do() {
+    let message = naver("kms", Granularity::Message).facts();
+    let api = message.delegated().unwrap();
+    assert!(api.batch > 1 && !api.signs && !api.convergent && !api.plain_text && api.prefix == "ncpkms:v");
+    let field = naver("kms", Granularity::Field).facts();
+    assert_eq!(field.delegated().unwrap().batch, 1);
+    let envelope = naver("kms", Granularity::Envelope).facts();
+    assert!(envelope.delegated().is_none() && envelope.per_value.is_some(), "what was sealed per value still opens");
+    let crittora = ProfileSettings { bare: true, ..crittora("partner") }.facts();
+    let api = crittora.delegated().unwrap();
+    assert!(api.batch == 1 && api.signs && api.bare && api.plain_text);
+}
+
+#[test]
 fn a_profile_that_is_not_there_seals_nothing() {
     let api = Fake::new(Manner::Good);
     let profiles = one(naver("kms", Granularity::Message), &api);
