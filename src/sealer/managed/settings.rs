@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::{crittora, ncloud_kms};
 use crate::keyring::KeySource;
 use crate::name::PartitionName;
+use crate::rules::profile::{PerValue, Profile};
 use crate::tls::ClientTls;
 
 /// One profile.
@@ -21,11 +23,13 @@ pub struct ProfileSettings {
     pub granularity: Granularity,
     /// See [`crate::rules::profile::PerValue::bare`].
     pub bare: bool,
-    /// Whether what the API has wrapped is opened by it once before anything is sealed under it. Default: true.
+    /// Whether what the API has sealed is opened by it once, and compared, before it counts: the data key of an epoch (default:
+    /// true), or all values of a call (one more call; default: false). Without it nothing tells when an API mixes up the values of
+    /// one call that belong to the same class and record, nor that it can open at all what it sealed.
     pub prove: bool,
     /// Base URL of the API, without a `/` at its end.
     pub endpoint: String,
-    /// Asked in turn when opening, while the first does not answer.
+    /// Asked in turn when opening, while the first does not answer. The budget of a call is shared out among all of them.
     pub fallback_endpoints: Vec<String>,
     /// How its servers are known.
     pub tls: EndpointTls,
@@ -35,6 +39,36 @@ pub struct ProfileSettings {
     pub max_stale: Duration,
     /// Opened values kept for a moment; default none.
     pub opened_cache: Option<OpenedCache>,
+}
+
+impl ProfileSettings {
+    /// What rules and plans know of it. Asks nobody.
+    pub fn facts(&self) -> Profile {
+        let message = self.granularity == Granularity::Message;
+        let per_value = match &self.provider {
+            Provider::Crittora(_) => Some(PerValue {
+                batch: crittora::BATCH,
+                bare: self.bare,
+                signs: true,
+                convergent: false,
+                longest: crittora::LONGEST,
+                prefix: "",
+                plain_text: true,
+            }),
+            Provider::NcloudKms(kms) => Some(PerValue {
+                batch: if message { ncloud_kms::BATCH } else { 1 },
+                bare: self.bare,
+                signs: false,
+                convergent: kms.convergent,
+                longest: ncloud_kms::LONGEST,
+                prefix: "ncpkms:v",
+                plain_text: false,
+            }),
+            Provider::ExeQuantum(_) | Provider::Crypteron(_) => None,
+        };
+        let local = self.granularity == Granularity::Envelope;
+        Profile { name: Arc::clone(&self.name), partition: self.partition.clone(), local, per_value }
+    }
 }
 
 /// What goes to the API.
