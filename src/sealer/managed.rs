@@ -1,6 +1,8 @@
 //! Managed APIs as clients: one [`Api`] for each provider, with what keeps its faults from being ours around it.
 
 pub mod credential;
+pub mod crypteron;
+pub mod exequantum;
 pub mod http;
 pub mod settings;
 pub mod tokens;

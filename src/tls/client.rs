@@ -8,21 +8,30 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::watch::{Reloads, watch};
 use super::{ClientTls, TlsError, provider, store, versions};
+use crate::crypto::kdf::sha256;
 use crate::keyring::TlsFiles;
 
 /// A configuration whose roots and identity follow their files for as long as it, or a clone of it, is held; the system's roots
 /// are read once. It names no application protocol: who needs one sets `alpn_protocols` in a clone.
 pub fn config(settings: &ClientTls) -> Result<Arc<ClientConfig>, TlsError> {
+    pinned(settings, &[])
+}
+
+/// The same; if there are pins, the server's certificate must have one of these keys besides (SHA-256 of its
+/// SubjectPublicKeyInfo, RFC 7469 § 2.4), or the handshake fails with [`CertificateError::ApplicationVerificationFailure`].
+pub fn pinned(settings: &ClientTls, pins: &[[u8; 32]]) -> Result<Arc<ClientConfig>, TlsError> {
     let identity = settings.identity.iter().flat_map(|(cert, key)| [cert, key]);
     let files: Vec<PathBuf> = settings.ca.iter().chain(identity).cloned().collect();
     let seen = store::digests(&files);
     let (verifier, identity) = load(settings)?;
     let live = Arc::new(Live {
         settings: settings.clone(),
+        pins: pins.to_vec(),
         files,
         verifier: ArcSwap::new(verifier),
         identity: ArcSwapOption::new(identity),
@@ -54,6 +63,7 @@ pub fn for_database(files: &TlsFiles) -> Result<Arc<ClientConfig>, String> {
 #[derive(Debug)]
 struct Live {
     settings: ClientTls,
+    pins: Vec<[u8; 32]>,
     files: Vec<PathBuf>,
     verifier: ArcSwap<WebPkiServerVerifier>,
     identity: ArcSwapOption<CertifiedKey>,
@@ -101,7 +111,12 @@ impl ServerCertVerifier for Live {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.verifier.load().verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        let verified =
+            self.verifier.load().verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
+        if !self.pins.is_empty() && !self.pins.contains(&key_digest(end_entity)?) {
+            return Err(CertificateError::ApplicationVerificationFailure.into());
+        }
+        Ok(verified)
     }
 
     fn verify_tls12_signature(
@@ -127,6 +142,12 @@ impl ServerCertVerifier for Live {
     }
 }
 
+/// What is pinned: the key and not the certificate, so that a renewal of the certificate alone changes nothing.
+fn key_digest(certificate: &CertificateDer<'_>) -> Result<[u8; 32], Error> {
+    let (_, certificate) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
+    Ok(sha256(certificate.public_key().raw))
+}
+
 impl ResolvesClientCert for Live {
     fn resolve(&self, _issuers: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         self.identity.load_full()
@@ -134,5 +155,47 @@ impl ResolvesClientCert for Live {
 
     fn has_certs(&self) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rcgen::{CertificateParams, KeyPair, PublicKeyData};
+
+    use super::*;
+
+    #[test]
+    fn a_pinned_server_needs_its_root_and_one_of_the_keys() {
+        let directory = tempfile::tempdir().unwrap();
+        let (own, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let certificate =
+            |key: &KeyPair| CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(key).unwrap();
+        let (trusted, stranger) = (certificate(&own), certificate(&other));
+        let ca = directory.path().join("ca.pem");
+        fs::write(&ca, trusted.pem()).unwrap();
+        let settings = ClientTls { ca: Some(ca), ..ClientTls::default() };
+        let (pin, wrong) = (sha256(&own.subject_public_key_info()), sha256(&other.subject_public_key_info()));
+        let verify = |pins: &[[u8; 32]], certificate: &CertificateDer<'_>| {
+            let (verifier, _) = load(&settings).unwrap();
+            let live = Live {
+                settings: settings.clone(),
+                pins: pins.to_vec(),
+                files: Vec::new(),
+                verifier: ArcSwap::new(verifier),
+                identity: ArcSwapOption::empty(),
+            };
+            let name = ServerName::try_from("localhost").unwrap();
+            live.verify_server_cert(certificate, &[], &name, &[], UnixTime::now()).map(drop)
+        };
+        verify(&[], trusted.der()).unwrap();
+        verify(&[pin], trusted.der()).unwrap();
+        verify(&[wrong, pin], trusted.der()).unwrap();
+        let refused = verify(&[wrong], trusted.der()).unwrap_err();
+        assert_eq!(refused, CertificateError::ApplicationVerificationFailure.into());
+        // A pin is no substitute for the chain.
+        assert!(verify(&[wrong], stranger.der()).is_err());
+        assert!(pinned(&settings, &[pin]).is_ok());
     }
 }

@@ -342,11 +342,51 @@ fn what_is_kept_is_its_owner_s_ends_and_is_bounded() {
     assert!(answers[1].field("retry-after").unwrap().parse::<u64>().unwrap() <= 3600);
 
     stage.house.clock.advance(86_400);
-    assert_eq!(stage.post_as(&stage.key, "/api/kem/decapsulate_key", &by_pk).0, 404);
     assert_eq!(stage.post_as(&stage.key, "/api/aes/encrypt_text", &json!({ "unencrypted": "x" })).0, 400);
     // What has ended is not in the way of the next.
     assert_eq!(stage.post_as(&stage.key, "/api/kem/encapsulate_key", &sent).0, 200);
     assert_eq!(stage.post_as(&stage.key, "/api/aes/encrypt_text", &json!({ "unencrypted": "x" })).0, 200);
+}
+
+/// What a recipient of long-lived data keys needs.
+#[test]
+fn a_long_lived_token_s_keys_are_kept_while_its_api_key_lives() {
+    let stage = Stage::new();
+    let house = &stage.house;
+    let (text, number) = house.key(Purpose::Exequantum, "pqc", None, 0);
+    let temporary = {
+        let answer = call(stage.at, "GET", "/api/token/new?expiry_time=86400", &format!("bearer {text}"), None);
+        read(&answer)["new_token"].as_str().unwrap().to_owned()
+    };
+    let made = |token: &str| {
+        let answer = call(stage.at, "GET", "/api/kem/generate_keys", &format!("bearer {token}"), None);
+        let made = read(&answer);
+        let sent = json!({ "pk": made["pk"], "signature": made["signature"], "verif_key": made["verification_key"] });
+        let carried = stage.post("/api/kem/encapsulate_key", &sent);
+        (json!({ "cipher": carried["cipher"], "pk": made["pk"] }), carried["shared_key"].clone())
+    };
+    let ((for_good, shared), (for_a_day, _)) = (made(&text), made(&temporary));
+    let taken = |token: &str, sent: &Value| stage.post_as(token, "/api/kem/decapsulate_key", sent);
+    assert_eq!(taken(&text, &for_a_day).0, 200);
+
+    house.clock.advance(86_400);
+    assert_eq!(taken(&text, &for_a_day).0, 404);
+    house.clock.advance(10 * 365 * 86_400);
+    assert_eq!(taken(&text, &for_good), (200, json!({ "shared_key": shared })));
+    let (refreshed, _) = house.authority.credentials.refresh_api_key(number).unwrap().unwrap();
+    let refreshed = String::from_utf8(refreshed.expose().to_vec()).unwrap();
+    assert_eq!(taken(&refreshed, &for_good).0, 200);
+
+    // As many as there may be, less one.
+    let (directory, id) = (&house.authority.directory, format!("{number:020}"));
+    while directory.take("exequantum-keys-kept", &id).unwrap().unwrap() > 1 {}
+    let answers: Vec<_> =
+        (0..2).map(|_| call(stage.at, "GET", "/api/kem/generate_keys", &format!("bearer {refreshed}"), None)).collect();
+    assert_eq!((answers[0].status(), answers[1].status()), (200, 429));
+    assert!(answers[1].field("retry-after").is_some());
+    house.authority.credentials.revoke_api_key(number).unwrap();
+    assert_eq!(taken(&refreshed, &for_good).0, 401);
+    assert_eq!(taken(&stage.key, &for_good).0, 404, "nobody else's");
 }
 
 #[test]

@@ -14,9 +14,11 @@ pub const ATTEMPTS: u64 = 10_000;
 /// and with it for at most so many.
 pub const MOST_ATTEMPTS: u64 = 1_000_000;
 
-/// The service keeps a secret key of `generate_keys` for so many seconds,
+/// The service keeps a secret key of `generate_keys` that a temporary token asked for so many seconds,
 pub const KEPT: u64 = 86_400;
-/// and an API key and its temporary tokens may have so many made an hour.
+/// and one that a long-lived token asked for as long as that token's API key lives: so many for each,
+pub const KEPT_FOR_GOOD: u64 = 1_000;
+/// of which an API key and its temporary tokens may have so many made an hour.
 pub const KEPT_AN_HOUR: u64 = 1_000;
 /// So many temporary tokens an API key may make an hour.
 pub const TOKENS_AN_HOUR: u64 = 1_000;

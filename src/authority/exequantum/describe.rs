@@ -125,7 +125,7 @@ fn calls() -> Vec<Call> {
         get("/api/token/new", "A temporary token.", whole(&[("new_token", json!({ "type": "string" }))])),
         get(
             "/api/kem/generate_keys",
-            "A key pair of ML-KEM-768, its public key signed. The secret key is kept, too.",
+            "A key pair of ML-KEM-768, its public key signed. The secret key is kept, too: as long as the API key lives, or for a day if a temporary token asks.",
             whole(&[
                 ("pk", pk.clone()),
                 ("sk", hex(&[expanded::EXPANDED])),

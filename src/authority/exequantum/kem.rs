@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::answer::{Answer, Problem, ok};
 use super::assumed;
 use super::fields::Fields;
-use super::kept::{self, Sharer};
+use super::kept::{self, Keeper, Sharer};
 use super::session::{Session, UNWRAP, WRAP};
 use crate::authority::Authority;
 use crate::crypto::hex;
@@ -47,13 +47,13 @@ struct Decapsulated {
 
 /// A key pair, with a signature over the public key's bytes by a key made for it.
 pub async fn generate(State(authority): State<Arc<Authority>>, session: Session) -> Answer {
-    let number = session.number;
+    let (number, keeper) = (session.number, Keeper::of(&session));
     let generated = session.run(&authority, &UNWRAP, move |authority| {
         kept::allow(authority, "exequantum-keys-made", number, assumed::KEPT_AN_HOUR)?;
         let (key, pk) = pair()?;
         let signer = KeyPair::generate()?;
         let signature = hex::encode(&signer.sign(&pk)?);
-        kept::keep(authority, number, &pk, &key)?;
+        kept::keep(authority, keeper, &pk, &key)?;
         Ok(Generated {
             sk: hex::encode(expanded::expand(&key).map_err(|_| bad_kem("sk"))?.expose()),
             pk: hex::encode(&pk),

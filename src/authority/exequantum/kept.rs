@@ -15,6 +15,7 @@ use crate::keyring::store::Put;
 use crate::secret::SecretBytes;
 
 const KEM: &str = "exequantum-kem";
+const FOR_GOOD: &str = "exequantum-keys-kept";
 const SHARED: &str = "exequantum-shared";
 const HOUR: u64 = 3_600;
 /// Lost races before we give up.
@@ -60,19 +61,52 @@ pub fn allow(authority: &Authority, kind: &'static str, number: u64, most: u64) 
     Err(Refused::TooMany(1))
 }
 
-/// Keeps a secret key. May block.
-pub fn keep(authority: &Authority, session: u64, pk: &[u8], key: &DecapsulationKey) -> Result<(), Refused> {
-    let ends = Ends::at(authority.clock.now() + assumed::KEPT);
-    match authority.directory.put(KEM, &place(session, pk), 0, &Bytes::of(key.seed()), ends)? {
+/// Keeps a secret key: for a while if a temporary token asked for it, otherwise for as long as the API key lives, after which
+/// nobody reaches it. May block.
+pub fn keep(authority: &Authority, keeper: Keeper, pk: &[u8], key: &DecapsulationKey) -> Result<(), Refused> {
+    let ends = match keeper.temporary {
+        true => Ends::at(authority.clock.now() + assumed::KEPT),
+        false => {
+            allow_for_good(authority, keeper.number)?;
+            Ends::never()
+        }
+    };
+    match authority.directory.put(KEM, &place(keeper.number, pk), 0, &Bytes::of(key.seed()), ends)? {
         Put::Done => Ok(()),
         Put::Conflict => Err(Refused::Unavailable("two key pairs were the same".into())),
     }
+}
+
+/// Counts one more key that is kept for good, of which each API key has so many. May block.
+fn allow_for_good(authority: &Authority, number: u64) -> Result<(), Refused> {
+    let (directory, id) = (&authority.directory, format!("{number:020}"));
+    let ends = Ends { at: 0, after: Some(assumed::KEPT_FOR_GOOD) };
+    // On a conflict another call was first: take from what it made.
+    if directory.get::<()>(FOR_GOOD, &id)?.is_none() {
+        let (Put::Done | Put::Conflict) = directory.put(FOR_GOOD, &id, 0, &(), ends)?;
+    }
+    // There is no later time at which it would be granted; this one is for clients that must be told one.
+    directory.take(FOR_GOOD, &id)?.map(drop).ok_or(Refused::TooMany(HOUR))
 }
 
 /// The seed of the secret key that is kept for a public key of this API key. May block.
 pub fn kept(authority: &Authority, session: u64, pk: &[u8]) -> Result<Option<SecretBytes>, Refused> {
     let entry = authority.directory.get::<Bytes>(KEM, &place(session, pk))?;
     entry.map(|entry| entry.value.read()).transpose()
+}
+
+/// For whom a secret key is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Keeper {
+    number: u64,
+    temporary: bool,
+}
+
+impl Keeper {
+    /// Who asks for it.
+    pub fn of(session: &Session) -> Self {
+        Self { number: session.number, temporary: session.temporary.is_some() }
+    }
 }
 
 /// Whose last shared key.
