@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 pub(super) use self::scalar::{ApiName, Endpoint, GranularityName, ProviderName, url};
-use self::scalar::{GenerationNumber, Number, Pin};
+use self::scalar::{AppId, GenerationNumber, Pin};
 use super::file::Identity;
 use super::node::{self, At, Node, Value};
 use super::read::{FromNode, Many, Reader, section};
@@ -33,7 +33,7 @@ section! {
         granularity: GranularityName,
         /// Stores the API's own ciphertext of the value alone, for other clients of that API. Default: false.
         bare: bool,
-        /// Has the API open once what it has wrapped, before anything is sealed under it. Default: true.
+        /// Has the API open once what it has sealed, before it is used. Default: true for `envelope` and ExeQuantum, else false.
         prove: bool,
         /// Base URL of the API. Default: the vendor's, where one is public.
         endpoint: Endpoint,
@@ -63,7 +63,8 @@ section! {
         breaker: Breaker,
         /// The longest answer. Default: `1MiB`.
         answer: SizeText,
-        /// For how long an epoch that the API opened is used without its opening it again. Default: `24h`.
+        /// For how long an epoch that the API opened is used without its opening it again, and what Crypteron said of a partition
+        /// is believed. Default: `24h`.
         max_stale: DurationText,
         /// Keeps values that the API opened, for a moment and in memory alone. Default: none are kept.
         opened_cache: OpenedCache,
@@ -100,7 +101,7 @@ section! {
         /// ExeQuantum: its private half, where the service does not keep it (generation 2).
         recipient_secret: SecretSource,
         /// Crypteron: the application.
-        app_id: Number,
+        app_id: AppId,
         /// Crypteron: the security partition.
         sec_part_id: String,
         /// Crypteron: how often state, version and roles are asked for. Default: `15s`.

@@ -105,7 +105,8 @@ impl Checks<'_> {
             let message = format!("`{}` of a profile without TLS: no certificate is shown there", of.key("pins"));
             self.error("pins", message, &of.span, "write `https://`, or take the pins away");
         }
-        let prove = value(file.prove.take()).unwrap_or(true);
+        // A data key is always worth one more call; each value would be one more.
+        let prove = value(file.prove.take()).unwrap_or(granularity == Granularity::Envelope);
         let provider = match provider {
             ProviderName::Crittora => Provider::Crittora(self.crittora(&of, file)?),
             ProviderName::NcloudKms => Provider::NcloudKms(self.ncloud_kms(&of, file)?),
@@ -280,9 +281,10 @@ impl Checks<'_> {
     fn ncloud_kms(&mut self, of: &Of, file: Profile) -> Option<NcloudKmsSettings> {
         let tag = file.key_tag?;
         // It stands in paths, and in what is signed.
-        if tag.value.len() > 128 || !tag.value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
+        if tag.value.len() > 255 || !tag.value.bytes().all(fits) || tag.value.bytes().all(|b| b == b'.') {
             let message = format!("`{}` is no key tag", of.key("key_tag"));
-            self.error("bad-name", message, &tag.span, "write the tag that the console shows: letters and digits");
+            self.error("bad-name", message, &tag.span, "write the tag as the list of keys shows it");
         }
         let credential = match (file.access_key, file.secret_key, file.token, file.refresh_token) {
             (Some(access_key), Some(secret_key), ..) => {

@@ -30,8 +30,8 @@ parsed! {
     Pin([u8; 32]) = pin, { "type": "string", "pattern": "^sha256/.{44,45}$" };
     /// A generation of ExeQuantum's API.
     GenerationNumber(Generation) = generation, { "enum": [1, 2] };
-    /// A number as text.
-    Number(String) = number, { "type": ["string", "integer"] };
+    /// An application's name at Crypteron, which is often a number.
+    AppId(String) = app_id, { "type": ["string", "integer"], "pattern": "^[A-Za-z0-9_-]{1,64}$" };
 }
 
 impl ProviderName {
@@ -103,11 +103,11 @@ fn generation(text: &str) -> Result<Generation, Problem> {
     }
 }
 
-fn number(text: &str) -> Result<String, Problem> {
-    if (1..=20).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit()) {
+fn app_id(text: &str) -> Result<String, Problem> {
+    if (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')) {
         return Ok(text.to_owned());
     }
-    Err(("bad-number", "this is no number".to_owned(), "write the number that the vendor shows".to_owned()))
+    Err(("bad-name", "this is no application".to_owned(), "write the number or name that the vendor shows".to_owned()))
 }
 
 #[cfg(test)]

@@ -7,13 +7,12 @@ use super::super::read::Reader;
 use super::ProviderName::{self, Crittora, Crypteron, ExeQuantum, NcloudKms};
 
 /// The options that not every provider has, and which have them.
-const ONLY: [(&str, &[ProviderName]); 25] = [
+const ONLY: [(&str, &[ProviderName]); 24] = [
     ("granularity", &[Crittora, NcloudKms]),
     ("bare", &[Crittora, NcloudKms]),
     ("opened_cache", &[Crittora, NcloudKms]),
     ("prove", &[Crittora, NcloudKms, ExeQuantum]),
     ("fallback_endpoints", &[Crittora, NcloudKms, ExeQuantum]),
-    ("max_stale", &[Crittora, NcloudKms, ExeQuantum]),
     ("api", &[Crittora]),
     ("username", &[Crittora]),
     ("password", &[Crittora]),

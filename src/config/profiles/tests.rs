@@ -149,6 +149,8 @@ fn every_option_is_taken() {
 fn granularities(#[case] options: &str, #[case] granularity: Granularity, #[case] bare: bool) {
     let profile = one(&format!("{NCLOUD}, {options}"));
     assert_eq!((profile.granularity, profile.bare), (granularity, bare));
+    assert_eq!(profile.prove, granularity == Granularity::Envelope, "each value would be called for twice");
+    assert!(one(&format!("{NCLOUD}, {options}, prove: true")).prove);
 }
 
 /// What is wrong is marked where it stands: after the options of a good profile and `, `.
@@ -158,7 +160,7 @@ fn granularities(#[case] options: &str, #[case] granularity: Granularity, #[case
 #[case(MANAGED, "granularity: body", "wrong-type", 13)]
 #[case(EXEQUANTUM, "granularity: field", "other-provider", 0)]
 #[case(CRYPTERON, "bare: true", "other-provider", 0)]
-#[case(CRYPTERON, "max_stale: 1h", "other-provider", 0)]
+#[case(CRYPTERON, "prove: true", "other-provider", 0)]
 #[case(EXEQUANTUM, "opened_cache: {}", "other-provider", 0)]
 #[case(NCLOUD, "username: hunter2", "inline-secret", 10)]
 #[case(MANAGED, "key_tag: hunter2", "other-provider", 0)]
@@ -195,6 +197,7 @@ fn granularities(#[case] options: &str, #[case] granularity: Granularity, #[case
 #[case(EXEQUANTUM, "generation: 3", "bad-generation", 12)]
 #[case(EXEQUANTUM, "temporary: { attempts: 0 }", "bad-count", 23)]
 #[case(EXEQUANTUM, "temporary: { expiry: 1ms }", "bad-duration", 21)]
+#[case("provider: crypteron, sec_part_id: s, api_key: 'file:k'", "app_id: 'a.b'", "bad-name", 8)]
 #[case(CRYPTERON, "poll: 100ms", "bad-duration", 6)]
 fn refused(#[case] profile: &str, #[case] options: &str, #[case] code: &str, #[case] column: usize) {
     let at = profile.len() + 2 + column + 1;
