@@ -2,6 +2,7 @@
 
 mod fields;
 mod labels;
+mod managed;
 mod tls;
 mod traffic;
 
@@ -21,6 +22,7 @@ use crate::refusal::Reason;
 
 pub use fields::FieldCounters;
 use labels::{FieldLabels, ReasonLabels, ReloadLabels};
+pub use managed::{CacheMetrics, CallMetrics, ManagedMetrics, TokenMetrics};
 pub use tls::TlsMetrics;
 pub use traffic::{ListenerMetrics, WorkerMetrics};
 
@@ -63,6 +65,7 @@ struct Inner {
     rules_loaded: Gauge,
     traffic: traffic::Traffic,
     tls: tls::Tls,
+    managed: managed::Managed,
     keyring: Arc<OnceLock<KeyringStats>>,
     budget: Arc<OnceLock<BudgetStats>>,
 }
@@ -127,6 +130,11 @@ impl Metrics {
         self.0.tls.listener(listener)
     }
 
+    /// The handles of a profile, to be kept.
+    pub fn managed(&self, profile: &str) -> ManagedMetrics {
+        self.0.managed.profile(profile)
+    }
+
     /// The counters of a worker, to be kept.
     pub fn worker(&self, index: usize) -> Arc<WorkerMetrics> {
         Arc::new(self.0.traffic.worker(index))
@@ -172,6 +180,7 @@ impl Default for Inner {
             rules_loaded: Gauge::default(),
             traffic: traffic::Traffic::registered(&mut registry),
             tls: tls::Tls::registered(&mut registry),
+            managed: managed::Managed::registered(&mut registry),
             keyring: Arc::default(),
             budget: Arc::default(),
         };

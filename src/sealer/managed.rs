@@ -1,9 +1,13 @@
 //! Managed APIs as clients: one [`Api`] for each provider, with what keeps its faults from being ours around it.
 
 pub mod credential;
+pub mod crittora;
 pub mod crypteron;
 pub mod exequantum;
+pub mod guard;
 pub mod http;
+pub mod ncloud_kms;
+mod quoted;
 pub mod settings;
 pub mod tokens;
 
@@ -87,6 +91,21 @@ impl ApiError {
 }
 
 impl Fault {
+    /// As a label of metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::Timeout => "timeout",
+            Self::Throttled(_) => "throttled",
+            Self::Server => "server",
+            Self::Credential => "credential",
+            Self::Refused => "refused",
+            Self::Lie => "lie",
+            Self::Saturated => "saturated",
+            Self::Broken => "broken",
+        }
+    }
+
     /// Whether the same call may do better a moment later.
     pub fn is_retryable(self) -> bool {
         matches!(self, Self::Connection | Self::Timeout | Self::Throttled(_) | Self::Server)
