@@ -8,6 +8,7 @@ use crate::name::Class;
 mod action;
 pub mod compile;
 mod conditions;
+mod delegated;
 pub mod file;
 pub mod file_tests;
 pub mod glob;
@@ -241,6 +242,8 @@ pub enum Key {
     Template(Vec<KeyPart>),
     /// `tenant-*` (opening only): the token's own partition must match.
     Glob(String),
+    /// A profile whose API does something with single values: seals them, or has sealed some that are still there.
+    Managed(Arc<profile::Profile>),
 }
 
 /// A piece of a template.

@@ -4,6 +4,9 @@
 pub mod body;
 pub mod delegate;
 pub mod documents;
+mod draft;
+mod later;
+mod managed;
 pub mod open;
 pub mod plan;
 pub mod reveal;

@@ -34,8 +34,13 @@ pub fn check_partitions(rules: &RuleSet, keyring: Option<&Keyring>, dev: bool) -
     for rule in &rules.rules {
         let RuleKind::Fields { request, response } = &rule.kind else { continue };
         for action in request.iter().chain(response) {
-            let Key::Fixed(name) = &action.key else { continue };
-            if let Err(problem) = there(keyring, name, dev || rule.limits.provision, rule.limits.max_partitions) {
+            // A profile's partition lists the recipient that its API keeps, so it is not made in passing.
+            let (name, make) = match &action.key {
+                Key::Fixed(name) => (name, dev || rule.limits.provision),
+                Key::Managed(profile) => (&profile.partition, false),
+                Key::Template(_) | Key::Glob(_) => continue,
+            };
+            if let Err(problem) = there(keyring, name, make, rule.limits.max_partitions) {
                 let finding = match problem {
                     KeyringError::Unknown(_) => super::unknown_partition(&rule.name, name.as_str()),
                     other => crate::report::Finding::error("keyring", format!("rule `{}`: {other}", rule.name)),

@@ -192,6 +192,11 @@ impl Work {
                             Err(error) => edit.fetch_failed(error),
                         }
                     }
+                    Progress::Delegate(consumed) => {
+                        chunk = chunk.get(consumed..).unwrap_or_default();
+                        let jobs = edit.jobs();
+                        edit.answered(self.runtime.block_on(self.sealer.delegate(jobs)));
+                    }
                 }
             }
             write(&out)?;

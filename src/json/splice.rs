@@ -27,6 +27,9 @@ pub trait Replace {
         record: Option<&[u8]>,
         out: &mut Vec<u8>,
     ) -> Result<Step, Self::Error>;
+
+    /// What was appended to `out` from there on is taken back, as the document proves to be none.
+    fn taken_back(&mut self, _from: usize) {}
 }
 
 /// See [`Replace::replace`].
@@ -34,6 +37,8 @@ pub trait Replace {
 pub enum Step {
     /// The value is replaced.
     Done,
+    /// Nothing was appended: its place is kept in mind, and filled before what follows leaves.
+    Later,
     /// Something must be fetched first.
     Wait,
 }

@@ -118,6 +118,16 @@ impl AsRef<[u8]> for Paid {
     }
 }
 
+/// What is to be done with an edit.
+enum Drive<'a> {
+    /// Take this in.
+    Feed(&'a [u8]),
+    /// Have what was taken in leave.
+    Flush,
+    /// Come to the end.
+    Finish,
+}
+
 struct Run {
     edit: BodyEdit,
     around: Surroundings,
@@ -133,40 +143,52 @@ impl Run {
 
     async fn feed(&mut self, input: &[u8]) -> Result<(), Refusal> {
         if !self.edit.signs() {
-            return self.feed_piece(input).await;
+            return self.drive(Drive::Feed(input)).await;
         }
         for piece in input.chunks(SIGNED_PIECE) {
-            self.feed_piece(piece).await?;
+            self.drive(Drive::Feed(piece)).await?;
             tokio::task::yield_now().await;
         }
         Ok(())
     }
 
-    async fn feed_piece(&mut self, mut input: &[u8]) -> Result<(), Refusal> {
-        let mut fetches = 0;
-        loop {
-            let before = self.out.len();
-            let progress = self.edit.feed(input, &mut self.out)?;
-            self.pay()?;
-            let Progress::Fetch(need, consumed) = progress else { return Ok(()) };
-            input = input.get(consumed..).unwrap_or_default();
-            // Output means that an earlier value was done: the next one has its own fetches.
-            fetches = if self.out.len() > before { 1 } else { fetches + 1 };
-            self.fetch(need, fetches).await;
-        }
-    }
-
     async fn finish(&mut self) -> Result<(), Refusal> {
-        let mut fetches = 0;
-        loop {
-            let progress = self.edit.finish(&mut self.out)?;
-            self.pay()?;
-            let Progress::Fetch(need, _) = progress else { break };
-            fetches += 1;
-            self.fetch(need, fetches).await;
-        }
+        self.drive(Drive::Finish).await?;
         self.edit.account(&self.around.metrics);
         Ok(())
+    }
+
+    /// Does it, and on the way whatever the edit waits for.
+    async fn drive(&mut self, mut drive: Drive<'_>) -> Result<(), Refusal> {
+        let mut fetches = 0;
+        loop {
+            let before = self.edit.values();
+            let progress = match drive {
+                Drive::Feed(input) => self.edit.feed(input, &mut self.out),
+                Drive::Flush => self.edit.flush(&mut self.out),
+                Drive::Finish => self.edit.finish(&mut self.out),
+            };
+            let progress = progress?;
+            self.pay()?;
+            let consumed = match progress {
+                Progress::All => return Ok(()),
+                Progress::Fetch(need, consumed) => {
+                    // The value after one that was done has its own fetches.
+                    fetches = if self.edit.values() > before { 1 } else { fetches + 1 };
+                    self.fetch(need, fetches).await;
+                    consumed
+                }
+                Progress::Delegate(consumed) => {
+                    let answers = self.around.sealer.delegate(self.edit.jobs()).await;
+                    self.edit.answered(answers);
+                    self.pay()?;
+                    consumed
+                }
+            };
+            if let Drive::Feed(input) = &mut drive {
+                *input = input.get(consumed..).unwrap_or_default();
+            }
+        }
     }
 
     async fn fetch(&mut self, need: Need, so_far: usize) {
@@ -212,12 +234,16 @@ impl Run {
     {
         let gone = |_| Refusal::new(Reason::BadRequest, "the reader of a body went away");
         let mut trailers = None;
+        self.drive(Drive::Flush).await?;
         self.pass(feed).await.map_err(gone)?;
         loop {
             self.lease.shrink_to(self.out.len() + self.edit.held() + self.around.buffer);
             let Some(frame) = next(body, self.around.direction).await? else { break };
             match frame.into_data() {
-                Ok(data) => self.feed(&data).await?,
+                Ok(data) => {
+                    self.feed(&data).await?;
+                    self.drive(Drive::Flush).await?;
+                }
                 Err(frame) => {
                     trailers = trailing(frame);
                     break;

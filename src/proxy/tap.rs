@@ -51,7 +51,9 @@ impl<B> Tap<B> {
         let Some(mut edit) = self.edit.take().filter(|_| self.seen) else { return };
         match edit.finish(&mut self.scratch) {
             Ok(Progress::All) => edit.account(&self.metrics),
-            Ok(Progress::Fetch(..)) | Err(_) => self.metrics.passed_unread(&self.rule, Reason::InvalidJson),
+            Ok(Progress::Fetch(..) | Progress::Delegate(_)) | Err(_) => {
+                self.metrics.passed_unread(&self.rule, Reason::InvalidJson)
+            }
         }
         self.scratch.clear();
     }

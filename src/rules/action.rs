@@ -11,6 +11,7 @@ use crate::token::Suite;
 
 use super::file::{ActionEntry, Choice, Given, Many, Nulls, OnErrorWord, OnPlaintextWord};
 use super::glob::PathPattern;
+use super::profile::Profile;
 use super::yaml::{At, Reader};
 use super::{Action, Binding, Field, Key, KeyPart, Mode, OnBad, OnToken, Reveal, Verb};
 
@@ -48,7 +49,7 @@ pub(super) struct InRule<'a> {
     pub name: &'a Arc<str>,
     pub mode: Option<Mode>,
     pub paths: &'a [PathPattern],
-    pub profiles: &'a [String],
+    pub profiles: &'a [Arc<Profile>],
 }
 
 /// What one item does in which half.
@@ -65,6 +66,10 @@ pub(super) fn compile(entry: &At<ActionEntry>, shape: Shape, rule: &InRule<'_>, 
     let mut fields = fields(selectors, e.class.get().map(String::as_str), reader);
     let bind = bind(&e.bind, &mut fields, rule, reader);
     let (key, key_span) = key(&e.key, seals, rule, reader);
+    if let Some((profile, api)) = key.delegated() {
+        let span = if key_span.is_empty() { &entry.span } else { &key_span };
+        super::delegated::check(e, (profile, api), seals, span, reader);
+    }
     let reveal = reveal(&e.reveal, reader);
     let signers = signers(&e.signers, reader);
     let suite = suite(e, reader);
@@ -294,12 +299,16 @@ fn bind(given: &Given<String>, fields: &mut [Compiled], rule: &InRule<'_>, reade
 }
 
 fn key(given: &Given<String>, seals: bool, rule: &InRule<'_>, reader: &mut Reader<'_>) -> (Key, Range<usize>) {
-    let default = Key::Fixed(PartitionName::default_name());
-    let Some(At { value: text, span }) = &given.value else { return (default, given.span.clone().unwrap_or(0..0)) };
-    if rule.profiles.contains(text) {
-        let message = format!("`{text}` is a managed profile, and those are not available yet");
-        reader.error(span, "not-yet", message, "name a partition of the keyring");
+    let default = PartitionName::default_name();
+    let profile = |name: &str| rule.profiles.iter().find(|profile| *profile.name == *name).map(of_profile);
+    let Some(At { value: text, span }) = &given.value else {
+        let key = profile(default.as_str()).unwrap_or(Key::Fixed(default));
+        return (key, given.span.clone().unwrap_or(0..0));
+    };
+    if let Some(key) = profile(text) {
+        return (key, span.clone());
     }
+    let default = Key::Fixed(default);
     let key = match Key::parse(text) {
         Ok(key) => key,
         Err(bad) => {
@@ -324,6 +333,14 @@ fn key(given: &Given<String>, seals: bool, rule: &InRule<'_>, reader: &mut Reade
         }
     }
     (key, span.clone())
+}
+
+/// Where its API does nothing with single values, a profile is the partition that its epochs are in.
+fn of_profile(profile: &Arc<Profile>) -> Key {
+    match profile.per_value {
+        Some(_) => Key::Managed(Arc::clone(profile)),
+        None => Key::Fixed(profile.partition.clone()),
+    }
 }
 
 fn reveal(given: &Given<String>, reader: &mut Reader<'_>) -> Reveal {

@@ -10,6 +10,7 @@ use crate::report::{Finding, Findings, Source};
 
 use super::action::{self, Direction, Draft, InRule, Shape};
 use super::file::{EndAction, FromNode, RuleEntry, RuleFile, TestEntry};
+use super::profile::Profile;
 use super::route::Match;
 use super::yaml::{self, At, Reader};
 use super::{Rule, RuleKind, RuleSet, Unreadable, Verb, conditions, file_tests, lint, messages, overlap};
@@ -41,8 +42,8 @@ pub struct Context {
     pub listeners: Vec<String>,
     /// `trusted_headers` of any listener, lower case.
     pub trusted_headers: Vec<String>,
-    /// Names of profiles, refused as "not available yet".
-    pub profiles: Vec<String>,
+    /// What a rule's `key` may name beside partitions.
+    pub profiles: Vec<Arc<Profile>>,
     /// Whether any listener has `case: ignore`.
     pub ignore_case: bool,
 }

@@ -218,7 +218,7 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
                     outcome.rejected = Some((status(422), format!("bind at {}", value.location)));
                     return;
                 }
-                if refuses && unescape(content).starts_with(crate::token::PREFIX) {
+                if refuses && action.key.looks_sealed(&unescape(content)) {
                     outcome.rejected = Some((status(422), format!("on_token at {}", value.location)));
                     return;
                 }

@@ -1,10 +1,14 @@
 //! `key:` — which partition, read from the file and filled from a request.
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 
 use crate::name::PartitionName;
+use crate::token;
 
 use super::glob::wild;
+use super::profile::{PerValue, Profile};
 use super::route::Captures;
 use super::{Key, KeyPart};
 
@@ -41,6 +45,7 @@ impl Key {
     pub fn resolve(&self, captures: &Captures, headers: &HeaderMap) -> Result<PartitionName, KeyError> {
         let parts = match self {
             Self::Fixed(name) => return Ok(name.clone()),
+            Self::Managed(profile) => return Ok(profile.partition.clone()),
             Self::Glob(_) => return Err(KeyError::Glob),
             Self::Template(parts) => parts,
         };
@@ -73,12 +78,27 @@ impl Key {
     pub fn accepts(&self, partition: &PartitionName) -> bool {
         match self {
             Self::Fixed(name) => name == partition,
+            Self::Managed(profile) => profile.partition == *partition,
             Self::Glob(glob) => wild(glob, partition.as_str()),
             Self::Template(_) => false,
         }
     }
 
-    /// Reads a key.
+    /// The profile whose API seals the values of this key, if one does.
+    pub fn delegated(&self) -> Option<(&Arc<Profile>, &PerValue)> {
+        match self {
+            Self::Managed(profile) => Some((profile, profile.delegated()?)),
+            Self::Fixed(_) | Self::Template(_) | Self::Glob(_) => None,
+        }
+    }
+
+    /// Whether a text (unescaped) that is to be sealed under this key begins as what comes out of sealing does.
+    pub fn looks_sealed(&self, text: &[u8]) -> bool {
+        let bare = |api: &PerValue| api.bare && !api.prefix.is_empty() && text.starts_with(api.prefix.as_bytes());
+        token::looks_sealed(text) || self.delegated().is_some_and(|(_, api)| bare(api))
+    }
+
+    /// Reads a key that names no profile.
     pub fn parse(text: &str) -> Result<Self, BadKey> {
         let bad = |code, message: String, help| Err(BadKey { code, message, help });
         if text.contains('*') {
@@ -105,6 +125,7 @@ impl Key {
     pub fn as_glob(&self) -> String {
         match self {
             Self::Fixed(name) => name.to_string(),
+            Self::Managed(profile) => profile.partition.to_string(),
             Self::Glob(glob) => glob.clone(),
             Self::Template(parts) => {
                 parts.iter().map(|p| if let KeyPart::Text(text) = p { text.as_str() } else { "*" }).collect()

@@ -1,6 +1,7 @@
 //! What loads but is probably not meant. Every warning has a stable code; docs/rules.md lists them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::name::Class;
 use crate::report::{Finding, Findings};
@@ -9,6 +10,7 @@ use crate::token::v1::token_len;
 use super::action::{Direction, Draft};
 use super::compile::{Context, RuleDraft};
 use super::glob::{PathPattern, wild};
+use super::profile::Profile;
 use super::route::Match;
 use super::value::EndAction;
 use super::{Key, KeyPart, Mode, OnBad, OnToken, OnUnreadable, Verb};
@@ -28,6 +30,7 @@ pub(super) fn check(rules: &[RuleDraft], context: &Context, findings: &mut Findi
             sealing(draft, findings);
         }
     }
+    names_of_profiles(context, findings);
     deterministic_here_and_not_there(rules, findings);
     never_reached(rules, findings);
 }
@@ -130,8 +133,20 @@ fn key(rule: &RuleDraft, draft: &Draft, rules: &[RuleDraft], context: &Context, 
             let glob = draft.action.key.as_glob();
             let fixed = rules.iter().flat_map(|r| &r.drafts).find_map(|d| match &d.action.key {
                 Key::Fixed(name) if wild(&glob, name.as_str()) => Some(name),
+                Key::Managed(profile) if wild(&glob, profile.partition.as_str()) => Some(&profile.partition),
                 _ => None,
             });
+            let other = |p: &&Arc<Profile>| *p.name != *p.partition.as_str() && wild(&glob, &p.name);
+            if let Some(profile) = context.profiles.iter().find(other) {
+                at_key(
+                    "template-meets-profile",
+                    format!(
+                        "a request can make this template name a partition `{}`, and that is a profile",
+                        profile.name
+                    ),
+                    "give the template a prefix of its own",
+                );
+            }
             if let Some(name) = fixed {
                 at_key(
                     "template-meets-fixed",
@@ -176,9 +191,11 @@ fn sealing(draft: &Draft, findings: &mut Findings) {
             warn(findings, draft, "deterministic-short", message, "use random tokens");
         }
     }
+    // How long an API makes its ciphertexts is its own affair.
+    let max_length = action.max_length.filter(|_| action.key.delegated().is_none());
     // The shortest token there is, and that of the longest value the rule takes.
     let length = |text| token_len(action.suite, text, true, action.pad, action.sign);
-    if let Some(max) = action.max_length {
+    if let Some(max) = max_length {
         let (least, most) = (length(0), action.max_value.map(length));
         if least > max {
             let message =
@@ -238,6 +255,22 @@ fn token_passes(format: &str) -> bool {
             | "age"
             | "base64"
     )
+}
+
+/// A name in a rule would mean the one thing or the other.
+fn names_of_profiles(context: &Context, findings: &mut Findings) {
+    for profile in &context.profiles {
+        let taken = |other: &&Arc<Profile>| *other.partition.as_str() == *profile.name && other.name != profile.name;
+        if let Some(other) =
+            context.profiles.iter().find(taken).filter(|_| *profile.partition.as_str() != *profile.name)
+        {
+            let message = format!("`{}` is a profile, and the partition of profile `{}`", profile.name, other.name);
+            findings.push(
+                Finding::error("profile-name", message)
+                    .help("rename the profile, or give the other another `partition`"),
+            );
+        }
+    }
 }
 
 fn deterministic_here_and_not_there(rules: &[RuleDraft], findings: &mut Findings) {

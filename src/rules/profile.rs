@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::crypto::kdf::sha256;
 use crate::name::PartitionName;
+use crate::token::v1::managed::profile_id;
+
+/// Characters of base64url that 16 bytes take: no ciphertext that authenticates is shorter.
+const LEAST: usize = 22;
 
 /// A profile, as far as the engine is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +15,9 @@ pub struct Profile {
     pub name: Arc<str>,
     /// The partition whose state and roles count, and whose epochs its local sealing uses.
     pub partition: PartitionName,
-    /// Whether values go to the API one by one or together; `None`: they are sealed here, under the partition's epochs.
+    /// Whether values are sealed here, under the partition's epochs (`granularity: envelope`), rather than by the API.
+    pub local: bool,
+    /// What the API does with single values; `None`: nothing, so that all there is to the profile is its partition.
     pub per_value: Option<PerValue>,
 }
 
@@ -36,11 +41,24 @@ pub struct PerValue {
 }
 
 impl Profile {
+    /// How values go to its API, if they do.
+    pub fn delegated(&self) -> Option<&PerValue> {
+        self.per_value.as_ref().filter(|_| !self.local)
+    }
+
     /// Its name in the header of a token.
     pub fn id(&self) -> [u8; 10] {
-        let digest = sha256(self.name.as_bytes());
-        let mut id = [0; 10];
-        id.copy_from_slice(digest.split_at(10).0);
-        id
+        profile_id(&self.name)
+    }
+}
+
+impl PerValue {
+    /// Under `bare`: whether a text can be one of the API's ciphertexts, as far as its form tells.
+    pub fn may_be_ciphertext(&self, text: &[u8]) -> bool {
+        if !self.prefix.is_empty() {
+            return text.starts_with(self.prefix.as_bytes());
+        }
+        let body = [&b"=="[..], b"="].iter().find_map(|fill| text.strip_suffix(*fill)).unwrap_or(text);
+        body.len() >= LEAST && body.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
     }
 }

@@ -37,6 +37,21 @@ impl Local {
         self
     }
 
+    /// See [`Sealer::record`], for a role with these permissions. What cannot be looked up now is recorded.
+    pub fn record_for(
+        &self,
+        permissions: &Cached<Permissions>,
+        (role, partition, class): (&str, &PartitionName, &Class),
+        what: Use,
+        values: u64,
+    ) {
+        let Some(audit) = &self.2 else { return };
+        let silent = matches!(permissions, Cached::Hit(permissions) if !what.is_recorded(*permissions));
+        if !silent {
+            audit.count(role, partition, class, what, values);
+        }
+    }
+
     /// The token's epoch, if its suite fits it.
     fn epoch(&self, id: EpochId, suite: Suite, memo: &mut Memo) -> Result<Ready<Arc<Epoch>>, OpenFailure> {
         let epoch = match self.0.opening_recalled(memo, id) {
@@ -120,13 +135,7 @@ impl Sealer for Local {
     }
 
     fn record(&self, role: &str, partition: &PartitionName, class: &Class, what: Use, values: u64) {
-        let Some(audit) = &self.2 else { return };
-        // What cannot be looked up now is recorded.
-        let silent =
-            matches!(self.permissions(partition, role), Cached::Hit(permissions) if !what.is_recorded(permissions));
-        if !silent {
-            audit.count(role, partition, class, what, values);
-        }
+        self.record_for(&self.permissions(partition, role), (role, partition, class), what, values);
     }
 
     fn at_hand(&self, need: &Need) -> Cached<()> {

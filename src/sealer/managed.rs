@@ -4,10 +4,13 @@ pub mod credential;
 pub mod crittora;
 pub mod crypteron;
 pub mod exequantum;
+pub mod fallback;
 pub mod guard;
 pub mod http;
 pub mod ncloud_kms;
+pub mod opened;
 mod quoted;
+pub mod set;
 pub mod settings;
 pub mod tokens;
 
@@ -21,7 +24,7 @@ use crate::secret::{Secret, SecretBytes};
 pub type Answering<'a, T> = Pin<Box<dyn Future<Output = Result<T, ApiError>> + Send + 'a>>;
 
 /// What is asked of every value of one call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct How {
     /// Sign while encrypting, verify while decrypting.
     pub signed: bool,

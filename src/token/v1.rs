@@ -13,10 +13,11 @@ use crate::secret::{Secret, SecretBytes};
 use super::{EpochId, PREFIX, Suite};
 use cipher::Cipher;
 pub use cipher::PrefixCache;
-pub use form::{Inspection, Token, inspect, parse, token_len};
+pub use form::{AnyToken, Inspection, Token, inspect, parse, parse_any, token_len};
 
 mod cipher;
 mod form;
+pub mod managed;
 mod padding;
 
 /// The longest value that is sealed; longer ones than any limit of a configuration allows.

@@ -13,7 +13,10 @@ use crate::rules::{OnBad, OnUnreadable, Verb};
 
 use crate::token::EpochId;
 
+use super::delegate::{Answer, DelegateError, Delegated};
 use super::documents::Documents;
+use super::draft::Draft;
+use super::later::Later;
 use super::plan::{HalfPlan, PlannedField, Target, changes};
 use super::{Need, Sealer, open, seal};
 
@@ -36,6 +39,10 @@ pub struct CallerRole {
 pub struct BodyEdit {
     documents: Documents,
     fields: Fields,
+    /// Where some of the output may have to wait.
+    draft: Option<Draft>,
+    /// The last document has.
+    ended: bool,
 }
 
 /// What is done to the selected values.
@@ -57,6 +64,14 @@ pub(super) struct Fields {
     strays: Vec<(usize, PartitionName, Use, u64)>,
     /// The field whose value ended the body.
     broke: Option<usize>,
+    /// Values that managed APIs are asked about.
+    pub(super) later: Later,
+    /// There are as many of those as may be.
+    full: bool,
+    /// How many values are done, or kept for later.
+    values: u64,
+    /// What the API says of the value at hand.
+    pub(super) answer: Option<Result<Answer, DelegateError>>,
 }
 
 /// What the sealer said last. Forgotten whenever a piece of the body has been worked through, so that a change reaches the
@@ -70,6 +85,8 @@ pub(super) struct Told {
 /// What became of one value.
 pub(super) enum Outcome {
     Done(FieldEvent),
+    /// Once a managed API has answered.
+    Later(Delegated),
     Wait(Need),
 }
 
@@ -80,6 +97,8 @@ pub enum Progress {
     All,
     /// Fetch this, then go on from this many bytes.
     Fetch(Need, usize),
+    /// Have [`BodyEdit::jobs`] done, say so with [`BodyEdit::answered`], then go on from this many bytes.
+    Delegate(usize),
 }
 
 impl BodyEdit {
@@ -92,10 +111,15 @@ impl BodyEdit {
         framing: Framing,
     ) -> Self {
         let tally = Tally(vec![[0; EVENTS.len()]; plan.fields.len()]);
-        let signs = plan.fields.iter().any(|f| f.action.sign && f.action.verb == Verb::Seal && changes(&f.action));
+        let signs = |f: &PlannedField| {
+            f.action.sign && f.action.verb == Verb::Seal && changes(&f.action) && f.action.key.delegated().is_none()
+        };
+        let signs = plan.fields.iter().any(signs);
         let pass = plan.unreadable.invalid_json == OnUnreadable::Pass;
         let lenient = if pass { plan.max_buffered.unwrap_or(max_value) } else { 0 };
         let documents = Documents::new(framing, plan.selectors(), MAX_DEPTH, lenient);
+        let managed = plan.fields.iter().any(|f| matches!(f.target, Target::Managed(_)));
+        let waits = managed || (lenient > 0 && framing != Framing::One);
         Self {
             documents,
             fields: Fields {
@@ -112,31 +136,78 @@ impl BodyEdit {
                 home: None,
                 strays: Vec::new(),
                 broke: None,
+                later: Later::default(),
+                full: false,
+                values: 0,
+                answer: None,
             },
+            draft: waits.then(Draft::default),
+            ended: false,
         }
     }
 
     /// Takes a piece of the body in and appends what may leave.
     pub fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Progress, Refusal> {
-        let fed = self.documents.feed(input, out, &mut self.fields);
+        if let Some(wait) = self.fill()? {
+            return Ok(wait);
+        }
+        let to = self.draft.as_mut().map_or(&mut *out, |draft| &mut draft.bytes);
+        let fed = self.documents.feed(input, to, &mut self.fields);
         self.fields.told = Told::default();
+        self.leave(out);
         self.progress(fed.map_err(refusal)?)
+    }
+
+    /// Has everything leave that was taken in, but for what cannot be known yet.
+    pub fn flush(&mut self, out: &mut Vec<u8>) -> Result<Progress, Refusal> {
+        if let Some(wait) = self.fill()? {
+            return Ok(wait);
+        }
+        self.leave(out);
+        Ok(if self.fields.later.is_empty() { Progress::All } else { Progress::Delegate(0) })
     }
 
     /// The body has ended.
     pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<Progress, Refusal> {
-        let fed = self.documents.finish(out, &mut self.fields);
-        self.fields.told = Told::default();
-        let progress = self.progress(fed.map_err(refusal)?)?;
+        if let Some(wait) = self.fill()? {
+            return Ok(wait);
+        }
+        if !self.ended {
+            let to = self.draft.as_mut().map_or(&mut *out, |draft| &mut draft.bytes);
+            let fed = self.documents.finish(to, &mut self.fields);
+            self.fields.told = Told::default();
+            let progress = self.progress(fed.map_err(refusal)?)?;
+            if !matches!(progress, Progress::All) {
+                self.leave(out);
+                return Ok(progress);
+            }
+            self.ended = true;
+        }
+        let progress = self.flush(out)?;
         if matches!(progress, Progress::All) {
             self.fields.check_required()?;
         }
         Ok(progress)
     }
 
+    /// What managed APIs are to do, after [`Progress::Delegate`].
+    pub fn jobs(&mut self) -> Vec<Delegated> {
+        self.fields.later.jobs()
+    }
+
+    /// What they did, in the order of the jobs.
+    pub fn answered(&mut self, answers: Vec<Result<Answer, DelegateError>>) {
+        self.fields.later.answered(answers);
+    }
+
     /// A fetch failed: the value that waits is treated as its action's `on_error` says.
     pub fn fetch_failed(&mut self, error: KeyringError) {
         self.fields.failed = Some(error);
+    }
+
+    /// How many values are done, or wait for a managed API.
+    pub fn values(&self) -> u64 {
+        self.fields.values
     }
 
     /// Whether it may sign, which takes long.
@@ -146,7 +217,13 @@ impl BodyEdit {
 
     /// Bytes held back, for the memory budget.
     pub fn held(&self) -> usize {
-        self.documents.held()
+        self.documents.held() + self.fields.later.held() + self.draft.as_ref().map_or(0, Draft::held)
+    }
+
+    /// Of those, for values that wait for managed APIs.
+    #[cfg(test)]
+    pub(super) fn held_later(&self) -> usize {
+        self.fields.later.held()
     }
 
     /// Counts what happened.
@@ -167,7 +244,7 @@ impl BodyEdit {
     fn record(&self) {
         let fields = &self.fields;
         for (index, (field, counts)) in fields.plan.fields.iter().zip(&fields.tally.0).enumerate() {
-            let (Target::One(partition), Some(class)) = (&field.target, field.class()) else { continue };
+            let (Some(partition), Some(class)) = (field.target.partition(), field.class()) else { continue };
             for what in [Use::Sealed, Use::Opened, Use::Refused] {
                 let events = EVENTS.into_iter().zip(counts).filter(|(event, _)| used(*event) == Some(what));
                 let broke = u64::from(what == Use::Refused && fields.broke == Some(index));
@@ -184,9 +261,24 @@ impl BodyEdit {
         }
     }
 
+    /// Puts the answers that are there in their places, until a value needs something else.
+    fn fill(&mut self) -> Result<Option<Progress>, Refusal> {
+        let Some(draft) = self.draft.as_mut().filter(|_| self.fields.later.is_answered()) else { return Ok(None) };
+        let filled = draft.fill(&mut self.fields, &mut self.documents);
+        self.fields.told = Told::default();
+        if filled? { Ok(None) } else { self.progress(Fed::Waiting(0)).map(Some) }
+    }
+
+    fn leave(&mut self, out: &mut Vec<u8>) {
+        if let Some(draft) = &mut self.draft {
+            draft.leave(&mut self.fields.later, self.documents.unsettled(), out);
+        }
+    }
+
     fn progress(&mut self, fed: Fed) -> Result<Progress, Refusal> {
         match fed {
             Fed::All => Ok(Progress::All),
+            Fed::Waiting(consumed) if std::mem::take(&mut self.fields.full) => Ok(Progress::Delegate(consumed)),
             Fed::Waiting(consumed) => match self.fields.need.take() {
                 Some(need) => {
                     self.fields.asked = Some(need.clone());
@@ -274,6 +366,39 @@ impl Replace for Fields {
         record: Option<&[u8]>,
         out: &mut Vec<u8>,
     ) -> Result<Step, Refusal> {
+        let length = out.len();
+        match self.act(selector, raw, record, out)? {
+            Outcome::Done(_) => Ok(Step::Done),
+            Outcome::Later(_) if self.later.is_full_for(raw) => {
+                self.full = true;
+                Ok(Step::Wait)
+            }
+            Outcome::Later(job) => {
+                self.later.keep(length, selector, raw, record, job);
+                self.values += 1;
+                Ok(Step::Later)
+            }
+            Outcome::Wait(need) => {
+                self.need = Some(need);
+                Ok(Step::Wait)
+            }
+        }
+    }
+
+    fn taken_back(&mut self, from: usize) {
+        self.later.taken_back(from);
+    }
+}
+
+impl Fields {
+    /// Does to one value what its field says, and counts what was done.
+    pub(super) fn act(
+        &mut self,
+        selector: usize,
+        raw: &[u8],
+        record: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<Outcome, Refusal> {
         let plan = Arc::clone(&self.plan);
         let Some(field) = plan.fields.get(selector) else {
             return Err(Refusal::new(Reason::InvalidJson, "a selector outside the plan"));
@@ -286,23 +411,22 @@ impl Replace for Fields {
                 Verb::Open => open::value(self, field, raw, field.bound(record), out),
             },
         };
-        match outcome.inspect_err(|_| self.broke(selector, field))? {
-            Outcome::Done(event) => {
-                self.tally.add(selector, event);
-                if let Some(what) = used(event) {
-                    self.stray(selector, field, what);
-                }
-                Ok(Step::Done)
-            }
-            Outcome::Wait(need) => {
-                self.need = Some(need);
-                Ok(Step::Wait)
+        let outcome = outcome.inspect_err(|_| self.broke(selector, field))?;
+        if let Outcome::Done(event) = outcome {
+            self.values += 1;
+            self.tally.add(selector, event);
+            if let Some(what) = used(event) {
+                self.stray(selector, field, what);
             }
         }
+        Ok(outcome)
     }
-}
 
-impl Fields {
+    /// What a value waits for.
+    pub(super) fn wait_for(&mut self, need: Need) {
+        self.need = Some(need);
+    }
+
     /// A value ends the body.
     fn broke(&mut self, index: usize, field: &PlannedField) {
         self.broke = Some(index);

@@ -6,7 +6,8 @@ use crate::json::framing::Framing;
 use crate::json::splice::{EditError, Fed, Replace};
 use crate::jsonpath::{Editor, Selectors};
 
-/// Edits the documents of one body.
+/// Edits the documents of one body. What may yet be taken back stands at the end of `out`, which must then come again as it was
+/// left, but for what is taken off its front: see [`Documents::unsettled`].
 pub struct Documents {
     framing: Framing,
     selectors: Selectors,
@@ -17,7 +18,7 @@ pub struct Documents {
     /// Something came of it.
     begun: bool,
     line: Line,
-    /// What came of a document that may yet prove to be none, and what became of it.
+    /// What came of a document that may yet prove to be none.
     held: Option<Held>,
     /// Up to so many bytes; 0: what is no document is refused.
     lenient: usize,
@@ -28,7 +29,8 @@ pub struct Documents {
 #[derive(Default)]
 struct Held {
     original: Vec<u8>,
-    edited: Vec<u8>,
+    /// How much of the output became of it.
+    edited: usize,
     /// It is none.
     failed: bool,
 }
@@ -101,8 +103,19 @@ impl Documents {
 
     /// Bytes held back in buffers.
     pub fn held(&self) -> usize {
-        let held = self.held.as_ref().map_or(0, |held| held.original.capacity() + held.edited.capacity());
-        self.editor.held() + held
+        self.editor.held() + self.held.as_ref().map_or(0, |held| held.original.capacity())
+    }
+
+    /// How many bytes at the end of the output may yet be taken back.
+    pub fn unsettled(&self) -> usize {
+        self.held.as_ref().map_or(0, |held| held.edited)
+    }
+
+    /// So many bytes were put in among those.
+    pub fn grown(&mut self, bytes: usize) {
+        if let Some(held) = &mut self.held {
+            held.edited += bytes;
+        }
     }
 
     /// How many documents passed unread.
@@ -169,69 +182,61 @@ impl Documents {
                 let what = "a document that cannot be read is too long to be held";
                 return Err(EditError::Json(JsonError { what, offset: 0 }));
             }
-            out.extend_from_slice(&held.edited);
         }
         let white = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
         self.blank &= piece.iter().all(white);
         self.begun |= !piece.is_empty();
-        let mut held = self.held.take();
-        let to = held.as_mut().map_or(&mut *out, |held| &mut held.edited);
-        let from = to.len();
-        let fed = self.editor.feed(piece, to, replace);
-        self.keep_framing(to.get_mut(from..).unwrap_or_default());
-        match (&fed, &mut held) {
-            (Ok(Fed::All), Some(held)) => held.original.extend_from_slice(piece),
-            (Ok(Fed::Waiting(taken)), Some(held)) => {
-                held.original.extend_from_slice(piece.get(..*taken).unwrap_or_default());
-            }
-            (Err(EditError::Json(_) | EditError::Undecided(_)), Some(held)) => {
+        let from = out.len();
+        let fed = self.editor.feed(piece, out, replace);
+        self.keep_framing(out.get_mut(from..).unwrap_or_default());
+        let Some(held) = &mut self.held else { return fed };
+        held.edited += out.len() - from;
+        match fed {
+            Ok(Fed::All) => held.original.extend_from_slice(piece),
+            Ok(Fed::Waiting(taken)) => held.original.extend_from_slice(piece.get(..taken).unwrap_or_default()),
+            Err(EditError::Json(_) | EditError::Undecided(_)) => {
                 // From here on the document passes as it comes; its end begins a new one.
                 held.original.extend_from_slice(piece);
-                held.edited.clear();
                 held.failed = true;
-                self.held = Some(std::mem::take(held));
+                take_back(held, out, replace);
                 return Ok(Fed::All);
             }
-            _ => {}
+            Err(EditError::Refused(_)) => {}
         }
-        self.held = held;
         fed
     }
 
     /// The current document has ended.
     fn end_document<R: Replace>(&mut self, out: &mut Vec<u8>, replace: &mut R) -> Result<Fed, EditError<R::Error>> {
-        let mut held = self.held.take();
         if !self.blank {
-            let to = held.as_mut().map_or(&mut *out, |held| &mut held.edited);
-            let from = to.len();
-            let finished = self.editor.finish(to, replace);
-            self.keep_framing(to.get_mut(from..).unwrap_or_default());
-            match finished {
-                Ok(Fed::All) => {}
-                Ok(waiting) => {
-                    self.held = held;
-                    return Ok(waiting);
-                }
-                Err(EditError::Json(_) | EditError::Undecided(_)) if held.is_some() => {
+            let from = out.len();
+            let finished = self.editor.finish(out, replace);
+            self.keep_framing(out.get_mut(from..).unwrap_or_default());
+            if let Some(held) = &mut self.held {
+                held.edited += out.len() - from;
+            }
+            match (finished, &mut self.held) {
+                (Ok(Fed::All), _) => {}
+                (Ok(waiting), _) => return Ok(waiting),
+                (Err(EditError::Json(_) | EditError::Undecided(_)), Some(held)) => {
                     self.unread += 1;
-                    out.extend_from_slice(&held.take().unwrap_or_default().original);
+                    take_back(held, out, replace);
+                    out.extend_from_slice(&held.original);
                 }
-                Err(error) => return Err(error),
+                (Err(error), _) => return Err(error),
             }
             self.editor = Editor::over(self.selectors.clone(), self.max_depth);
         } else if self.begun {
             // White space that was fed is no beginning of the next document.
             self.editor = Editor::over(self.selectors.clone(), self.max_depth);
         }
-        if let Some(held) = held {
-            out.extend_from_slice(&held.edited);
-        }
+        self.held = None;
         (self.blank, self.begun) = (true, false);
         Ok(Fed::All)
     }
 
     /// An opened value may have white space in it that would end the line it stands in.
-    fn keep_framing(&self, edited: &mut [u8]) {
+    pub fn keep_framing(&self, edited: &mut [u8]) {
         let breaks = match self.framing {
             Framing::One | Framing::Sequence => return,
             Framing::Lines => |byte: u8| byte == b'\n',
@@ -239,6 +244,12 @@ impl Documents {
         };
         edited.iter_mut().filter(|byte| breaks(**byte)).for_each(|byte| *byte = b' ');
     }
+}
+
+fn take_back<R: Replace>(held: &mut Held, out: &mut Vec<u8>, replace: &mut R) {
+    let from = out.len().saturating_sub(std::mem::take(&mut held.edited));
+    out.truncate(from);
+    replace.taken_back(from);
 }
 
 #[cfg(test)]

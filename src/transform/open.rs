@@ -10,6 +10,8 @@ use crate::token;
 use crate::token::v1::Opened;
 
 use super::body::{Fields, Outcome};
+use super::delegate::{DelegateError, Delegated};
+use super::managed;
 use super::plan::{Bound, PlannedField, Target};
 use super::reveal::{REDACTED, show, show_lexeme, string_content};
 use super::{Need, OpenFailure, OpenJob, Ready};
@@ -26,7 +28,9 @@ pub(super) fn value(
     out: &mut Vec<u8>,
 ) -> Result<Outcome, Refusal> {
     let action = &field.action;
-    let content = string_content(lexeme).map(text::unescape).filter(|c| token::looks_sealed(c));
+    let bare = action.key.delegated().filter(|(_, api)| api.bare);
+    let sealed = |c: &[u8]| token::looks_sealed(c) || bare.is_some_and(|(_, api)| api.may_be_ciphertext(c));
+    let content = string_content(lexeme).map(text::unescape).filter(|c| sealed(c));
     if action.mode == Mode::Observe {
         out.extend_from_slice(lexeme);
         return Ok(Outcome::Done(if content.is_some() { FieldEvent::AlreadySealed } else { FieldEvent::Plaintext }));
@@ -46,7 +50,12 @@ pub(super) fn value(
             out.extend_from_slice(lexeme);
             return Ok(Outcome::Done(FieldEvent::Withheld));
         }
+        Ok(Ready::Now(Verdict::Later(job))) => return Ok(Outcome::Later(job)),
         Ok(Ready::Now(Verdict::Authentic(authentic))) => return Ok(reveal(action, &authentic, out)),
+        // While a roll-out is under way, what is no ciphertext of the API's is a plaintext.
+        Err(Failure::Api { error: DelegateError::Refused(_), bare: true }) if action.mode < Mode::Enforce => {
+            return plaintext(action, lexeme, out);
+        }
         Err(failure) => failure,
     };
     if let Failure::Denied(_) = failure {
@@ -77,6 +86,8 @@ pub(super) enum Verdict {
     Withheld,
     /// It is what it claims to be, at this place.
     Authentic(Authentic),
+    /// A managed API is to be asked.
+    Later(Delegated),
 }
 
 /// An opened token.
@@ -85,6 +96,13 @@ pub(super) struct Authentic {
     opened: Opened,
     lesser: bool,
     permissions: Permissions,
+}
+
+impl Authentic {
+    /// If it is what it claims.
+    pub(super) fn new(opened: Opened, lesser: bool, permissions: Permissions) -> Result<Self, Failure> {
+        if is_what_it_claims(&opened) { Ok(Self { opened, lesser, permissions }) } else { Err(Failure::NotJson) }
+    }
 }
 
 /// Why a token fails; all but `Denied` look the same from outside.
@@ -96,6 +114,11 @@ pub(super) enum Failure {
     Unbound,
     NotJson,
     Open(OpenFailure),
+    /// What a managed API says; `bare`: to a ciphertext that stands alone.
+    Api {
+        error: DelegateError,
+        bare: bool,
+    },
 }
 
 impl Failure {
@@ -109,6 +132,8 @@ impl Failure {
             Self::Unbound => (Reason::Token, super::seal::UNBOUND.into()),
             Self::NotJson => (Reason::Token, "what the token holds is not the JSON text it claims to be".into()),
             Self::Open(failure) => (Reason::Token, failure.to_string()),
+            Self::Api { error: DelegateError::Refused(what), .. } => (Reason::Token, what),
+            Self::Api { error: DelegateError::Unavailable(what), .. } => (Reason::KeyService, what),
         };
         Refusal::new(reason, detail).rule(&action.rule)
     }
@@ -123,6 +148,12 @@ pub(super) fn authenticate(
     purpose: Purpose,
 ) -> Result<Ready<Verdict>, Failure> {
     let action = &field.action;
+    if let Target::Managed(profile) = &field.target
+        && let Some(api) = &profile.per_value
+        && let Some(form) = managed::form(profile, content)
+    {
+        return managed::authenticate(fields, field, (profile, api), form, bound, purpose);
+    }
     let token = token::v1::parse(content).map_err(|e| Failure::Open(e.into()))?;
     let partition = match fields.partition_of(token.epoch) {
         Cached::Hit(partition) => partition,
@@ -136,15 +167,11 @@ pub(super) fn authenticate(
     if !belongs(&field.target, &partition) {
         return Err(Failure::Foreign);
     }
-    let permissions = match fields.permissions(&partition) {
-        Cached::Hit(permissions) => permissions,
-        Cached::Miss => return Ok(Ready::After(Need::Partition(partition, None))),
-        Cached::Unknown => return Err(Failure::Foreign),
-        Cached::Denied(state) => return Err(Failure::Denied(state)),
+    let permissions = match admitted(fields, &partition, purpose)? {
+        Ready::Now(Admitted::With(permissions)) => permissions,
+        Ready::Now(Admitted::Not) => return Ok(Ready::Now(Verdict::Withheld)),
+        Ready::After(need) => return Ok(Ready::After(need)),
     };
-    if purpose == Purpose::Reveal && !may_open(permissions) {
-        return Ok(Ready::Now(Verdict::Withheld));
-    }
     // What the rule asks, the token must have; while a roll-out is under way, one that has less opens, too.
     let unbound = action.bind.is_some() && !token.bound;
     let lesser = (action.sign && !token.signed) || unbound;
@@ -164,10 +191,30 @@ pub(super) fn authenticate(
         Err(OpenFailure::Denied(state)) => return Err(Failure::Denied(state)),
         Err(failure) => return Err(Failure::Open(failure)),
     };
-    if !is_what_it_claims(&opened) {
-        return Err(Failure::NotJson);
-    }
-    Ok(Ready::Now(Verdict::Authentic(Authentic { opened, lesser, permissions })))
+    Authentic::new(opened, lesser, permissions).map(|authentic| Ready::Now(Verdict::Authentic(authentic)))
+}
+
+/// Whether the caller may open tokens of a partition.
+pub(super) enum Admitted {
+    With(Permissions),
+    /// They stay as they are.
+    Not,
+}
+
+/// Asked before anything is opened.
+pub(super) fn admitted(
+    fields: &mut Fields,
+    partition: &PartitionName,
+    purpose: Purpose,
+) -> Result<Ready<Admitted>, Failure> {
+    let permissions = match fields.permissions(partition) {
+        Cached::Hit(permissions) => permissions,
+        Cached::Miss => return Ok(Ready::After(Need::Partition(partition.clone(), None))),
+        Cached::Unknown => return Err(Failure::Foreign),
+        Cached::Denied(state) => return Err(Failure::Denied(state)),
+    };
+    let may = purpose == Purpose::Keep || may_open(permissions);
+    Ok(Ready::Now(if may { Admitted::With(permissions) } else { Admitted::Not }))
 }
 
 /// A plaintext never changes the document around it: it must scan as exactly the string content or the one value that bit 0 says.
@@ -184,6 +231,7 @@ fn belongs(target: &Target, partition: &PartitionName) -> bool {
     match target {
         Target::One(name) => name == partition,
         Target::Glob(key) => key.accepts(partition),
+        Target::Managed(profile) => profile.partition == *partition,
     }
 }
 

@@ -7,6 +7,7 @@ use http::HeaderMap;
 use crate::jsonpath::{Path, Selectors};
 use crate::name::{Class, PartitionName};
 use crate::refusal::{Reason, Refusal};
+use crate::rules::profile::Profile;
 use crate::rules::route::Captures;
 use crate::rules::{Action, Binding, Key, Mode, OnUnreadable, Rule, RuleKind, UnreadableHalf, Verb};
 
@@ -66,6 +67,19 @@ pub enum Target {
     One(PartitionName),
     /// The token's own, if the key's glob matches it.
     Glob(Key),
+    /// That of a profile whose API does something with single values.
+    Managed(Arc<Profile>),
+}
+
+impl Target {
+    /// The partition, where it is known before a token is seen.
+    pub fn partition(&self) -> Option<&PartitionName> {
+        match self {
+            Self::One(partition) => Some(partition),
+            Self::Managed(profile) => Some(&profile.partition),
+            Self::Glob(_) => None,
+        }
+    }
 }
 
 /// What a value is bound to.
@@ -174,13 +188,16 @@ impl HalfPlan {
             if before.replace(&field.action).is_some_and(|before| Arc::ptr_eq(before, &field.action)) {
                 continue;
             }
-            let Target::One(partition) = &field.target else { continue };
+            let Some(partition) = field.target.partition() else { continue };
             // Where nothing was sealed there is nothing to open: looking for it makes no partition.
             let provision = rules
                 .iter()
                 .find(|(rule, _)| field.action.verb == Verb::Seal && rule.name == field.action.rule)
+                // A profile's partition lists the recipient that its API keeps, so it is not made in passing.
+                .filter(|_| matches!(field.target, Target::One(_)))
                 .and_then(|(rule, _)| rule.limits.provision.then_some(rule.limits.max_partitions));
-            let seals = field.action.verb == Verb::Seal;
+            // A value too long for its API is rare enough to ask for an epoch only then.
+            let seals = field.action.verb == Verb::Seal && field.action.key.delegated().is_none();
             let want = [
                 Some(Need::Partition(partition.clone(), provision)),
                 seals.then(|| Need::Sealing(partition.clone(), super::seal::kind(&field.action))),
@@ -259,6 +276,7 @@ fn target(action: &Action, captures: &Captures, headers: &HeaderMap) -> Result<T
         // What changes nothing needs no partition, and refuses nothing for the lack of one.
         key if !changes(action) => Ok(Target::Glob(key.clone())),
         Key::Fixed(name) => Ok(Target::One(name.clone())),
+        Key::Managed(profile) => Ok(Target::Managed(Arc::clone(profile))),
         key @ Key::Glob(_) => Ok(Target::Glob(key.clone())),
         key @ Key::Template(_) => key
             .resolve(captures, headers)

@@ -5,10 +5,12 @@ use crate::keyring::{Cached, Kind, Permissions};
 use crate::metrics::FieldEvent;
 use crate::refusal::{Reason, Refusal};
 use crate::rules::{Action, Mode, OnBad, OnToken};
-use crate::token::{self, Suite};
+use crate::token::Suite;
 
 use super::body::{Fields, Outcome};
+use super::managed::{self, ToSeal};
 use super::open::Purpose;
+use super::open::Verdict;
 use super::plan::{Bound, PlannedField, Target};
 use super::reveal::{looks_masked, string_content};
 use super::{Need, Ready, SealFailure, SealJob};
@@ -32,7 +34,7 @@ pub(super) fn value(
 ) -> Result<Outcome, Refusal> {
     let action = &field.action;
     let content = string_content(lexeme);
-    let is_token = content.is_some_and(|c| token::looks_sealed(&text::unescape(c)));
+    let is_token = content.is_some_and(|c| action.key.looks_sealed(&text::unescape(c)));
     if action.mode < Mode::Migrate {
         out.extend_from_slice(lexeme);
         return Ok(Outcome::Done(if is_token { FieldEvent::AlreadySealed } else { FieldEvent::Plaintext }));
@@ -44,7 +46,7 @@ pub(super) fn value(
     let Bound::To(record_id) = bound else {
         return Err(refuse(action, Reason::Missing, UNBOUND));
     };
-    let (Target::One(partition), Some(class)) = (&field.target, field.class()) else {
+    let (Some(partition), Some(class)) = (field.target.partition(), field.class()) else {
         return Err(refuse(action, Reason::Missing, "a glob names no partition to seal under"));
     };
 
@@ -82,6 +84,17 @@ pub(super) fn value(
         Some(content) => content,
         None => lexeme,
     };
+    let start = out.len();
+    if let Target::Managed(profile) = &field.target
+        && let Some(api) = profile.delegated()
+    {
+        let value = ToSeal { lexeme, content, plain, record_id };
+        match managed::seal(fields, field, (profile, api), &value, out)? {
+            Some(Outcome::Done(FieldEvent::Sealed)) => return finish(action, class.as_str(), start, out),
+            Some(outcome) => return Ok(outcome),
+            None => {}
+        }
+    }
     let job = SealJob {
         partition,
         class,
@@ -92,7 +105,6 @@ pub(super) fn value(
         is_string: content.is_some(),
         record_id,
     };
-    let start = out.len();
     out.push(b'"');
     match fields.sealer.seal(&job, &mut fields.told.memo, out) {
         Ok(Ready::Now(())) => {}
@@ -109,6 +121,11 @@ pub(super) fn value(
             return give_up(action, lexeme, out, reason, &failure.to_string());
         }
     }
+    finish(action, class.as_str(), start, out)
+}
+
+/// Behind `start` stand a quote and the token.
+fn finish(action: &Action, class: &str, start: usize, out: &mut Vec<u8>) -> Result<Outcome, Refusal> {
     let length = out.len() - start - 1;
     if action.max_length.is_some_and(|max| length > max) {
         out.truncate(start);
@@ -143,7 +160,8 @@ fn keep(
     out: &mut Vec<u8>,
 ) -> Result<Outcome, Refusal> {
     match super::open::authenticate(fields, field, &text::unescape(content), bound, Purpose::Keep) {
-        Ok(Ready::Now(_)) => {
+        Ok(Ready::Now(Verdict::Later(job))) => Ok(Outcome::Later(job)),
+        Ok(Ready::Now(Verdict::Authentic(_) | Verdict::Withheld)) => {
             out.extend_from_slice(lexeme);
             Ok(Outcome::Done(FieldEvent::AlreadySealed))
         }
@@ -152,6 +170,6 @@ fn keep(
     }
 }
 
-fn refuse(action: &Action, reason: Reason, detail: &str) -> Refusal {
+pub(super) fn refuse(action: &Action, reason: Reason, detail: &str) -> Refusal {
     Refusal::new(reason, detail).rule(&action.rule)
 }

@@ -240,6 +240,7 @@ fn acting(field: &PlannedField) -> Acting {
         key: match &field.target {
             Target::One(name) => name.to_string(),
             Target::Glob(key) => key.as_glob(),
+            Target::Managed(profile) => profile.name.to_string(),
         },
         mode: match action.mode {
             Mode::Observe => "observe",

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::{crittora, ncloud_kms};
 use crate::keyring::KeySource;
 use crate::name::PartitionName;
+use crate::rules::profile::{PerValue, Profile};
 use crate::tls::ClientTls;
 
 /// One profile.
@@ -35,6 +37,35 @@ pub struct ProfileSettings {
     pub max_stale: Duration,
     /// Opened values kept for a moment; default none.
     pub opened_cache: Option<OpenedCache>,
+}
+
+impl ProfileSettings {
+    /// What rules and plans know of it. Asks nobody.
+    pub fn facts(&self) -> Profile {
+        let message = self.granularity == Granularity::Message;
+        let per_value = match &self.provider {
+            Provider::Crittora(_) => Some(PerValue {
+                batch: crittora::BATCH,
+                bare: self.bare,
+                signs: true,
+                convergent: false,
+                longest: crittora::LONGEST,
+                prefix: "",
+                plain_text: true,
+            }),
+            Provider::NcloudKms(kms) => Some(PerValue {
+                batch: if message { ncloud_kms::BATCH } else { 1 },
+                bare: self.bare,
+                signs: false,
+                convergent: kms.convergent,
+                longest: ncloud_kms::LONGEST,
+                prefix: "ncpkms:v",
+                plain_text: false,
+            }),
+            Provider::ExeQuantum(_) | Provider::Crypteron(_) => None,
+        };
+        Profile { name: Arc::clone(&self.name), partition: self.partition.clone(), per_value }
+    }
 }
 
 /// What goes to the API.

@@ -8,7 +8,7 @@ mod tests;
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{ApiError, Fault};
 use crate::clock::SharedClock;
+use crate::metrics::TokenMetrics;
 use crate::secret::SecretBytes;
 use backoff::Backoff;
 use stock::Stock;
@@ -69,6 +70,7 @@ impl TokenCache {
             hits: AtomicU64::new(0),
             renewals: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            metrics: OnceLock::new(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -126,6 +128,14 @@ impl TokenCache {
         self.inner.state().stock.time_left(now).map(|left| left.as_secs())
     }
 
+    /// Tells these metrics of renewals and of the time that is left, from now on.
+    pub fn measure(&self, metrics: &TokenMetrics) {
+        // An error: they are told already.
+        self.inner.metrics.set(metrics.clone()).ok();
+        let inner = Arc::downgrade(&self.inner);
+        metrics.watch_expiry(move || Self { inner: inner.upgrade()? }.seconds_left());
+    }
+
     /// What was done so far.
     pub fn counts(&self) -> TokenCounts {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -149,6 +159,7 @@ struct Inner {
     hits: AtomicU64,
     renewals: AtomicU64,
     failures: AtomicU64,
+    metrics: OnceLock<TokenMetrics>,
 }
 
 #[derive(Default)]
@@ -232,17 +243,20 @@ impl Renewal {
         let now = self.inner.clock.micros();
         let mut state = self.inner.state();
         let outcome = renewed.and_then(|fresh| state.stock.add(fresh, self.begun, now)).map_err(of_credential);
-        let counter = match &outcome {
+        let Inner { renewals, failures, metrics, .. } = &*self.inner;
+        let metrics = metrics.get();
+        match &outcome {
             Ok(()) => {
                 state.backoff.renewed();
-                &self.inner.renewals
+                renewals.fetch_add(1, Ordering::Relaxed);
+                metrics.map(|metrics| metrics.renewals.inc());
             }
             Err(error) => {
                 state.backoff.failed(error, Instant::now());
-                &self.inner.failures
+                failures.fetch_add(1, Ordering::Relaxed);
+                metrics.map(|metrics| metrics.failures.inc());
             }
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
+        }
         state.renewing = None;
         drop(state);
         // An error: nobody waits any more.

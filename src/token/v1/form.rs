@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::OpenError::{self, Malformed};
+use super::managed::{self, ManagedSuite, ManagedToken};
 use super::padding::{MIN_NON_STRING, padded_len};
 use crate::crypto::aead::TAG;
 use crate::crypto::base64url;
@@ -36,45 +37,60 @@ pub struct Token {
     pub body: Vec<u8>,
 }
 
-/// Takes a token's text (unescaped, without quotes) apart.
+/// A token of either kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AnyToken {
+    /// Sealed under an epoch.
+    Local(Token),
+    /// Sealed by a managed API.
+    Managed(ManagedToken),
+}
+
+/// Takes the text (unescaped, without quotes) of a token apart that was sealed under an epoch.
 pub fn parse(text: &[u8]) -> Result<Token, OpenError> {
+    match parse_any(text)? {
+        AnyToken::Local(token) => Ok(token),
+        AnyToken::Managed(_) => Err(Malformed("a managed API sealed it, so only a rule with its profile opens it")),
+    }
+}
+
+/// Takes the text (unescaped, without quotes) of any token apart.
+pub fn parse_any(text: &[u8]) -> Result<AnyToken, OpenError> {
     let rest = text.strip_prefix(PREFIX).ok_or(Malformed("it does not begin with `sc1.`"))?;
     let (header, rest) = rest.split_at_checked(HEADER_TEXT).ok_or(Malformed("the header is not 12 bytes"))?;
     let header =
         base64url::decode_public(header).ok_or(Malformed("the header is not 12 bytes of canonical base64url"))?;
-    let (suite, flags, epoch) = match header.split_at_checked(2) {
-        Some(([suite, flags], epoch)) => (*suite, *flags, epoch),
+    let (suite, flags, id) = match header.split_at_checked(2) {
+        Some(([suite, flags], id)) => (*suite, *flags, id),
         _ => return Err(Malformed("the header is not 12 bytes")),
     };
-    let suite = match suite {
-        0x40 | 0x41 => return Err(Malformed("tokens of managed APIs are not available yet")),
-        byte => Suite::from_byte(byte).ok_or(Malformed("unknown suite"))?,
-    };
+    let id: [u8; 10] = id.try_into().map_err(|_| Malformed("the header is not 12 bytes"))?;
+    let managed = ManagedSuite::from_byte(suite);
+    let local = Suite::from_byte(suite);
+    if managed.is_none() && local.is_none() {
+        return Err(Malformed("unknown suite"));
+    }
     if flags & !(NOT_STRING | IS_SIGNED | IS_BOUND) != 0 {
         return Err(Malformed("unknown flags"));
     }
-    if suite == Suite::Siv && flags & (IS_SIGNED | IS_BOUND) != 0 {
+    let (is_string, signed, bound) = (flags & NOT_STRING == 0, flags & IS_SIGNED != 0, flags & IS_BOUND != 0);
+    if local == Some(Suite::Siv) && (signed || bound) {
         return Err(Malformed("a deterministic token can be neither signed nor bound"));
     }
-    let epoch = EpochId(epoch.try_into().map_err(|_| Malformed("the header is not 12 bytes"))?);
     let (dot, body) = rest.split_first().ok_or(Malformed("there is no body"))?;
     if *dot != b'.' {
         return Err(Malformed("the header is not 12 bytes"));
     }
-    let body = base64url::decode_public(body).ok_or(Malformed("the body is not canonical base64url"))?;
-    let token = Token {
-        suite,
-        is_string: flags & NOT_STRING == 0,
-        signed: flags & IS_SIGNED != 0,
-        bound: flags & IS_BOUND != 0,
-        epoch,
-        body,
+    let Some(suite) = local else {
+        let suite = managed.ok_or(Malformed("unknown suite"))?;
+        let ciphertext = managed::body(suite, body)?;
+        return Ok(AnyToken::Managed(ManagedToken { suite, is_string, signed, bound, profile: id, ciphertext }));
     };
-    let least = body_len(suite, if token.is_string { 0 } else { MIN_NON_STRING }, token.signed);
-    if token.body.len() < least {
+    let body = base64url::decode_public(body).ok_or(Malformed("the body is not canonical base64url"))?;
+    if body.len() < body_len(suite, if is_string { 0 } else { MIN_NON_STRING }, signed) {
         return Err(Malformed("the body is too short"));
     }
-    Ok(token)
+    Ok(AnyToken::Local(Token { suite, is_string, signed, bound, epoch: EpochId(id), body }))
 }
 
 impl Token {
@@ -84,10 +100,18 @@ impl Token {
 }
 
 pub(super) fn header(suite: Suite, is_string: bool, signed: bool, bound: bool, epoch: EpochId) -> [u8; HEADER] {
+    header_of(suite as u8, flags(is_string, signed, bound), epoch.0)
+}
+
+/// A header is the same in all suites; what its ten bytes name differs.
+pub(super) fn header_of(suite: u8, flags: u8, id: [u8; 10]) -> [u8; HEADER] {
+    let [a, b, c, d, e, f, g, h, i, j] = id;
+    [suite, flags, a, b, c, d, e, f, g, h, i, j]
+}
+
+pub(super) fn flags(is_string: bool, signed: bool, bound: bool) -> u8 {
     let flag = |set: bool, bit: u8| if set { bit } else { 0 };
-    let flags = flag(!is_string, NOT_STRING) | flag(signed, IS_SIGNED) | flag(bound, IS_BOUND);
-    let [a, b, c, d, e, f, g, h, i, j] = epoch.0;
-    [suite as u8, flags, a, b, c, d, e, f, g, h, i, j]
+    flag(!is_string, NOT_STRING) | flag(signed, IS_SIGNED) | flag(bound, IS_BOUND)
 }
 
 /// Bytes that stand before the ciphertext: the nonce, or the synthetic IV of suite 3.
@@ -130,7 +154,11 @@ pub struct Inspection {
     /// Whether it opens in one record only.
     pub bound: bool,
     /// Names the epoch, in hexadecimal.
-    pub epoch: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<String>,
+    /// Names the profile of the managed API that sealed it, in hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
     /// Bytes of the value with its padding: the value is no longer than this.
     pub value_bytes_at_most: usize,
     /// Characters of the token.
@@ -139,16 +167,30 @@ pub struct Inspection {
 
 /// Tells what a token's text tells.
 pub fn inspect(text: &[u8]) -> Result<Inspection, OpenError> {
-    let token = parse(text)?;
-    Ok(Inspection {
-        suite: token.suite as u8,
-        algorithm: token.suite.name(),
-        string: token.is_string,
-        signed: token.signed,
-        bound: token.bound,
-        epoch: token.epoch.to_string(),
-        value_bytes_at_most: token.body.len().saturating_sub(body_len(token.suite, 0, token.signed)),
-        length: text.len(),
+    Ok(match parse_any(text)? {
+        AnyToken::Local(token) => Inspection {
+            suite: token.suite as u8,
+            algorithm: token.suite.name(),
+            string: token.is_string,
+            signed: token.signed,
+            bound: token.bound,
+            epoch: Some(token.epoch.to_string()),
+            profile: None,
+            value_bytes_at_most: token.body.len().saturating_sub(body_len(token.suite, 0, token.signed)),
+            length: text.len(),
+        },
+        AnyToken::Managed(token) => Inspection {
+            suite: token.suite as u8,
+            algorithm: "managed-api",
+            string: token.is_string,
+            signed: token.signed,
+            bound: token.bound,
+            epoch: None,
+            // It is written as the name of an epoch is.
+            profile: Some(EpochId(token.profile).to_string()),
+            value_bytes_at_most: token.ciphertext.len(),
+            length: text.len(),
+        },
     })
 }
 
@@ -198,7 +240,10 @@ mod tests {
             assert_eq!(with(suite, 0, 9000), Err(Malformed("unknown suite")), "{suite}");
         }
         for suite in [0x40, 0x41] {
-            assert_eq!(with(suite, 0, 9000), Err(Malformed("tokens of managed APIs are not available yet")));
+            assert!(
+                with(suite, 0, 9000).is_err_and(|error| error.to_string().contains("only a rule with its profile"))
+            );
+            assert!(with(suite, 2, 9000).is_err_and(|error| error == Malformed("unknown flags")));
         }
     }
 
@@ -249,6 +294,15 @@ mod tests {
             })
         );
         assert!(inspect(b"sc1.").is_err());
+        let managed =
+            inspect(format!("sc1.{}.YWJj", base64url::encode(&[0x41, 8, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2])).as_bytes());
+        assert_eq!(
+            serde_json::to_value(managed.unwrap()).unwrap(),
+            serde_json::json!({
+                "suite": 65, "algorithm": "managed-api", "string": true, "signed": true, "bound": false,
+                "profile": "01000000000000000002", "value_bytes_at_most": 3, "length": 25,
+            })
+        );
     }
 
     proptest! {

@@ -1,0 +1,180 @@
+//! Local sealing and managed APIs behind one [`Sealer`]: values of profiles go to their APIs, and what a control plane says of a
+//! partition holds beside what the keyring says.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::local::Local;
+use super::managed::crypteron::{Roll, Standing, Watched};
+use super::managed::set::{ProfileError, Profiles};
+use crate::audit::{Act, Audit, Use};
+use crate::clock::SharedClock;
+use crate::keyring::{Cached, Keyring, KeyringError, Memo, Permissions, State};
+use crate::name::{Class, PartitionName};
+use crate::token::EpochId;
+use crate::token::v1::Opened;
+use crate::transform::delegate::{Delegated, Delegating};
+use crate::transform::{Need, OpenFailure, OpenJob, Ready, SealFailure, SealJob, Sealer};
+
+/// Bits that forbid or record: either side may set them. All others allow, and both sides must.
+const STRICTER: u32 = Permissions::MASK | 0x000f_0000;
+
+/// See the module.
+pub struct Joined {
+    local: Local,
+    profiles: Arc<Profiles>,
+    /// The partitions that a control plane has a say in.
+    control: HashMap<PartitionName, Control>,
+}
+
+/// What was heard of a partition, if that still holds.
+type Control = Box<dyn Fn() -> Option<Arc<Standing>> + Send + Sync>;
+
+impl Joined {
+    /// Begins to watch control planes.
+    pub fn open(
+        local: Local,
+        profiles: Arc<Profiles>,
+        keyring: &Arc<Keyring>,
+        audit: Option<Arc<Audit>>,
+        clock: &SharedClock,
+    ) -> Result<Self, ProfileError> {
+        let watched = profiles.watch(keyring, clock, &rolling(keyring, audit))?;
+        let heard = |watched: Watched| -> Control { Box::new(move || watched.standing()) };
+        let control = watched.into_iter().map(|(partition, watched)| (partition, heard(watched))).collect();
+        Ok(Self { local, profiles, control })
+    }
+
+    /// What the control plane says of a partition, if there is one; `Err` if it has not said anything for too long.
+    fn standing(&self, partition: &PartitionName) -> Result<Option<Arc<Standing>>, Unheard> {
+        match self.control.get(partition) {
+            Some(heard) => heard().map(Some).ok_or(Unheard),
+            None => Ok(None),
+        }
+    }
+
+    /// What keeps a partition's epochs from being used to seal, or else to open.
+    fn hindered(&self, partition: &PartitionName, seals: bool) -> Cached<()> {
+        let allowed = |state: State| if seals { state.seals() } else { state.opens() };
+        match self.standing(partition) {
+            Err(Unheard) => Cached::Miss,
+            Ok(Some(standing)) if !allowed(standing.state) => Cached::Denied(standing.state),
+            Ok(_) => Cached::Hit(()),
+        }
+    }
+
+    /// The partition that a need is of, and whether it is to seal.
+    fn of(&self, need: &Need) -> Option<(PartitionName, bool)> {
+        match need {
+            Need::Partition(name, _) => Some((name.clone(), false)),
+            Need::Sealing(name, _) | Need::Fresh(name, ..) | Need::Signer(name) => Some((name.clone(), true)),
+            Need::Opening(id) => match self.local.partition_of(*id, &mut Memo::default()) {
+                Cached::Hit(name) => Some((name, false)),
+                Cached::Unknown | Cached::Denied(_) | Cached::Miss => None,
+            },
+        }
+    }
+}
+
+impl Sealer for Joined {
+    fn permissions(&self, partition: &PartitionName, role: &str) -> Cached<Permissions> {
+        let here = self.local.permissions(partition, role);
+        match here {
+            Cached::Hit(here) => match self.standing(partition) {
+                Err(Unheard) => Cached::Miss,
+                Ok(Some(standing)) if !standing.state.opens() => Cached::Denied(standing.state),
+                Ok(Some(standing)) => Cached::Hit(both(here, there(&standing, role))),
+                Ok(None) => Cached::Hit(here),
+            },
+            Cached::Denied(state) => {
+                self.profiles.state_is(partition, state);
+                Cached::Denied(state)
+            }
+            Cached::Unknown | Cached::Miss => here,
+        }
+    }
+
+    fn seal(&self, job: &SealJob<'_>, memo: &mut Memo, out: &mut Vec<u8>) -> Result<Ready<()>, SealFailure> {
+        match self.hindered(job.partition, true) {
+            Cached::Hit(()) => self.local.seal(job, memo, out),
+            Cached::Denied(state) => Err(SealFailure::Denied(state)),
+            Cached::Miss | Cached::Unknown => Ok(Ready::After(Need::Partition(job.partition.clone(), None))),
+        }
+    }
+
+    fn partition_of(&self, epoch: EpochId, memo: &mut Memo) -> Cached<PartitionName> {
+        self.local.partition_of(epoch, memo)
+    }
+
+    fn open(&self, job: &OpenJob<'_>, memo: &mut Memo) -> Result<Ready<Opened>, OpenFailure> {
+        if !self.control.is_empty()
+            && let Cached::Hit(partition) = self.local.partition_of(job.token.epoch, memo)
+        {
+            match self.hindered(&partition, false) {
+                Cached::Hit(()) => {}
+                Cached::Denied(state) => return Err(OpenFailure::Denied(state)),
+                Cached::Miss | Cached::Unknown => return Ok(Ready::After(Need::Partition(partition, None))),
+            }
+        }
+        self.local.open(job, memo)
+    }
+
+    fn record(&self, role: &str, partition: &PartitionName, class: &Class, what: Use, values: u64) {
+        self.local.record_for(&self.permissions(partition, role), (role, partition, class), what, values);
+    }
+
+    fn at_hand(&self, need: &Need) -> Cached<()> {
+        match self.local.at_hand(need) {
+            Cached::Hit(()) if self.control.is_empty() => Cached::Hit(()),
+            Cached::Hit(()) => match self.of(need) {
+                Some((partition, seals)) => self.hindered(&partition, seals),
+                None => Cached::Hit(()),
+            },
+            other => other,
+        }
+    }
+
+    fn delegate(&self, jobs: Vec<Delegated>) -> Delegating<'_> {
+        self.profiles.delegate(jobs)
+    }
+
+    fn fetch(&self, need: Need) -> Pin<Box<dyn Future<Output = Result<(), KeyringError>> + Send + '_>> {
+        if let Some((partition, _)) = self.of(&need)
+            && self.standing(&partition).is_err()
+        {
+            let text = format!(
+                "the control plane of partition {partition} has not said for longer than `max_stale` that it may be used"
+            );
+            return Box::pin(std::future::ready(Err(KeyringError::Unavailable(text))));
+        }
+        self.local.fetch(need)
+    }
+}
+
+/// Nothing was heard of a partition, or nothing that still holds.
+#[derive(Debug, Clone, Copy)]
+struct Unheard;
+
+fn there(standing: &Standing, role: &str) -> Permissions {
+    standing.roles.iter().find(|(name, _)| name == role).map_or(Permissions(0), |(_, permissions)| *permissions)
+}
+
+fn both(here: Permissions, there: Permissions) -> Permissions {
+    Permissions((here.0 & there.0 & !STRICTER) | ((here.0 | there.0) & STRICTER))
+}
+
+/// How a control plane's rollovers are done here: in the audit log first, where there is one.
+fn rolling(keyring: &Arc<Keyring>, audit: Option<Arc<Audit>>) -> Roll {
+    let keyring = Arc::clone(keyring);
+    Arc::new(move |partition| {
+        let roll = || keyring.roll_current(partition);
+        let act = Act { who: "crypteron", what: "partition.rollover", on: partition.as_str() };
+        let rolled = match &audit {
+            Some(audit) => audit.around(&act, roll),
+            None => roll(),
+        };
+        rolled.map_err(|error| error.to_string())
+    })
+}
