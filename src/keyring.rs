@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::clock::SharedClock;
@@ -53,7 +52,7 @@ pub use epoch::Epoch;
 pub(crate) use files::check_private;
 pub use lifecycle::{Cursor, EpochInfo, PartitionInfo, RecipientInfo, Rewrapped};
 pub use manage::{Change, Changed};
-pub use managed::{MANAGED, Managed, ManagedError, ManagedKeys};
+pub use managed::{Call, MANAGED, Managed, ManagedError, ManagedKeys, ManagedStats, without_calls};
 pub use memo::Memo;
 pub use migrate::Moved;
 pub use options::{KeySource, KeyringError, Options};
@@ -97,8 +96,9 @@ pub struct Keyring {
     owner: VerifyingKey,
     /// As they were when the keyring was opened.
     masters: Masters,
-    caches: Caches,
-    alarms: AtomicU64,
+    caches: Arc<Caches>,
+    /// Where managed APIs are called.
+    desk: Arc<managed::Desk>,
     /// Held during I/O, so that misses on one key fetch it once; never taken by a method that must not block.
     io: Mutex<Io>,
 }
@@ -118,6 +118,8 @@ struct Io {
     /// Number and epoch of the last tombstone read.
     last_tombstone: Option<(u64, EpochId)>,
     complained: bool,
+    /// What was found to need a call of a managed API.
+    calls: managed::Calls,
     /// For partitions that requests ask for.
     provisions: Provisions,
 }
@@ -178,20 +180,19 @@ impl Keyring {
             Cached::Miss => return Cached::Miss,
         }
         match self.caches.sealing(name, self.effective(kind)) {
-            Some(sealing) if sealing.epoch.seals_at(self.clock.now()) => Cached::Hit(sealing.epoch.clone()),
+            Some(sealing) if self.seals(&sealing.epoch) => Cached::Hit(sealing.epoch.clone()),
             _ => Cached::Miss,
         }
     }
 
     /// The same; may block, and makes (durably) an epoch where none is current.
     pub fn sealing(&self, name: &PartitionName, kind: Kind) -> Result<Arc<Epoch>, KeyringError> {
-        let mut io = self.lock_fresh()?;
-        self.sealing_epoch(&mut io, name, kind)
+        self.with_calls(|io| self.sealing_epoch(io, name, kind))
     }
 
     /// The epoch that a token names, for opening. Never blocks.
     pub fn opening_cached(&self, id: EpochId) -> Cached<Arc<Epoch>> {
-        let opened = self.caches.opened(id);
+        let opened = self.caches.opened(id).filter(|epoch| !epoch.is_stale(self.clock.now()));
         let home = opened.as_ref().map(|epoch| epoch.partition.clone()).or_else(|| self.caches.home(id));
         if let Some(home) = home {
             match self.partition_cached(&home) {
@@ -210,8 +211,17 @@ impl Keyring {
 
     /// The same; may block.
     pub fn opening(&self, id: EpochId) -> Result<Arc<Epoch>, KeyringError> {
-        let io = self.lock_fresh()?;
-        self.opening_epoch(&io, id)
+        let opened = self.with_calls(|io| self.opening_epoch(io, id));
+        match opened {
+            // Why it does not open is the operator's to know.
+            Err(KeyringError::NoKey(text)) if !self.is_encrypt_only() => {
+                if self.caches.is_new(&text) {
+                    tracing::warn!("{text}");
+                }
+                Err(KeyringError::Unknown(text))
+            }
+            other => other,
+        }
     }
 
     /// The key of a class under an epoch; cached, derived on a miss, never blocks on I/O.
@@ -249,7 +259,7 @@ impl Keyring {
 
     /// How often a record was found that somebody without the right must have written, or that does not open.
     pub fn alarms(&self) -> u64 {
-        self.alarms.load(Ordering::Relaxed)
+        self.caches.alarm_count()
     }
 
     /// Whether this process can find an epoch to seal under in the default partition, and opens it to the same key. Its
@@ -306,15 +316,18 @@ impl Keyring {
         self.store.service()
     }
 
+    /// Whether it may seal now: neither ended, nor given by an API that is silent for too long.
+    fn seals(&self, epoch: &Epoch) -> bool {
+        let now = self.clock.now();
+        epoch.seals_at(now) && !epoch.is_stale(now)
+    }
+
     fn effective(&self, kind: Kind) -> Kind {
         if kind == Kind::Random && self.is_encrypt_only() { Kind::Private } else { kind }
     }
 
     fn alarm(&self, text: &str) {
-        self.alarms.fetch_add(1, Ordering::Relaxed);
-        if self.caches.is_new_alarm(text) {
-            tracing::error!(alarm = true, "keyring: {text}");
-        }
+        self.caches.alarm(text);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::keyring::{self, KeySource, Keyring, KeyringError, Kind, Options};
 use crate::metrics::{Metrics, Stat, StatValue};
 use crate::name::{Class, PartitionName};
 use crate::remote_keyring::RemoteStore;
-use crate::report::Findings;
+use crate::report::{Finding, Findings};
 use crate::rules::{Key, RuleKind, RuleSet};
 use crate::secret::SecretBytes;
 use crate::token::Suite;
@@ -43,7 +43,7 @@ pub fn check_partitions(rules: &RuleSet, keyring: Option<&Keyring>, dev: bool) -
             if let Err(problem) = there(keyring, name, make, rule.limits.max_partitions) {
                 let finding = match problem {
                     KeyringError::Unknown(_) => super::unknown_partition(&rule.name, name.as_str()),
-                    other => crate::report::Finding::error("keyring", format!("rule `{}`: {other}", rule.name)),
+                    other => Finding::error("keyring", format!("rule `{}`: {other}", rule.name)),
                 };
                 if !findings.0.contains(&finding) {
                     findings.push(finding);
@@ -52,6 +52,59 @@ pub fn check_partitions(rules: &RuleSet, keyring: Option<&Keyring>, dev: bool) -
         }
     }
     if findings.has_errors() { Err(findings) } else { Ok(()) }
+}
+
+/// What a profile needs of the keyring.
+#[derive(Debug, Clone)]
+pub struct Expected {
+    /// The profile's name.
+    pub profile: Arc<str>,
+    /// The partition whose epochs its values are sealed under, or whose state counts for them.
+    pub partition: PartitionName,
+    /// The recipient that its API holds, by suite and key; `None` where keys are local.
+    pub recipient: Option<(u8, Vec<u8>)>,
+}
+
+/// Each profile's partition must be there and list the recipient that its API holds, or values would be sealed under other keys
+/// than the profile says. No profile is named like a partition that is not its own.
+pub fn check_profiles(keyring: Option<&Keyring>, expected: &[Expected]) -> Result<(), Findings> {
+    let mut findings = Findings::default();
+    for expected in expected {
+        match profile_problem(keyring, expected) {
+            Ok(None) => {}
+            Ok(Some((text, help))) => findings.push(Finding::error("profile", text).help(help)),
+            Err(error) => {
+                findings.push(Finding::error("keyring", format!("profile `{}`: {error}", expected.profile)));
+            }
+        }
+    }
+    if findings.has_errors() { Err(findings) } else { Ok(()) }
+}
+
+fn profile_problem(keyring: Option<&Keyring>, expected: &Expected) -> Result<Option<(String, String)>, KeyringError> {
+    let Expected { profile, partition, recipient } = expected;
+    let init = format!("run `sidecloak profiles init {profile}`");
+    let Some(keyring) = keyring else {
+        let text = format!("profile `{profile}` needs a keyring for its partition {partition}, and there is none");
+        return Ok(Some((text, format!("see `sidecloak keys init`, then {init}"))));
+    };
+    if let Ok(like) = PartitionName::new(profile)
+        && like != *partition
+        && !matches!(keyring.partition(&like), Err(KeyringError::Unknown(_)))
+    {
+        let text = format!("profile `{profile}` is named like a partition that is not its own");
+        return Ok(Some((text, "give the profile another name, since a rule's `key` would name both".into())));
+    }
+    let lists = match (keyring.partition(partition), recipient) {
+        (Err(KeyringError::Unknown(_)), _) => {
+            return Ok(Some((format!("the partition {partition} of profile `{profile}` is not in the keyring"), init)));
+        }
+        (Err(error), _) => return Err(error),
+        (Ok(_), None) => true,
+        (Ok(_), Some((suite, key))) => keyring.lists_recipient(partition, (*suite, key))?,
+    };
+    let text = || format!("the partition {partition} is not wrapped by the API of profile `{profile}`");
+    Ok((!lists).then(|| (text(), format!("{init}, or name another `partition` for it"))))
 }
 
 fn there(keyring: Option<&Keyring>, name: &PartitionName, make: bool, max: usize) -> Result<(), KeyringError> {
@@ -147,6 +200,34 @@ fn stats(keyring: &Keyring) -> Vec<Stat> {
             value: StatValue::Gauge(seconds(oldest(&stats))),
         },
     ];
+    let managed = stats.managed;
+    all.extend([
+        Stat {
+            name: "managed_key_wraps",
+            help: "Data keys that managed APIs were asked to wrap",
+            value: StatValue::Counter(managed.wraps),
+        },
+        Stat {
+            name: "managed_key_unwraps",
+            help: "Data keys that managed APIs were asked to open",
+            value: StatValue::Counter(managed.unwraps),
+        },
+        Stat {
+            name: "managed_key_failures",
+            help: "Data keys that managed APIs did not wrap or open, or not rightly",
+            value: StatValue::Counter(managed.failures),
+        },
+        Stat {
+            name: "managed_key_renewals_failing",
+            help: "Renewals by managed APIs that fail now and are tried again",
+            value: StatValue::Gauge(seconds(managed.failing)),
+        },
+    ]);
+    all.extend(managed.seconds_left.map(|left| Stat {
+        name: "managed_key_seconds_left",
+        help: "Until the first epoch that only a managed API opens is used no more, unless the API answers",
+        value: StatValue::Gauge(seconds(left)),
+    }));
     for (cache, [hits, misses]) in stats.caches.iter().zip(CACHE_NAMES) {
         let help = "Look-ups in a cache of the keyring: hits are answered from memory, misses are fetched or derived";
         all.push(Stat { name: hits, help, value: StatValue::Counter(cache.hits) });
@@ -205,5 +286,33 @@ mod tests {
         let sealer = Keyring::open(&options, clock).unwrap();
         sealer.sealing(&tenant, Kind::Random).unwrap();
         assert!(canary(&sealer));
+    }
+
+    #[test]
+    fn a_profile_s_partition_lists_what_its_api_holds() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options {
+            store: directory.path().join("sidecloak.db").into(),
+            master_keys: vec![KeySource::File(directory.path().join("master.key"))],
+            i_know: true,
+            ..Options::default()
+        };
+        let keyring = Keyring::init(&options, KemSuite::MlKem768, ManualClock::at(1_800_000_000)).unwrap();
+        keyring.create_partition(&PartitionName::new("tenant").unwrap()).unwrap();
+        let expected = |profile: &str, partition: &str, managed: bool| Expected {
+            profile: profile.into(),
+            partition: PartitionName::new(partition).unwrap(),
+            recipient: managed.then(|| (keyring::MANAGED, profile.as_bytes().to_vec())),
+        };
+        let check = |one: Expected| check_profiles(Some(&keyring), &[one]).map_err(|findings| format!("{findings:?}"));
+        check(expected("local", "tenant", false)).unwrap();
+        let error = check(expected("partner", "partner", true)).unwrap_err();
+        assert!(error.contains("sidecloak profiles init partner"), "{error}");
+        let error = check(expected("partner", "tenant", true)).unwrap_err();
+        assert!(error.contains("not wrapped by the API") && error.contains("profiles init partner"), "{error}");
+        let error = check(expected("tenant", "default", false)).unwrap_err();
+        assert!(error.contains("named like a partition"), "{error}");
+        assert!(check_profiles(None, &[expected("partner", "partner", true)]).is_err());
+        check_profiles(None, &[]).unwrap();
     }
 }

@@ -195,7 +195,8 @@ fn opened(options: &Options, rules: Option<&RuleSet>, findings: &mut Findings) -
     }
     // An authority lists none for a sidecar, and whether all could be recovered is its own matter.
     let partitions = if keyring.is_remote() { Vec::new() } else { keyring.list()? };
-    let lost = |p: &&crate::keyring::PartitionInfo| p.state != State::Destroyed && p.recipients.iter().all(|r| r.ours);
+    let here = |r: &crate::keyring::RecipientInfo| r.ours || r.profile.is_some();
+    let lost = |p: &&crate::keyring::PartitionInfo| p.state != State::Destroyed && p.recipients.iter().all(here);
     let names: Vec<&str> = partitions.iter().filter(lost).map(|p| p.name.as_str()).collect();
     if !names.is_empty() {
         let text =

@@ -9,6 +9,7 @@ use moka::sync::Cache;
 
 use super::epoch::Epoch;
 use super::kept::Places;
+use super::managed::{Failure, Lease};
 use super::record::{Issuer, PartitionRecord, Wrap};
 use super::store::EpochRow;
 use super::{Kind, Partition, State};
@@ -25,6 +26,9 @@ const OPENED: u64 = 10_000;
 const FIELD_KEYS: u64 = 10_000;
 const SHARED: u64 = 10_000;
 const PREFIXES: u64 = 8192;
+/// What an API opened and nobody fetched yet, and for how long.
+const UNWRAPPED: u64 = 1024;
+const FINISHED: Duration = Duration::from_secs(60);
 /// Names and ids only.
 const SMALL: u64 = 65_536;
 const IDLE: Duration = Duration::from_secs(3600);
@@ -46,6 +50,15 @@ pub struct Sealing {
     pub epoch: Arc<Epoch>,
     pub record: Vec<u8>,
     pub confirmed: bool,
+}
+
+/// What an API opened.
+#[derive(Debug)]
+pub struct Unwrapped {
+    pub dek: Secret<32>,
+    /// Names the wraps that it was asked to open.
+    pub digest: [u8; 32],
+    pub lease: Arc<Lease>,
 }
 
 /// A shared secret with the partition it is of.
@@ -102,6 +115,12 @@ pub struct Caches {
     refused: Cache<EpochId, [u8; 32]>,
     /// Alarms of the last minute.
     alarms: Cache<String, ()>,
+    /// What managed APIs opened a moment ago.
+    unwrapped: Cache<EpochId, Arc<Unwrapped>>,
+    /// What they do not open.
+    declined: Cache<EpochId, ([u8; 32], Failure)>,
+    /// How often something is as it must not be.
+    alarm_count: AtomicU64,
     /// Verified tombstones; one deleted from the store is remembered here.
     destroyed: Cache<EpochId, ()>,
     field_keys: Cache<(PartitionName, EpochId, Suite, Class), Arc<FieldKey>>,
@@ -133,6 +152,9 @@ impl Caches {
             newest: Cache::builder().max_capacity(SMALL).eviction_policy(lru()).build(),
             refused: Cache::builder().max_capacity(SMALL).build(),
             alarms: Cache::builder().max_capacity(1024).time_to_live(Duration::from_secs(60)).build(),
+            unwrapped: Cache::builder().max_capacity(UNWRAPPED).time_to_live(FINISHED).build(),
+            declined: Cache::builder().max_capacity(SMALL).time_to_live(NEGATIVE).build(),
+            alarm_count: AtomicU64::new(0),
             destroyed: Cache::builder().max_capacity(SMALL).eviction_policy(lru()).build(),
             field_keys: Cache::builder().max_capacity(FIELD_KEYS).time_to_idle(IDLE).build(),
             shared: Cache::builder().max_capacity(SHARED).time_to_idle(IDLE).build(),
@@ -223,13 +245,47 @@ impl Caches {
         self.refused.insert(row.id, sha256(&row.record));
     }
 
-    /// Whether an alarm is worth a line in the log: who can repeat it must not fill the disk.
-    pub fn is_new_alarm(&self, text: &str) -> bool {
+    /// Counts an alarm, and logs it unless it was logged just now: who can repeat it must not fill the disk.
+    pub fn alarm(&self, text: &str) {
+        self.alarm_count.fetch_add(1, Ordering::Relaxed);
+        if self.is_new(text) {
+            tracing::error!(alarm = true, "keyring: {text}");
+        }
+    }
+
+    pub fn alarm_count(&self) -> u64 {
+        self.alarm_count.load(Ordering::Relaxed)
+    }
+
+    /// Whether a text is worth a line in the log.
+    pub fn is_new(&self, text: &str) -> bool {
         let new = !self.alarms.contains_key(text);
         if new {
             self.alarms.insert(text.to_owned(), ());
         }
         new
+    }
+
+    /// What an API opened of exactly these wraps.
+    pub fn unwrapped(&self, id: EpochId, digest: &[u8; 32]) -> Option<Arc<Unwrapped>> {
+        self.unwrapped.get(&id).filter(|found| found.digest == *digest)
+    }
+
+    pub fn put_unwrapped(&self, id: EpochId, unwrapped: Arc<Unwrapped>) {
+        self.unwrapped.insert(id, unwrapped);
+    }
+
+    pub fn drop_unwrapped(&self, id: EpochId) {
+        self.unwrapped.invalidate(&id);
+    }
+
+    /// Why an API did not open exactly these wraps.
+    pub fn declined(&self, id: EpochId, digest: &[u8; 32]) -> Option<Failure> {
+        self.declined.get(&id).filter(|(of, _)| of == digest).map(|(_, failure)| failure)
+    }
+
+    pub fn put_declined(&self, id: EpochId, digest: [u8; 32], failure: Failure) {
+        self.declined.insert(id, (digest, failure));
     }
 
     pub fn all_sealing(&self) -> Vec<Arc<Sealing>> {
@@ -275,8 +331,14 @@ impl Caches {
     /// Remembers a verified tombstone and lets go of the epoch's keys.
     pub fn put_destroyed(&self, id: EpochId) {
         self.destroyed.insert(id, ());
+        self.let_go(id);
+    }
+
+    /// Lets go of an epoch's keys.
+    pub fn let_go(&self, id: EpochId) {
         self.forget_keys(|epoch| epoch.id == id);
         self.opened.invalidate(&id);
+        self.unwrapped.invalidate(&id);
         remove(&self.sealing, |_, sealing| sealing.epoch.id == id);
         remove(&self.field_keys, |(_, epoch, ..), _| *epoch == id);
         // They do not tell which epoch they are of, and are asked for again.
@@ -321,6 +383,7 @@ impl Caches {
     pub fn forget_unknown(&self) {
         self.unknown.invalidate_all();
         self.unknown_partitions.invalidate_all();
+        self.declined.invalidate_all();
     }
 
     pub fn freshness(&self) -> &Freshness {
@@ -333,6 +396,7 @@ impl Caches {
         self.opened.run_pending_tasks();
         self.field_keys.run_pending_tasks();
         self.shared.run_pending_tasks();
+        self.unwrapped.run_pending_tasks();
         self.partitions.run_pending_tasks();
     }
 
@@ -378,6 +442,8 @@ impl Caches {
         remove(&self.opened, |_, epoch| epoch.partition == *name);
         remove(&self.field_keys, |(partition, ..), _| partition == name);
         remove(&self.shared, |_, of| of.0 == *name);
+        // They do not tell whose they are, and are asked for again.
+        self.unwrapped.invalidate_all();
         // All partitions' prefixes: they do not tell whose they are, and derive again at once.
         self.prefixes.clear();
         self.sealing.run_pending_tasks();
@@ -409,7 +475,7 @@ pub struct Freshness {
 }
 
 impl Freshness {
-    fn new(now: u64) -> Self {
+    pub fn new(now: u64) -> Self {
         Self { started: Instant::now(), time: AtomicU64::new(now), elapsed: AtomicU64::new(0) }
     }
 

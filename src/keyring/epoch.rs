@@ -6,13 +6,14 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::kept::Kept;
+use super::managed::Lease;
 use super::record::{Core, EpochRecord, PartitionRecord, Recipient, Wrap};
-use super::{KeyringError, Kind};
+use super::{KeyringError, Kind, MANAGED};
 use crate::crypto::aead::Gcm;
 use crate::crypto::kdf::{hkdf, key_id, pae, sha256};
 use crate::crypto::kem::{DecapsulationKey, EncapsulationKey, KemSuite};
 use crate::crypto::random;
-use crate::crypto::sign::{SigningKey, VerifyingKey};
+use crate::crypto::sign::VerifyingKey;
 use crate::name::{Class, PartitionName};
 use crate::secret::Secret;
 use crate::token::v1::FieldKey;
@@ -41,6 +42,8 @@ pub struct Epoch {
     counted: Mutex<HashMap<Class, Arc<FieldKey>>>,
     /// Keys of the other suites.
     kept: Kept,
+    /// If only a managed API opens it.
+    lease: Option<Arc<Lease>>,
 }
 
 impl Epoch {
@@ -55,7 +58,22 @@ impl Epoch {
             dek,
             counted: Mutex::default(),
             kept: Kept::default(),
+            lease: None,
         }
+    }
+
+    /// One that a managed API opened.
+    pub(super) fn leased(core: &Core, dek: Secret<32>, lease: Arc<Lease>) -> Self {
+        Self { lease: Some(lease), ..Self::new(core, dek) }
+    }
+
+    /// Whether the API that opens it has been silent for too long.
+    pub(super) fn is_stale(&self, now: u64) -> bool {
+        self.lease.as_ref().is_some_and(|lease| lease.is_over(now))
+    }
+
+    pub(super) fn lease(&self) -> Option<&Arc<Lease>> {
+        self.lease.as_ref()
     }
 
     /// Whether it may seal at this time.
@@ -116,11 +134,12 @@ pub fn make_core(
 }
 
 /// A signed record, wrapped to all of the partition's recipients.
+#[cfg(test)]
 pub fn seal_record(
     core: Core,
     dek: &Secret<32>,
     recipients: &[Recipient],
-    issuer: &SigningKey,
+    issuer: &crate::crypto::sign::SigningKey,
 ) -> Result<EpochRecord, KeyringError> {
     let wraps = wrap_all(&core, dek, recipients)?;
     Ok(EpochRecord::sign(core, issuer, wraps)?)
@@ -134,12 +153,31 @@ pub fn wrap_all(core: &Core, dek: &Secret<32>, recipients: &[Recipient]) -> Resu
 /// Wraps a data key to one recipient, with a fresh encapsulation.
 pub fn wrap(core: &Core, dek: &Secret<32>, recipient: &Recipient) -> Result<Wrap, KeyringError> {
     let suite = KemSuite::from_byte(recipient.suite).ok_or_else(|| {
-        KeyringError::Mismatch(format!("recipients of KEM suite {:#04x} are not available yet", recipient.suite))
+        if recipient.suite == MANAGED {
+            return KeyringError::NoKey(format!(
+                "partition {} is wrapped by profile `{}` of a managed API, which this process does not have: run it with \
+                 the configuration that names it under `profiles`",
+                core.partition,
+                String::from_utf8_lossy(&recipient.key)
+            ));
+        }
+        KeyringError::Mismatch(format!("partition {} lists a recipient of KEM suite {:#04x}, which this version does not know", core.partition, recipient.suite))
     })?;
     let broken = |_| KeyringError::Mismatch(format!("partition {} lists a broken recipient", core.partition));
     let (kem_ct, shared) =
         EncapsulationKey::from_bytes(suite, &recipient.key).and_then(|key| key.encapsulate()).map_err(broken)?;
-    let kek = key_encryption_key(&shared, recipient.suite, &recipient.key, &kem_ct, core);
+    wrap_shared(core, dek, recipient, kem_ct, &shared)
+}
+
+/// The same with what somebody else encapsulated.
+pub fn wrap_shared(
+    core: &Core,
+    dek: &Secret<32>,
+    recipient: &Recipient,
+    kem_ct: Vec<u8>,
+    shared: &Secret<32>,
+) -> Result<Wrap, KeyringError> {
+    let kek = key_encryption_key(shared, recipient.suite, &recipient.key, &kem_ct, core);
     let mut wrapped = dek.expose().to_vec();
     // One message a key, so the nonce can be fixed: `kek` depends on the data key through the commitment.
     let tag = kek
@@ -187,7 +225,7 @@ pub fn unwrap(record: &EpochRecord, keys: &[([u8; 16], DecapsulationKey)]) -> Re
 }
 
 fn unwrap_one(core: &Core, wrap: &Wrap, key: &DecapsulationKey) -> Option<Secret<32>> {
-    unwrap_unchecked(core, wrap, key).filter(|dek| commitment(dek) == core.commit)
+    unwrap_unchecked(core, wrap, key).filter(|dek| commits(core, dek))
 }
 
 /// What was wrapped, whether or not the core commits to it.
@@ -198,7 +236,7 @@ pub fn unwrap_unchecked(core: &Core, wrap: &Wrap, key: &DecapsulationKey) -> Opt
 
 /// The data key of a wrap whose shared secret somebody else decapsulated. It opens to the committed key or not at all.
 pub fn unwrap_shared(core: &Core, wrap: &Wrap, public: &[u8], shared: &Secret<32>) -> Option<Secret<32>> {
-    open_wrapped(core, wrap, public, shared).filter(|dek| commitment(dek) == core.commit)
+    open_wrapped(core, wrap, public, shared).filter(|dek| commits(core, dek))
 }
 
 /// The shared secret of a wrap for whoever may open the epoch. Only of a wrap that opens under this very core to the key that
@@ -228,6 +266,11 @@ fn open_wrapped(core: &Core, wrap: &Wrap, public: &[u8], shared: &Secret<32>) ->
     .ok()
 }
 
+/// Whether it is the data key of this epoch.
+pub fn commits(core: &Core, dek: &Secret<32>) -> bool {
+    commitment(dek) == core.commit
+}
+
 fn commitment(dek: &Secret<32>) -> [u8; 32] {
     *hkdf::<32>(dek.expose(), &pae(&[b"sidecloak/1 epoch"])).expose()
 }
@@ -240,6 +283,7 @@ fn key_encryption_key(shared: &Secret<32>, suite: u8, public: &[u8], kem_ct: &[u
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::sign::SigningKey;
     use crate::keyring::cbor::Record;
 
     #[test]

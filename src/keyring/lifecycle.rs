@@ -1,11 +1,12 @@
 //! What an operator does to a keyring. All of it needs the master key, and reaches other processes at their next tick.
 
+use std::sync::Arc;
+
 use super::cbor::Record;
-use super::epoch;
 use super::master::{Master, Masters, PrivateKeys};
 use super::record::{Core, EpochRecord, Issuer, PartitionRecord, Recipient, Tombstone, Wrap};
 use super::store::{EpochRow, Put};
-use super::{Io, KeySource, Keyring, KeyringError, Kind, Options, Permissions, State};
+use super::{Io, KeySource, Keyring, KeyringError, Kind, MANAGED, Options, Permissions, State};
 use crate::clock::SharedClock;
 use crate::crypto::base64url;
 use crate::crypto::kdf::key_id;
@@ -76,6 +77,8 @@ impl EpochInfo {
 pub struct RecipientInfo {
     /// `None`: a managed API.
     pub suite: Option<KemSuite>,
+    /// The profile that reaches the API that holds the private half.
+    pub profile: Option<String>,
     /// Names its encapsulation key.
     pub id: [u8; 16],
     /// Whether its private key is in this keyring; one that is not is for recovery, or another's.
@@ -248,28 +251,35 @@ impl Keyring {
     }
 
     /// Adds a recipient to every partition and wraps all their epochs to it.
-    pub(super) fn add_recipient(&self, io: &Io, recipient: &Recipient) -> Result<(), KeyringError> {
-        self.each_partition(|name| self.add_recipient_to(io, name, recipient))
+    pub(super) fn add_recipient(&self, recipient: &Recipient) -> Result<(), KeyringError> {
+        self.each_partition(|name| self.add_recipient_to(name, recipient))
     }
 
     /// The same for one partition.
-    pub(super) fn add_recipient_to(
-        &self,
-        io: &Io,
-        name: &PartitionName,
-        recipient: &Recipient,
-    ) -> Result<(), KeyringError> {
-        let loaded = self.load_partition(io, name)?;
-        if loaded.partition.state == State::Destroyed {
-            return Ok(());
+    pub(super) fn add_recipient_to(&self, name: &PartitionName, recipient: &Recipient) -> Result<(), KeyringError> {
+        {
+            let io = self.lock_fresh()?;
+            let loaded = self.load_partition(&io, name)?;
+            if loaded.partition.state == State::Destroyed {
+                return Ok(());
+            }
+            if !loaded.record.recipients.contains(recipient) {
+                self.edit(&io, name, |record| {
+                    record.recipients.push(recipient.clone());
+                    Ok(())
+                })?;
+            }
         }
-        if !loaded.record.recipients.contains(recipient) {
-            self.edit(io, name, |record| {
-                record.recipients.push(recipient.clone());
+        self.each_epoch(name, |row| match self.with_calls(|io| self.wrap_also(io, row, recipient)) {
+            // Only a managed API opens it, which this process does not reach, or which refuses.
+            Err(KeyringError::NoKey(text)) => {
+                tracing::warn!(
+                    "{text}; it is not wrapped to the new recipient: run `sidecloak keys rewrap` where it opens"
+                );
                 Ok(())
-            })?;
-        }
-        self.each_epoch(name, |row| self.wrap_also(io, row, recipient))
+            }
+            other => other,
+        })
     }
 
     /// Changes a partition's record: signed anew, one version up, not lost to another process that does the same.
@@ -310,7 +320,10 @@ impl Keyring {
         let recipient = |r: &Recipient| {
             let id = key_id(&r.key);
             let ours = io.keys.recipients.iter().any(|(ours, _)| *ours == id);
-            RecipientInfo { suite: KemSuite::from_byte(r.suite), id, ours }
+            let named = || (r.suite == MANAGED).then(|| std::str::from_utf8(&r.key).ok().map(Arc::from)).flatten();
+            let profile = self.held(r).map(|held| held.profile).or_else(named);
+            let profile = profile.map(|profile| profile.escape_debug().to_string());
+            RecipientInfo { suite: KemSuite::from_byte(r.suite), profile, id, ours }
         };
         Ok(PartitionInfo {
             name: name.clone(),
@@ -349,7 +362,7 @@ impl Keyring {
                 Err(KeyringError::Unknown(_)) => return Ok(()),
                 Err(error) => return Err(error),
             };
-            let new: Wrap = epoch::wrap(&record.core, epoch.dek(), recipient)?;
+            let new: Wrap = self.wrap_to(io, &record, &epoch, recipient)?;
             record.wraps.retain(|wrap| wrap.recipient != new.recipient);
             record.wraps.push(new);
             let encoded = record.encode();

@@ -75,7 +75,7 @@ impl Keyring {
 
     /// The epoch that a token names.
     pub(super) fn opening_epoch(&self, io: &Io, id: EpochId) -> Result<Arc<Epoch>, KeyringError> {
-        if let Some(epoch) = self.caches.opened(id) {
+        if let Some(epoch) = self.caches.opened(id).filter(|epoch| !epoch.is_stale(self.clock.now())) {
             self.must_open(io, &epoch.partition)?;
             return Ok(epoch);
         }
@@ -102,7 +102,11 @@ impl Keyring {
     fn check_row(&self, io: &Io, row: &EpochRow) -> Result<Arc<Epoch>, KeyringError> {
         let record = self.verified(io, row)?;
         self.caches.put_home(row.id, &record.core.partition);
-        self.must_open(io, &record.core.partition)?;
+        if let Err(error) = self.must_open(io, &record.core.partition) {
+            // Paused while an API was asked: what it gave is not kept.
+            self.caches.drop_unwrapped(row.id);
+            return Err(error);
+        }
         self.unwrapped(io, &record)
     }
 
@@ -133,9 +137,21 @@ impl Keyring {
         }
         match (epoch::unwrap(record, &io.keys.recipients), self.service()) {
             (Ok(dek), _) => Ok(Arc::new(Epoch::new(core, dek))),
-            (Err(_), Some(service)) => self.unwrapped_by(service, io, record),
-            (Err(error), None) => Err(self.refuse(error.to_string())),
+            (Err(_), Some(service)) if self.authority_opens(io, record) => self.unwrapped_by(service, io, record),
+            (Err(_), Some(_)) => {
+                let id = core.id();
+                let text = format!("epoch {id} is wrapped neither to this process nor to anything its authority opens");
+                self.unwrapped_by_api(io, record, text)
+            }
+            (Err(error), None) => self.unwrapped_by_api(io, record, error.to_string()),
         }
+    }
+
+    /// Whether the authority behind the store has the private key of a recipient.
+    pub(super) fn authority_opens(&self, io: &Io, record: &EpochRecord) -> bool {
+        let has =
+            |wrap: &Wrap| io.rows.iter().any(|row| row.usage == wrap.suite && key_id(&row.public) == wrap.recipient);
+        self.service().is_some() && record.wraps.iter().any(has)
     }
 
     /// The epoch of a verified record that an authority decapsulates for. A wrong answer opens nothing, or not to the key that

@@ -4,6 +4,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod calls;
+mod desk;
+mod job;
+mod lease;
+mod partitions;
+
+pub(super) use desk::{Desk, Ticket};
+pub(super) use job::{Failure, Held, Job, MAX_WRAPPED};
+pub(super) use lease::Lease;
+
+pub(super) use calls::Calls;
+pub use calls::{Call, without_calls};
+
 use crate::secret::{Secret, SecretBytes};
 
 /// The KEM suite of a recipient that is no key pair of ours: its key is the UTF-8 of a profile's name.
@@ -44,6 +57,21 @@ pub enum ManagedError {
     /// Not now: it does not answer, answers with something that cannot be right, or is asked too much.
     #[error("{0}")]
     Unavailable(String),
+}
+
+/// What was asked of managed APIs so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ManagedStats {
+    /// Calls that wrapped a data key.
+    pub wraps: u64,
+    /// Calls that opened one.
+    pub unwraps: u64,
+    /// Those of both that came to nothing.
+    pub failures: u64,
+    /// Renewals in the background that fail now and are tried again.
+    pub failing: u64,
+    /// Until the first epoch that only an API opens is used no more, unless the API answers; `None`: there is none.
+    pub seconds_left: Option<u64>,
 }
 
 /// Hands [`ManagedKeys`] to a keyring; none by default.

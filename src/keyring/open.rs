@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
 
 use super::caches::Caches;
 use super::cbor::Record;
+use super::managed::{Calls, Desk};
 use super::master::{self, Master, Masters, PrivateKeys, Usage};
 use super::mirror::Mirror;
 use super::record::{Issuer, PartitionRecord, Recipient};
@@ -16,6 +16,7 @@ use super::{Io, KeySource, Keyring, KeyringError, Options, Permissions, Provisio
 use crate::clock::SharedClock;
 use crate::crypto::kdf::sha256;
 use crate::crypto::kem::{DecapsulationKey, KemSuite};
+use crate::crypto::random;
 use crate::crypto::sign::{SigningKey, VerifyingKey};
 use crate::name::PartitionName;
 
@@ -33,7 +34,8 @@ impl Keyring {
         let own_recipient = options.recipient.as_ref().map(recovery::load_private).transpose()?;
         let rows = store.keys()?;
         let (owner, keys) = if masters.0.is_empty() {
-            let can = own_issuer.is_some() || own_recipient.is_some() || store.service().is_some();
+            let opens = own_recipient.is_some() || store.service().is_some() || options.managed.0.is_some();
+            let can = own_issuer.is_some() || opens;
             (
                 pinned_owner(options, can, &rows)?,
                 PrivateKeys { recipients: Vec::from_iter(own_recipient), ..Default::default() },
@@ -57,19 +59,14 @@ impl Keyring {
             change: None,
             last_tombstone: None,
             complained: false,
+            calls: Calls::default(),
             provisions: Provisions { left: Provisions::BURST, since: now },
         };
-        let keyring = Self {
-            options: options.clone(),
-            clock,
-            store,
-            mirror,
-            owner,
-            masters,
-            caches: Caches::new(now),
-            alarms: AtomicU64::new(0),
-            io: Mutex::new(io),
-        };
+        let caches = Arc::new(Caches::new(now));
+        let [spread] = random::bytes()?;
+        let desk = Desk::new(options.managed.0.clone(), Arc::clone(&clock), Arc::clone(&caches), spread);
+        let keyring =
+            Self { options: options.clone(), clock, store, mirror, owner, masters, caches, desk, io: Mutex::new(io) };
         let mut io = keyring.lock();
         keyring.refresh(&mut io)?;
         match keyring.loaded(&io, &PartitionName::default_name()) {

@@ -7,9 +7,9 @@ use super::cbor::Record;
 use super::epoch::{self, Epoch};
 use super::master::Usage;
 use super::open::open_store;
-use super::record::{EpochRecord, PartitionRecord, Recipient, Tombstone};
+use super::record::{Core, EpochRecord, PartitionRecord, Recipient, Tombstone};
 use super::store::{EpochRow, Inserted, NewEpoch, Store};
-use super::{KeySource, Keyring, KeyringError, Options, State};
+use super::{Io, KeySource, Keyring, KeyringError, Options, State};
 use crate::crypto::kdf::{key_id, sha256};
 use crate::crypto::kem::{DecapsulationKey, EncapsulationKey, KemSuite};
 use crate::crypto::sign::VerifyingKey;
@@ -32,21 +32,22 @@ pub struct RecoveryKey {
 impl Keyring {
     /// Makes an offline recipient, adds it to every partition, and wraps all their epochs to it.
     pub fn make_recovery(&self, kem: KemSuite) -> Result<RecoveryKey, KeyringError> {
-        let io = self.lock_fresh()?;
-        self.owner_key(&io)?;
+        self.owner_key(&*self.lock_fresh()?)?;
         let (key, recipient) = new_recipient(kem)?;
-        self.add_recipient(&io, &recipient)?;
+        self.add_recipient(&recipient)?;
         Ok(key)
     }
 
     /// Makes a recipient for a process without the master key that shall open one partition by itself, adds it there, and wraps
     /// the partition's epochs to it. Its key is kept nowhere else.
     pub fn make_recipient(&self, kem: KemSuite, name: &PartitionName) -> Result<RecoveryKey, KeyringError> {
-        let io = self.lock_fresh()?;
-        self.owner_key(&io)?;
-        self.load_partition(&io, name)?;
+        {
+            let io = self.lock_fresh()?;
+            self.owner_key(&io)?;
+            self.load_partition(&io, name)?;
+        }
         let (key, recipient) = new_recipient(kem)?;
-        self.add_recipient_to(&io, name, &recipient)?;
+        self.add_recipient_to(name, &recipient)?;
         Ok(key)
     }
 
@@ -62,16 +63,13 @@ impl Keyring {
                 // The breach switch stays as it was thrown.
                 self.set_state(&name, state)?;
             }
-            let io = self.lock_fresh()?;
-            let loaded = self.load_partition(&io, &name)?;
             let mut after = EpochId([0; 10]);
             loop {
                 let page = from.store.epochs_of(&name, after, PAGE)?;
                 for row in &page {
                     after = row.id;
                     let Ok((record, dek)) = from.unwrap(row) else { continue };
-                    let record =
-                        epoch::seal_record(record.core, &dek, &loaded.record.recipients, self.owner_key(&io)?)?;
+                    let record = self.with_calls(|io| self.taken_over(io, &record.core, &dek))?;
                     let (id, kind) = (record.core.id(), record.core.kind);
                     let encoded = record.encode();
                     let row = NewEpoch {
@@ -95,6 +93,18 @@ impl Keyring {
         }
         self.caches.forget_unknown();
         Ok(taken)
+    }
+
+    /// An epoch of another keyring, signed and wrapped as this one's are.
+    fn taken_over(&self, io: &Io, core: &Core, dek: &Secret<32>) -> Result<EpochRecord, KeyringError> {
+        let loaded = self.load_partition(io, &core.partition)?;
+        let mut record = EpochRecord::sign(core.clone(), self.owner_key(io)?, Vec::new())?;
+        let epoch = Epoch::new(core, dek.clone());
+        for recipient in &loaded.record.recipients {
+            let wrap = self.wrap_to(io, &record, &epoch, recipient)?;
+            record.wraps.push(wrap);
+        }
+        Ok(record)
     }
 }
 

@@ -70,27 +70,27 @@ impl Keyring {
 
     /// Rolls the partition's epochs of these kinds; `Kind::Private` those of this process.
     pub fn rollover(&self, name: &PartitionName, kinds: &[Kind]) -> Result<(), KeyringError> {
-        let mut io = self.lock_fresh()?;
-        let loaded = self.load_partition(&io, name)?;
+        let loaded = self.load_partition(&*self.lock_fresh()?, name)?;
         if loaded.partition.state != State::Active {
             return Err(KeyringError::Denied(name.clone(), loaded.partition.state));
         }
         for kind in kinds {
             let kind = self.effective(*kind);
             self.must_make(kind)?;
-            self.renew(&mut io, name, kind)?;
+            self.with_calls(|io| self.renew(io, name, kind))?;
         }
         Ok(())
     }
 
     /// Rolls the partition's epoch of this kind if it is still `used_up`, whose key may seal no more (suite 2).
     pub fn replace_epoch(&self, name: &PartitionName, kind: Kind, used_up: EpochId) -> Result<(), KeyringError> {
-        let mut io = self.lock_fresh()?;
-        let current = self.sealing_epoch(&mut io, name, kind)?;
-        if current.id != used_up {
-            return Ok(());
-        }
-        self.renew(&mut io, name, self.effective(kind))
+        self.with_calls(|io| {
+            let current = self.sealing_epoch(io, name, kind)?;
+            if current.id != used_up {
+                return Ok(());
+            }
+            self.renew(io, name, self.effective(kind))
+        })
     }
 
     /// The owner's key, of a process with the master key.
@@ -116,7 +116,7 @@ impl Keyring {
             return Err(KeyringError::Denied(name.clone(), loaded.partition.state));
         }
         if let Some(sealing) = self.caches.sealing(name, kind)
-            && sealing.epoch.seals_at(self.clock.now())
+            && self.seals(&sealing.epoch)
         {
             return Ok(sealing.epoch.clone());
         }
@@ -277,14 +277,23 @@ impl Keyring {
         };
         // Another process's clock may be ahead: a successor is never older than what it replaces.
         let created = if not_before <= now.saturating_add(epoch::CLOCK_SKEW) { now.max(not_before) } else { now };
-        let (core, dek) = epoch::make_core(name, kind, created, not_after)?;
-        let wraps = epoch::wrap_all(&core, &dek, &loaded.record.recipients)?;
+        let recipients = &loaded.record.recipients;
+        let held = self.all_held(&loaded.record);
+        let (core, dek, wraps, made) = if held.is_empty() {
+            let (core, dek) = epoch::make_core(name, kind, created, not_after)?;
+            let wraps = epoch::wrap_all(&core, &dek, recipients)?;
+            (core, dek, wraps, None)
+        } else {
+            let made = self.made(io, held, (name, kind), (created, not_before, not_after))?;
+            let wraps = made.wrap_others(recipients)?;
+            (made.core.clone(), made.dek.clone(), wraps, Some(made))
+        };
         let under = Some(loaded.encoded.as_slice());
         let id = core.id();
         let (record, confirmed, inserted) = match issuing {
             Issuing::Key(issuer) => {
                 let record = EpochRecord::sign(core, issuer, wraps)?;
-                let confirmed = self.must_open_to(io, &record, &dek)?;
+                let confirmed = self.must_open_to(io, &record, &dek, made.is_some())?;
                 let encoded = record.encode();
                 let row = NewEpoch { id, partition: name, kind, record: &encoded, confirmed, replaces, under };
                 let inserted = self.store.insert_epoch(&row)?;
@@ -304,16 +313,32 @@ impl Keyring {
             }
         };
         let encoded = record.encode();
-        Ok((Sealing { epoch: Arc::new(Epoch::new(&record.core, dek)), record: encoded, confirmed }, inserted))
+        let epoch = match made {
+            Some(made) if !self.opens_alone(io, &record) => {
+                Epoch::leased(&record.core, dek, self.desk.lease(&made, record.core.id()))
+            }
+            _ => Epoch::new(&record.core, dek),
+        };
+        Ok((Sealing { epoch: Arc::new(epoch), record: encoded, confirmed }, inserted))
     }
 
     /// Opens a new record as any other process would, from what will be stored, before anything depends on it. Whether it could:
-    /// a process that only encrypts, or for which an authority opens, holds no key to do so.
-    fn must_open_to(&self, io: &Io, record: &EpochRecord, dek: &Secret<32>) -> Result<bool, KeyringError> {
+    /// a process that only encrypts, or for which an authority opens, holds no key to do so. An API that wrapped it has opened it
+    /// already, unless its profile says not to ask: then the operator vouches for it.
+    fn must_open_to(
+        &self,
+        io: &Io,
+        record: &EpochRecord,
+        dek: &Secret<32>,
+        by_api: bool,
+    ) -> Result<bool, KeyringError> {
         if self.is_encrypt_only() {
             return Ok(false);
         }
         if epoch::unwrap(record, &io.keys.recipients).is_ok_and(|opened| opened.expose() == dek.expose()) {
+            return Ok(true);
+        }
+        if by_api {
             return Ok(true);
         }
         if self.service().is_some() {
@@ -323,6 +348,12 @@ impl Keyring {
             "partition {} lists no recipient whose private key is in this keyring, so nothing could be opened",
             record.core.partition
         )))
+    }
+
+    /// Whether this process opens it without a managed API, or need not open it at all.
+    fn opens_alone(&self, io: &Io, record: &EpochRecord) -> bool {
+        let ours = |id| io.keys.recipients.iter().any(|(ours, _)| *ours == id);
+        self.is_encrypt_only() || self.authority_opens(io, record) || record.wraps.iter().any(|w| ours(w.recipient))
     }
 
     fn signed(&self, draft: &EpochRecord, signed: &[u8], loaded: &Loaded) -> Result<EpochRecord, KeyringError> {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::caches::Loaded;
 use super::cbor::Record;
 use super::epoch;
+use super::managed::MAX_WRAPPED;
 use super::master::Usage;
 use super::record::{EpochRecord, Tombstone, Wrap};
 use super::store::{EpochRow, Inserted, KeyRow, NewEpoch, Standing};
-use super::{Io, Keyring, KeyringError, Kind, Partition, State};
+use super::{Io, Keyring, KeyringError, Kind, MANAGED, Partition, State};
 use crate::crypto::kdf::{key_id, sha256};
 use crate::crypto::kem::KemSuite;
 use crate::name::PartitionName;
@@ -313,8 +314,10 @@ fn must_cover(record: &EpochRecord, loaded: &Loaded) -> Result<(), NotTaken> {
     listed.sort_unstable();
     listed.dedup();
     wrapped.sort_unstable();
-    let fits = |wrap: &Wrap| {
-        KemSuite::from_byte(wrap.suite).is_some() && wrap.wrapped.len() == WRAPPED && wrap.kem_ct.len() <= 2048
+    let fits = |wrap: &Wrap| match wrap.suite {
+        // Whether that opens is for those to say who reach the API.
+        MANAGED => wrap.kem_ct.is_empty() && (1..=MAX_WRAPPED).contains(&wrap.wrapped.len()),
+        suite => KemSuite::from_byte(suite).is_some() && wrap.wrapped.len() == WRAPPED && wrap.kem_ct.len() <= 2048,
     };
     if wrapped == listed && record.wraps.iter().all(fits) {
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rstest::rstest;
@@ -12,6 +13,7 @@ use crate::clock::ManualClock;
 use crate::crypto::kem::KemSuite;
 use crate::token::v1::{Plain, SealError};
 
+mod apis;
 mod attacks;
 #[path = "../../tests/integration/cluster.rs"]
 #[expect(dead_code, reason = "shared with the integration tests")]

@@ -9,7 +9,7 @@ use super::cbor::Record;
 use super::master::PrivateKeys;
 use super::record::EpochRecord;
 use super::store::{Changes, Inserted, NewEpoch, Standing};
-use super::{Io, Keyring, KeyringError, Kind, State};
+use super::{Io, Keyring, KeyringError, Kind, ManagedStats, State};
 use crate::crypto::kdf::sha256;
 use crate::name::PartitionName;
 use crate::token::EpochId;
@@ -28,6 +28,8 @@ pub struct Stats {
     pub epoch_ages: Vec<(PartitionName, Kind, u64)>,
     /// As [`Keyring::alarms`].
     pub alarms: u64,
+    /// What managed APIs were asked.
+    pub managed: ManagedStats,
     /// How old the partition states may be.
     pub stale_seconds: u64,
     /// Until nothing is sealed or opened any more, unless the store answers.
@@ -45,7 +47,8 @@ impl Keyring {
                     tracing::info!("the keyring is back");
                 }
                 io.complained = false;
-                self.renew_early(&mut io);
+                Self::in_background(&mut io, |io| self.renew_early(io));
+                self.tend(&mut io);
             }
             Err(error) if !io.complained => {
                 tracing::error!("{error}; values are sealed and opened from memory until `max_stale`");
@@ -54,6 +57,7 @@ impl Keyring {
             Err(_) => {}
         }
         drop(io);
+        self.end_leases();
         self.caches.tidy();
     }
 
@@ -71,6 +75,7 @@ impl Keyring {
             caches: self.caches.stats(),
             epoch_ages: self.caches.all_sealing().iter().map(age).collect(),
             alarms: self.alarms(),
+            managed: self.desk.stats(),
             stale_seconds,
             seconds_left: self.options.max_stale.as_secs().saturating_sub(stale_seconds),
         }
@@ -83,10 +88,10 @@ impl Keyring {
         if io.change != Some(change) {
             let changes = io.change.map_or(Ok(None), |known| self.store.changes_since(known))?;
             self.caches.forget_unknown();
-            match changes {
-                Some(changes) => self.take_changes(io, &changes)?,
-                None => self.look_at_everything(io)?,
-            }
+            Self::in_background(io, |io| match changes {
+                Some(changes) => self.take_changes(io, &changes),
+                None => self.look_at_everything(io),
+            })?;
             io.change = Some(change);
         }
         self.caches.freshness().renew(sample);
@@ -221,6 +226,7 @@ impl Keyring {
         if current.is_some()
             && self.loaded(io, name).is_ok_and(|loaded| loaded.partition.state == State::Active)
             && let Err(error @ KeyringError::Unavailable(_)) = self.current(io, name, kind, None)
+            && !Self::waits(io)
         {
             return Err(error);
         }
@@ -271,11 +277,7 @@ impl Keyring {
                 if self.caches.is_refused(row) {
                     continue;
                 }
-                match self.verified(io, row).and_then(|record| self.unwrapped(io, &record)) {
-                    Ok(_) => self.store.confirm(row.id, &row.record)?,
-                    Err(KeyringError::Unavailable(text)) => return Err(KeyringError::Unavailable(text)),
-                    Err(_) => self.caches.put_refused(row), // the alarm was raised where it was refused
-                }
+                self.confirm_row(io, row)?;
             }
             if page.len() < PAGE {
                 return Ok(());
@@ -290,10 +292,16 @@ impl Keyring {
             let epoch = &sealing.epoch;
             let spread = u64::from(epoch.id.0.first().copied().unwrap_or_default());
             let life = epoch.not_after.saturating_sub(epoch.created);
-            let wait = (life - life / 10).saturating_add((life / (20 * 256)).saturating_mul(spread));
+            let wait = if self.is_held(io, &epoch.partition) {
+                // Twice as early, since an API may be away for a while, and spread over processes, since each calls for itself.
+                (life - life / 5).saturating_add((life / (20 * 256)).saturating_mul(self.desk.spread()))
+            } else {
+                (life - life / 10).saturating_add((life / (20 * 256)).saturating_mul(spread))
+            };
             epoch.kind != Kind::Deterministic && now >= epoch.created.saturating_add(wait)
         };
-        for sealing in self.caches.all_sealing().into_iter().filter(due).take(RENEWALS) {
+        let due: Vec<_> = self.caches.all_sealing().into_iter().filter(due).take(RENEWALS).collect();
+        for sealing in due {
             let epoch = &sealing.epoch;
             let renewed = match epoch.kind {
                 Kind::Private => self.own(io, &epoch.partition),

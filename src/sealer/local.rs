@@ -1,15 +1,16 @@
 //! Sealing under the keyring's own epochs: in place as the scanner finds values, from caches; what is missing is fetched on a
 //! blocking thread, so that no store ever holds up the traffic of a worker.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use crate::audit::{Recorder, Use};
-use crate::keyring::{Cached, Epoch, Keyring, KeyringError, Kind, Memo, Permissions};
+use crate::keyring::{Cached, Call, Epoch, Keyring, KeyringError, Kind, Memo, Permissions, without_calls};
 use crate::name::{Class, PartitionName};
 use crate::token::v1::{Opened, Plain, SealError};
 use crate::token::{EpochId, Suite};
@@ -21,13 +22,39 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Look-ups at once. The keyring does one at a time; more would only fill a worker's blocking threads, which also resolve names.
 const FETCHES: usize = 16;
 
+/// Calls of managed APIs that look-ups wait for, at once and for each profile: the makers of calls apart from those who wait for
+/// them, so that the ones never take the others' place.
+const CALLS: usize = 16;
+/// Calls that one look-up needs after each other: to open the current epoch, or to make one, again if it is lost to a race.
+const ROUNDS: usize = 8;
+
 /// See the module.
-pub struct Local(Arc<Keyring>, Arc<Semaphore>, Option<Arc<dyn Recorder>>);
+pub struct Local(Arc<Keyring>, Lanes, Option<Arc<dyn Recorder>>);
+
+/// Places for look-ups. One that waits for a managed API gives its place up, so that a slow API holds up nobody else.
+#[derive(Clone)]
+struct Lanes {
+    fetches: Arc<Semaphore>,
+    calls: Arc<Mutex<HashMap<(Arc<str>, bool), Arc<Semaphore>>>>,
+}
+
+impl Lanes {
+    fn new() -> Self {
+        Self { fetches: Arc::new(Semaphore::new(FETCHES)), calls: Arc::default() }
+    }
+
+    /// As many as there are profiles, times two.
+    fn of(&self, call: &Call) -> Arc<Semaphore> {
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let lane = calls.entry((call.profile(), call.is_own())).or_insert_with(|| Arc::new(Semaphore::new(CALLS)));
+        Arc::clone(lane)
+    }
+}
 
 impl Local {
     /// On this keyring.
     pub fn new(keyring: Arc<Keyring>) -> Self {
-        Self(keyring, Arc::new(Semaphore::new(FETCHES)), None)
+        Self(keyring, Lanes::new(), None)
     }
 
     /// Records there what is sealed and opened for callers whose role has the audit bits.
@@ -153,24 +180,44 @@ impl Sealer for Local {
     }
 
     fn fetch(&self, need: Need) -> Pin<Box<dyn Future<Output = Result<(), KeyringError>> + Send + '_>> {
-        let (keyring, fetches) = (Arc::clone(&self.0), Arc::clone(&self.1));
+        let (keyring, lanes, need) = (Arc::clone(&self.0), self.1.clone(), Arc::new(need));
         Box::pin(async move {
-            let work = async {
-                let permit = fetches.acquire_owned().await;
-                // The permit lasts as long as the thread is busy, also when nobody waits for it any more.
-                let work = move || {
-                    let _permit = permit;
-                    fetch(&keyring, &need)
-                };
-                tokio::task::spawn_blocking(work).await
-            };
-            match tokio::time::timeout(FETCH_TIMEOUT, work).await {
+            match tokio::time::timeout(FETCH_TIMEOUT, look_up(keyring, lanes, need)).await {
                 Ok(Ok(result)) => result,
                 Ok(Err(_)) => Err(KeyringError::Unavailable("a look-up was broken off".into())),
                 Err(_) => Err(KeyringError::Unavailable("a look-up took too long".into())),
             }
         })
     }
+}
+
+async fn look_up(
+    keyring: Arc<Keyring>,
+    lanes: Lanes,
+    need: Arc<Need>,
+) -> Result<Result<(), KeyringError>, tokio::task::JoinError> {
+    for _ in 0..ROUNDS {
+        let permit = Arc::clone(&lanes.fetches).acquire_owned().await;
+        let (keyring, need) = (Arc::clone(&keyring), Arc::clone(&need));
+        // The permit lasts as long as the thread is busy, also when nobody waits for it any more.
+        let work = move || {
+            let _permit = permit;
+            without_calls(|| fetch(&keyring, &need))
+        };
+        let call = match tokio::task::spawn_blocking(work).await? {
+            Ok(found) => return Ok(found),
+            Err(call) => call,
+        };
+        let permit = lanes.of(&call).acquire_owned().await;
+        let work = move || {
+            let _permit = permit;
+            call.make()
+        };
+        if let Err(error) = tokio::task::spawn_blocking(work).await? {
+            return Ok(Err(error));
+        }
+    }
+    Ok(Err(KeyringError::Unavailable("the keyring changed each time a managed API had answered; try again".into())))
 }
 
 fn fetch(keyring: &Keyring, need: &Need) -> Result<(), KeyringError> {

@@ -162,12 +162,15 @@ pub struct Recipient {
     pub id: String,
     /// Whether its private key is in this keyring.
     pub ours: bool,
+    /// The profile whose managed API holds its private half.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
 }
 
 impl From<&RecipientInfo> for Recipient {
     fn from(info: &RecipientInfo) -> Self {
         let suite = info.suite.map_or("managed", KemSuite::name);
-        Self { suite: suite.to_owned(), id: hex(&info.id), ours: info.ours }
+        Self { suite: suite.to_owned(), id: hex(&info.id), ours: info.ours, profile: info.profile.clone() }
     }
 }
 

@@ -52,8 +52,7 @@ fn value(p: &PartitionInfo) -> Value {
         let until = (e.not_after > 0).then_some(e.not_after);
         json!({ "epoch": e.id.to_string(), "kind": kind(e.kind), "created": e.created, "not_after": until, "age_seconds": e.age })
     };
-    let recipient =
-        |r: &RecipientInfo| json!({ "suite": r.suite.map(|s| s.name()), "id": hex(&r.id), "private_key_here": r.ours });
+    let recipient = |r: &RecipientInfo| json!({ "suite": r.suite.map(|s| s.name()), "profile": r.profile, "id": hex(&r.id), "private_key_here": r.ours });
     let roles: serde_json::Map<String, Value> =
         p.roles.iter().map(|(role, bits)| (role.clone(), json!({ "allow": words(*bits), "bits": bits.0 }))).collect();
     json!({
@@ -84,7 +83,11 @@ fn detail(p: &PartitionInfo, out: &mut Out) -> Result<(), Failure> {
     out.line(&format!("  recipients  {}", p.recipients.len()))?;
     for r in &p.recipients {
         let suite = r.suite.map_or("managed", |s| s.name());
-        let whose = if r.ours { "" } else { ", private key not here: for recovery" };
+        let whose = match &r.profile {
+            Some(profile) => format!(", held by the API of profile {profile}"),
+            None if r.ours => String::new(),
+            None => ", private key not here: for recovery".into(),
+        };
         out.line(&format!("    {suite:<13} {}{whose}", hex(&r.id)))?;
     }
     out.line(&format!("  issuers     {}\n  signers     {}", p.issuers, p.signers.len()))?;
@@ -120,7 +123,12 @@ fn table(partitions: &[PartitionInfo], out: &mut Out) -> Result<(), Failure> {
 fn row(p: &PartitionInfo) -> [String; HEAD.len()] {
     let since = |e: &crate::keyring::EpochInfo| format!("{} {}", kind(e.kind), age(e.age));
     let recipient = |r: &RecipientInfo| {
-        format!("{}{}", r.suite.map_or("managed", |s| s.name()), if r.ours { "" } else { " (recovery)" })
+        let suite = r.suite.map_or("managed", |s| s.name());
+        match &r.profile {
+            Some(profile) => format!("{suite} ({profile})"),
+            None if r.ours => suite.to_owned(),
+            None => format!("{suite} (recovery)"),
+        }
     };
     let role = |(role, bits): &(String, crate::keyring::Permissions)| format!("{role}: {}", words(*bits).join("+"));
     let joined = |texts: Vec<String>| if texts.is_empty() { "-".to_owned() } else { texts.join(", ") };

@@ -68,7 +68,7 @@ pub(super) fn init(options: &Options, kem: Option<&str>, partitions: &[String], 
             "next: keep a copy of the master key and of the keyring, apart from each other: without either, nothing opens",
         );
     }
-    if !there && keyring.list()?.iter().all(|p| p.recipients.iter().all(|r| r.ours)) {
+    if !there && keyring.list()?.iter().all(|p| p.recipients.iter().all(|r| r.ours || r.profile.is_some())) {
         advise(out, "next: `sidecloak keys recovery` makes an offline key for the day the master key is lost");
     }
     Ok(())

@@ -55,11 +55,11 @@ impl Keyring {
                 return Err(KeyringError::Unknown(format!("partition {name} lists no such recipient")));
             }
             let ours = |key: &[u8]| io.keys.recipients.iter().any(|(ours, _)| *ours == key_id(key));
-            if record.recipients.iter().any(|recipient| ours(&recipient.key)) {
+            if record.recipients.iter().any(|recipient| ours(&recipient.key) || self.held(recipient).is_some()) {
                 return Ok(());
             }
             Err(KeyringError::Mismatch(format!(
-                "without it partition {name} has no recipient whose private key is in this keyring, so nothing could be opened; nothing was changed"
+                "without it partition {name} has no recipient whose private key is in this keyring or at an API that this process reaches, so nothing could be opened; nothing was changed"
             )))
         })?;
         drop(io);

@@ -6,7 +6,7 @@ use super::super::cbor::Record;
 use super::super::epoch;
 use super::super::record::EpochRecord;
 use super::super::store::{EpochRow, Put};
-use super::super::{Keyring, KeyringError, State};
+use super::super::{Io, Keyring, KeyringError, State};
 use super::ATTEMPTS;
 use crate::crypto::kdf::key_id;
 use crate::name::PartitionName;
@@ -82,15 +82,18 @@ impl Keyring {
     /// Whether it had to be done. One that does not verify is left as it is, with an alarm.
     pub(super) fn rewrap_one(&self, name: &PartitionName, row: &EpochRow) -> Result<bool, KeyringError> {
         // For each anew: who waits for a key goes between.
-        let io = self.lock_fresh()?;
+        self.with_calls(|io| self.rewrap_under(io, name, row))
+    }
+
+    fn rewrap_under(&self, io: &Io, name: &PartitionName, row: &EpochRow) -> Result<bool, KeyringError> {
         let mut row = row.clone();
         for _ in 0..ATTEMPTS {
-            let loaded = match self.load_partition(&io, name) {
+            let loaded = match self.load_partition(io, name) {
                 Ok(loaded) if loaded.partition.state != State::Destroyed => loaded,
                 Ok(_) | Err(KeyringError::Unknown(_)) => return Ok(false),
                 Err(error) => return Err(error),
             };
-            let mut record = match self.verified(&io, &row) {
+            let mut record = match self.verified(io, &row) {
                 Ok(record) if record.core.partition == *name => record,
                 Ok(_) | Err(KeyringError::Unknown(_)) => return Ok(false),
                 Err(error) => return Err(error),
@@ -101,7 +104,7 @@ impl Keyring {
             if listed.iter().all(|one| wrapped.contains(one)) && wrapped.iter().all(|one| listed.contains(one)) {
                 return Ok(false);
             }
-            let opened = match self.unwrapped(&io, &record) {
+            let opened = match self.unwrapped(io, &record) {
                 Ok(opened) => opened,
                 Err(KeyringError::Unknown(_)) => return Ok(false),
                 Err(error) => return Err(error),
@@ -111,12 +114,13 @@ impl Keyring {
                 let kept = old.iter().find(|wrap| wrap.suite == suite && wrap.recipient == id);
                 record.wraps.push(match kept {
                     Some(wrap) => wrap.clone(),
-                    None => epoch::wrap(&record.core, opened.dek(), recipient)?,
+                    None => self.wrap_to(io, &record, &opened, recipient)?,
                 });
             }
             // Opened as any other process would, before the old wraps are gone for good.
             let again = epoch::unwrap(&record, &io.keys.recipients);
-            if !again.is_ok_and(|dek| dek.expose() == opened.dek().expose()) {
+            let again = again.is_ok_and(|dek| dek.expose() == opened.dek().expose());
+            if !again && !self.api_opens(io, &loaded.record, &record)? {
                 return Err(KeyringError::Mismatch(format!(
                     "epoch {} would no longer open here: partition {name} lists no recipient whose private key is in this keyring",
                     row.id
