@@ -24,7 +24,9 @@ use crate::reload::watch::{self, Watcher};
 use crate::report::{Finding, Findings};
 use crate::rules::RuleSet;
 use crate::rules::compile::{Context, Loaded, load};
+use crate::sealer::joined::Joined;
 use crate::sealer::local::Local;
+use crate::sealer::managed::set::{ProfileError, Profiles};
 
 /// How often the keyring looks for what others wrote and for what is due.
 const TICK: Duration = Duration::from_millis(250);
@@ -60,6 +62,9 @@ pub enum AppError {
     /// The probe or admin interface.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// See there.
+    #[error(transparent)]
+    Profiles(#[from] ProfileError),
     /// A thread, a watch.
     #[error("cannot start: {0}")]
     Io(#[from] std::io::Error),
@@ -100,7 +105,7 @@ impl App {
         };
         let recorder = audit.clone().map(|audit| audit as Arc<dyn Recorder>);
         let recorder = recorder.or_else(|| reports.clone().map(|reports| reports as _));
-        let sealer = sealer(keyring.as_ref(), recorder);
+        let sealer = sealer(keyring.as_ref(), None, audit.as_ref(), recorder, &clock)?;
         let shared = Shared::new(config.proxy.clone(), rules, sealer, metrics, clock).map_err(KeyringError::from)?;
         let shared = Arc::new(shared);
         shared.health.rules_loaded();
@@ -310,10 +315,17 @@ pub(crate) fn warn(warnings: &[Finding]) {
 
 fn sealer(
     keyring: Option<&Arc<Keyring>>,
+    profiles: Option<Arc<Profiles>>,
+    audit: Option<&Arc<Audit>>,
     recorder: Option<Arc<dyn Recorder>>,
-) -> Option<Arc<dyn crate::transform::Sealer>> {
-    let local = Local::new(Arc::clone(keyring?)).recording(recorder);
-    Some(Arc::new(local))
+    clock: &SharedClock,
+) -> Result<Option<Arc<dyn crate::transform::Sealer>>, ProfileError> {
+    let Some(keyring) = keyring else { return Ok(None) };
+    let local = Local::new(Arc::clone(keyring)).recording(recorder);
+    Ok(Some(match profiles {
+        Some(profiles) => Arc::new(Joined::open(local, profiles, keyring, audit.cloned(), clock)?),
+        None => Arc::new(local),
+    }))
 }
 
 fn ports(config: &Config) -> Result<admin::Settings, AppError> {

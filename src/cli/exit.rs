@@ -10,6 +10,7 @@ use crate::keyring::KeyringError;
 use crate::proxy::server::StartError;
 use crate::refusal::{Reason, Refusal};
 use crate::report::{Finding, Findings};
+use crate::sealer::managed::set::ProfileError;
 
 /// The exit codes, as documented in `docs/cli.md`; most are those of `sysexits.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,8 +139,19 @@ impl From<AppError> for Failure {
                 Self::new(code, error.to_string())
             }
             AppError::Admin(error) => Self::new(Exit::Unavailable, error.to_string()),
+            AppError::Profiles(error) => error.into(),
             AppError::Io(error) => Self::io("starting", &error),
         }
+    }
+}
+
+impl From<ProfileError> for Failure {
+    fn from(error: ProfileError) -> Self {
+        let code = match error {
+            ProfileError::Profile(..) => Exit::NoPermission,
+            ProfileError::Threads(_) => Exit::Io,
+        };
+        Self::new(code, error.to_string())
     }
 }
 

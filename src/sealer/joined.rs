@@ -57,7 +57,7 @@ impl Joined {
 
     /// What keeps a partition's epochs from being used to seal, or else to open.
     fn hindered(&self, partition: &PartitionName, seals: bool) -> Cached<()> {
-        let allowed = |state: State| if seals { state.seals() } else { state.opens() };
+        let allowed = |state: State| if seals { state == State::Active } else { state.opens() };
         match self.standing(partition) {
             Err(Unheard) => Cached::Miss,
             Ok(Some(standing)) if !allowed(standing.state) => Cached::Denied(standing.state),
@@ -122,7 +122,7 @@ impl Sealer for Joined {
     }
 
     fn record(&self, role: &str, partition: &PartitionName, class: &Class, what: Use, values: u64) {
-        self.local.record_for(&self.permissions(partition, role), (role, partition, class), what, values);
+        self.local.record_for(|| self.permissions(partition, role), (role, partition, class), what, values);
     }
 
     fn at_hand(&self, need: &Need) -> Cached<()> {
@@ -178,3 +178,6 @@ fn rolling(keyring: &Arc<Keyring>, audit: Option<Arc<Audit>>) -> Roll {
         rolled.map_err(|error| error.to_string())
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,13 +67,13 @@ impl Local {
     /// See [`Sealer::record`], for a role with these permissions. What cannot be looked up now is recorded.
     pub fn record_for(
         &self,
-        permissions: &Cached<Permissions>,
+        permissions: impl FnOnce() -> Cached<Permissions>,
         (role, partition, class): (&str, &PartitionName, &Class),
         what: Use,
         values: u64,
     ) {
         let Some(audit) = &self.2 else { return };
-        let silent = matches!(permissions, Cached::Hit(permissions) if !what.is_recorded(*permissions));
+        let silent = matches!(permissions(), Cached::Hit(permissions) if !what.is_recorded(permissions));
         if !silent {
             audit.count(role, partition, class, what, values);
         }
@@ -162,7 +162,7 @@ impl Sealer for Local {
     }
 
     fn record(&self, role: &str, partition: &PartitionName, class: &Class, what: Use, values: u64) {
-        self.record_for(&self.permissions(partition, role), (role, partition, class), what, values);
+        self.record_for(|| self.permissions(partition, role), (role, partition, class), what, values);
     }
 
     fn at_hand(&self, need: &Need) -> Cached<()> {

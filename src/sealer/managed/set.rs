@@ -46,9 +46,6 @@ pub enum ProfileError {
     /// One cannot be used as it is configured.
     #[error("profile `{0}`: {1}")]
     Profile(Arc<str>, String),
-    /// One does not go with the keyring.
-    #[error("{0}")]
-    Keyring(String),
     /// Their threads do not start.
     #[error("cannot start the threads of the profiles: {0}")]
     Threads(#[from] std::io::Error),

@@ -64,7 +64,8 @@ impl ProfileSettings {
             }),
             Provider::ExeQuantum(_) | Provider::Crypteron(_) => None,
         };
-        Profile { name: Arc::clone(&self.name), partition: self.partition.clone(), per_value }
+        let local = self.granularity == Granularity::Envelope;
+        Profile { name: Arc::clone(&self.name), partition: self.partition.clone(), local, per_value }
     }
 }
 

@@ -20,17 +20,16 @@ impl Profiles {
     ) -> Result<HashMap<PartitionName, Watched>, ProfileError> {
         let mut all = HashMap::new();
         for line in self.lines.values() {
-            let (Provider::Crypteron(crypteron), Some(handle)) = (&line.settings.provider, self.handle()) else { continue };
+            let (Provider::Crypteron(crypteron), Some(handle)) = (&line.settings.provider, self.handle()) else {
+                continue;
+            };
             let (profile, partition) = (&line.settings.name, line.settings.partition.clone());
-            let rollover = Rollover::new(
-                keyring,
-                Arc::clone(clock),
-                profile,
-                partition.clone(),
-                crypteron,
-                Arc::clone(roll),
-            )
-            .map_err(ProfileError::Keyring)?;
+            let rollover =
+                Rollover::new(keyring, Arc::clone(clock), profile, partition.clone(), crypteron, Arc::clone(roll))
+                    .map_err(|text| {
+                        let text = text.strip_prefix(&format!("profile `{profile}` ")).unwrap_or(&text).to_owned();
+                        ProfileError::Profile(Arc::clone(profile), text)
+                    })?;
             let watch = Watch {
                 profile: Arc::clone(profile),
                 poll: crypteron.poll,

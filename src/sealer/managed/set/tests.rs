@@ -208,7 +208,12 @@ fn one(settings: ProfileSettings, fake: &Arc<Fake>) -> Arc<Profiles> {
 fn job(profiles: &Profiles, profile: &str, work: Work) -> Delegated {
     let facts = profiles.lines.get(profile).map(|line| Arc::new(line.facts.clone()));
     let facts = facts.unwrap_or_else(|| {
-        Arc::new(Profile { name: profile.into(), partition: PartitionName::default_name(), per_value: None })
+        Arc::new(Profile {
+            name: profile.into(),
+            partition: PartitionName::default_name(),
+            local: false,
+            per_value: None,
+        })
     });
     Delegated { profile: facts, class: Class::new("card"), signed: false, work }
 }
