@@ -3,6 +3,7 @@
 pub mod authority;
 mod due;
 pub mod keys;
+pub mod profiles;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +37,7 @@ pub struct App {
     server: Server,
     shared: Arc<Shared>,
     keyring: Option<Arc<Keyring>>,
+    profiles: Option<Arc<Profiles>>,
     audit: Option<Arc<Audit>>,
     reports: Option<Arc<Reports>>,
     due: Option<due::Due>,
@@ -85,10 +87,15 @@ impl App {
             Some(Loaded { findings, .. }) => return Err(AppError::Rules(findings)),
             None => RuleSet::default(),
         };
-        let keyring = match &config.keyring {
-            Some(options) => Some(Arc::new(keys::open(options, config.dev, &clock)?)),
-            None => None,
+        let (profiles, keyring) = match &config.keyring {
+            Some(options) => {
+                let profiles = profiles::open(config, &clock, &metrics)?;
+                let options = profiles::reaching(options, profiles.as_ref());
+                (profiles, Some(Arc::new(keys::open(&options, config.dev, &clock)?)))
+            }
+            None => (None, None),
         };
+        profiles::check(&config.profiles, keyring.as_deref(), config.dev).map_err(AppError::Rules)?;
         keys::check_partitions(&rules, keyring.as_deref(), config.dev).map_err(AppError::Rules)?;
 
         metrics.reloaded(Some(rules.rules.len()), clock.now());
@@ -105,7 +112,7 @@ impl App {
         };
         let recorder = audit.clone().map(|audit| audit as Arc<dyn Recorder>);
         let recorder = recorder.or_else(|| reports.clone().map(|reports| reports as _));
-        let sealer = sealer(keyring.as_ref(), None, audit.as_ref(), recorder, &clock)?;
+        let sealer = sealer(keyring.as_ref(), profiles.clone(), audit.as_ref(), recorder, &clock)?;
         let shared = Shared::new(config.proxy.clone(), rules, sealer, metrics, clock).map_err(KeyringError::from)?;
         let shared = Arc::new(shared);
         shared.health.rules_loaded();
@@ -155,7 +162,7 @@ impl App {
             (Some(keyring), Some(audit)) => due::Due::start(keyring, audit, Arc::clone(&shared.clock))?,
             _ => None,
         };
-        Ok(Self { server, shared, keyring, audit, reports, due, ticker, _watcher: watcher, ports })
+        Ok(Self { server, shared, keyring, profiles, audit, reports, due, ticker, _watcher: watcher, ports })
     }
 
     /// Where the listeners are, by name, with the real ports.
@@ -201,6 +208,8 @@ impl App {
             reports.stop();
         }
         drop(self.keyring);
+        // The keyring's calls end first.
+        drop(self.profiles);
         drop(self.ports);
     }
 }
@@ -211,7 +220,7 @@ pub fn context(config: &Config) -> Context {
     Context {
         listeners: listeners.iter().map(|l| l.name.clone()).collect(),
         trusted_headers: listeners.iter().flat_map(|l| &l.trusted_headers).map(|h| h.as_str().to_owned()).collect(),
-        profiles: Vec::new(),
+        profiles: profiles::facts(config),
         ignore_case: listeners.iter().any(|l| l.ignore_case),
     }
 }

@@ -23,6 +23,7 @@ mod man;
 mod manage;
 mod open;
 mod out;
+mod profiles;
 mod run;
 mod schema;
 mod seal;
@@ -58,6 +59,8 @@ enum Command {
     Explain(explain::Args),
     /// Make a keyring, and work on its partitions and keys
     Keys(keys::Args),
+    /// Set up and try the managed APIs that rules may name as `key`
+    Profiles(profiles::Args),
     /// Check or read the log of what was done to the keyring and with it
     Audit(audit::Args),
     /// Work on the partitions of an authority, or of the keyring on this machine
@@ -126,6 +129,7 @@ fn dispatch(command: &Command, out: &mut Out) -> Result<(), Failure> {
         Command::Check(args) => check::run(args, out),
         Command::Explain(args) => explain::run(args, out),
         Command::Keys(args) => keys::run(args, out),
+        Command::Profiles(args) => profiles::run(args, out),
         Command::Audit(args) => audit::run(args, out),
         Command::Partitions(args) => manage::partitions::run(args, out),
         Command::Roles(args) => manage::roles::run(args, out),

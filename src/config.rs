@@ -7,6 +7,7 @@ use crate::bounded;
 use crate::keyring::{self, KeySource};
 use crate::proxy::settings::{Address, Settings};
 use crate::report::{Finding, Findings, Source};
+use crate::sealer::managed::settings::ProfileSettings;
 
 mod address;
 mod authority;
@@ -14,6 +15,7 @@ mod compile;
 mod file;
 pub mod machine;
 mod node;
+mod profiles;
 mod quantity;
 mod read;
 mod scalar;
@@ -30,6 +32,8 @@ const MAX_FILE: u64 = 1 << 20;
 /// The whole configuration, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// Managed APIs that rules may name as `key`.
+    pub profiles: Vec<ProfileSettings>,
     /// For the proxy. Without listeners if the purpose is [`Purpose::Keys`] and none are configured.
     pub proxy: Settings,
     /// A file or directory of rules; `None`: the proxy only passes on.

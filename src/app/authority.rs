@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{AppError, Ticker, keys, waiting};
+use super::{AppError, Ticker, keys, profiles, waiting};
 use crate::admin::{Ports, Probed};
 use crate::authority::face::Door;
 use crate::authority::lifecycle;
@@ -18,6 +18,7 @@ use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::keyring::{Keyring, KeyringError};
 use crate::metrics::Metrics;
+use crate::sealer::managed::set::Profiles;
 
 /// How often what is due in the life of partitions and epochs is done.
 const DUE_EVERY: Duration = Duration::from_secs(5);
@@ -26,6 +27,7 @@ const DUE_EVERY: Duration = Duration::from_secs(5);
 pub struct AuthorityApp {
     server: Server,
     keyring: Arc<Keyring>,
+    profiles: Option<Arc<Profiles>>,
     authority: Arc<Authority>,
     tickers: [Ticker; 2],
     ports: Ports,
@@ -37,8 +39,11 @@ impl AuthorityApp {
         let nothing = || KeyringError::NoKey("there is no authority in this configuration".into());
         let (settings, options) =
             (config.authority.as_ref().ok_or_else(nothing)?, config.keyring.as_ref().ok_or_else(nothing)?);
-        let keyring = Arc::new(keys::open(options, config.dev, clock)?);
         let metrics = Metrics::default();
+        let profiles = profiles::open(config, clock, &metrics)?;
+        let options = profiles::reaching(options, profiles.as_ref());
+        let keyring = Arc::new(keys::open(&options, config.dev, clock)?);
+        profiles::check(&config.profiles, Some(&keyring), config.dev).map_err(AppError::Rules)?;
         let authority = Arc::new(Authority::new(Arc::clone(&keyring), Arc::clone(clock), &settings.callers)?);
         keys::watch_stats(&keyring, Some(&authority.audit), &metrics);
         let works = Arc::new(AtomicBool::new(keys::canary(&keyring)));
@@ -70,7 +75,7 @@ impl AuthorityApp {
             };
             Ticker::start("lifecycle", run, || thread::park_timeout(DUE_EVERY))?
         };
-        Ok(Self { server, keyring, authority, tickers: [ticker, due], ports })
+        Ok(Self { server, keyring, profiles, authority, tickers: [ticker, due], ports })
     }
 
     /// Where the listeners are, with the real ports.
@@ -95,6 +100,7 @@ impl AuthorityApp {
         self.authority.audit.stop();
         drop(self.authority);
         drop(self.keyring);
+        drop(self.profiles);
         drop(self.ports);
     }
 }

@@ -99,6 +99,8 @@ fn profile_problem(keyring: Option<&Keyring>, expected: &Expected) -> Result<Opt
         (Err(KeyringError::Unknown(_)), _) => {
             return Ok(Some((format!("the partition {partition} of profile `{profile}` is not in the keyring"), init)));
         }
+        // Paused or destroyed is a state of the keyring's, not a fault of the configuration.
+        (Err(KeyringError::Denied(..)), _) => return Ok(None),
         (Err(error), _) => return Err(error),
         (Ok(_), None) => true,
         (Ok(_), Some((suite, key))) => keyring.lists_recipient(partition, (*suite, key))?,

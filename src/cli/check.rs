@@ -122,10 +122,9 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
     if let Some(authority) = config.as_ref().and_then(|c| c.authority.as_ref()) {
         certificates(&authority.listen.binds, &mut report.findings);
     }
-    if let Some(options) =
-        config.as_ref().and_then(|c| c.keyring.as_ref()).filter(|o| Keyring::exists(o).unwrap_or(true))
-    {
-        keyring(options, rules.as_ref(), &mut report);
+    let there = |c: &&Config| c.keyring.as_ref().is_some_and(|o| Keyring::exists(o).unwrap_or(true));
+    if let Some(config) = config.as_ref().filter(there) {
+        keyring(config, rules.as_ref(), &mut report);
     }
     show(&report, args.strict, out)
 }
@@ -208,9 +207,10 @@ fn writable_by_others(path: &Path, findings: &mut Findings) {
     }
 }
 
-fn keyring(options: &Options, rules: Option<&RuleSet>, report: &mut Report) {
+fn keyring(config: &Config, rules: Option<&RuleSet>, report: &mut Report) {
+    let Some(options) = &config.keyring else { return };
     report.keyring = Some(options.store.to_string());
-    if let Err(failure) = opened(options, rules, &mut report.findings) {
+    if let Err(failure) = opened(options, config, rules, &mut report.findings) {
         let finding = Finding::error("keyring", failure.message);
         report.findings.push(match failure.help {
             Some(help) => finding.help(help),
@@ -220,8 +220,11 @@ fn keyring(options: &Options, rules: Option<&RuleSet>, report: &mut Report) {
     }
 }
 
-fn opened(options: &Options, rules: Option<&RuleSet>, findings: &mut Findings) -> Result<(), Failure> {
+fn opened(options: &Options, config: &Config, rules: Option<&RuleSet>, findings: &mut Findings) -> Result<(), Failure> {
     let keyring = app::keys::open(options, false, &SystemClock::shared())?;
+    if let Err(more) = app::profiles::check(&config.profiles, Some(&keyring), false) {
+        findings.0.extend(more.0);
+    }
     // Whatever `provision` would make on first use is not missing, and a check makes nothing.
     let fixed = RuleSet {
         rules: rules.into_iter().flat_map(|set| &set.rules).filter(|rule| !rule.limits.provision).cloned().collect(),

@@ -4,14 +4,19 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::builder::FalseyValueParser;
 
-use super::exit::Failure;
+use super::exit::{Exit, Failure};
 use super::out::Out;
+use crate::app;
 use crate::bounded;
+use crate::clock::SystemClock;
 use crate::config::{self, Config, LogLevel, Machine, Overrides, Purpose};
+use crate::keyring::Options;
 use crate::report::Finding;
+use crate::sealer::managed::set::Profiles;
 
 /// Which keyring, and with which keys.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -67,6 +72,28 @@ impl KeyringArgs {
     pub fn read(&self, flags: &Overrides, purpose: Purpose) -> Result<(Config, Vec<Finding>), Failure> {
         Failure::config(config::load(self.config.as_deref(), flags, purpose, Machine::detect()))
     }
+}
+
+/// How the configured keyring is opened, with its profiles' APIs to open epochs.
+pub(super) fn reaching(config: &Config, out: &mut Out) -> Result<Options, Failure> {
+    let profiles = usable(config, out)?;
+    Ok(app::profiles::reaching(configured(config)?, profiles.as_ref()))
+}
+
+/// The configured profiles. One that cannot be used is left out with a warning, since the command may do without it.
+pub(super) fn usable(config: &Config, out: &mut Out) -> Result<Option<Arc<Profiles>>, Failure> {
+    let (profiles, errors) = app::profiles::open_usable(config, &SystemClock::shared())?;
+    for error in errors {
+        let warning = Finding::warning("profile", format!("{error}; what its API keeps closed stays closed"));
+        out.note(&if out.json() { warning.to_json().to_string() } else { warning.to_string() });
+    }
+    Ok(profiles)
+}
+
+/// How the configured keyring is opened.
+pub(super) fn configured(config: &Config) -> Result<&Options, Failure> {
+    let none = || Failure::new(Exit::Usage, "there is no keyring").help("name one with --keyring");
+    config.keyring.as_ref().ok_or_else(none)
 }
 
 /// The values of `--log`.

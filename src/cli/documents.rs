@@ -9,17 +9,18 @@ use http::HeaderMap;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::common::folder;
+use super::common::{configured, folder, usable};
 use super::exit::{Exit, Failure};
 use super::out::Out;
-use crate::app::keys;
+use crate::app::{AppError, keys, profiles};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::json::framing::Framing;
-use crate::keyring::{Keyring, KeyringError};
+use crate::keyring::KeyringError;
 use crate::refusal::Reason;
 use crate::rules::compile::{Context, Loaded, load, load_text};
 use crate::rules::route::{RequestFacts, normalize};
+use crate::sealer::joined::Joined;
 use crate::sealer::local::Local;
 use crate::transform::Sealer;
 use crate::transform::body::{BodyEdit, CallerRole, Progress};
@@ -51,18 +52,35 @@ pub(super) struct Streams<'a> {
 }
 
 impl Work {
-    pub(super) fn new(direction: Direction, fields: &Fields<'_>, config: &Config) -> Result<Self, Failure> {
-        let plan = plan(direction, fields)?;
-        let options = config
-            .keyring
-            .as_ref()
-            .ok_or_else(|| Failure::new(Exit::Usage, "there is no keyring").help("name one with --keyring"))?;
-        let keyring: Keyring = keys::open(options, false, &SystemClock::shared())?;
+    pub(super) fn new(
+        direction: Direction,
+        fields: &Fields<'_>,
+        config: &Config,
+        out: &mut Out,
+    ) -> Result<Self, Failure> {
+        let plan = plan(direction, fields, config)?;
+        let (profiles, clock) = (usable(config, out)?, SystemClock::shared());
+        let options = profiles::reaching(configured(config)?, profiles.as_ref());
+        let keyring = Arc::new(keys::open(&options, false, &clock)?);
+        for profile in &config.profiles {
+            // Nothing is sealed under other keys than the profile says.
+            if profiles::partition(profile, &keyring)? == profiles::Partition::Another {
+                let text = format!("the API of profile `{}` is no recipient of its partition", profile.name);
+                let help = format!("run `sidecloak profiles init {}`", profile.name);
+                return Err(Failure::new(Exit::Usage, text).help(help));
+            }
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
             .map_err(|e| Failure::io("a runtime", &e))?;
-        let sealer = Arc::new(Local::new(Arc::new(keyring)));
+        let local = Local::new(Arc::clone(&keyring));
+        let sealer: Arc<dyn Sealer> = match profiles {
+            Some(profiles) => {
+                Arc::new(Joined::open(local, profiles, &keyring, None, &clock).map_err(AppError::Profiles)?)
+            }
+            None => Arc::new(local),
+        };
         Ok(Self { plan: Arc::new(plan), sealer, runtime, max_value: config.proxy.limits.value })
     }
 
@@ -208,13 +226,14 @@ impl Work {
     }
 }
 
-fn plan(direction: Direction, fields: &Fields<'_>) -> Result<HalfPlan, Failure> {
+fn plan(direction: Direction, fields: &Fields<'_>, config: &Config) -> Result<HalfPlan, Failure> {
+    let context = Context { profiles: profiles::facts(config), ..Context::default() };
     let (loaded, method, path) = match fields {
-        Fields::Rules { path, method, request_path } => (load(path, &Context::default()), *method, *request_path),
+        Fields::Rules { path, method, request_path } => (load(path, &context), *method, *request_path),
         Fields::Action(action) => {
             let half = if direction == Direction::Request { "request" } else { "response" };
             let rule = json!({ "rules": [{ "name": "command-line", "match": { "path": "/" }, half: [action] }] });
-            (load_text("the command line", &rule.to_string(), &Context::default()), "POST", "/")
+            (load_text("the command line", &rule.to_string(), &context), "POST", "/")
         }
     };
     let Loaded { rules: Some(rules), .. } = loaded else {

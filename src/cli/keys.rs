@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::builder::PossibleValuesParser;
 
-use super::common::{KeyringArgs, operator};
+use super::common::{KeyringArgs, configured, operator, reaching};
 use super::exit::{Exit, Failure};
 use super::out::Out;
 use crate::audit::{Act, Audit};
@@ -18,6 +18,8 @@ use crate::name::PartitionName;
 
 mod change;
 mod lifecycle;
+pub(super) use list::columns;
+
 mod list;
 mod make;
 mod recovery;
@@ -200,10 +202,11 @@ pub(crate) struct Partition {
 
 pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
     let config = args.keyring.load(&args.keyring.overrides(), Purpose::Keys, out)?;
-    let options = config
-        .keyring
-        .as_ref()
-        .ok_or_else(|| Failure::new(Exit::Usage, "there is no keyring").help("name one with --keyring"))?;
+    let options = &match args.action {
+        // Nothing is opened or wrapped, and the APIs need not be set up yet.
+        Action::Init { .. } | Action::Import { .. } | Action::Migrate { .. } => configured(&config)?.clone(),
+        _ => reaching(&config, out)?,
+    };
     match &args.action {
         Action::Init { kem, partitions } => make::init(options, kem.as_deref(), partitions, out),
         Action::List { partition } => list::list(options, partition.as_deref(), out),
@@ -248,7 +251,7 @@ fn change<T>(
 }
 
 /// The same on a keyring that is open.
-fn acting<T>(
+pub(super) fn acting<T>(
     keyring: &Arc<Keyring>,
     (what, on): (&'static str, &str),
     work: impl FnOnce(&Keyring) -> Result<T, KeyringError>,
@@ -291,7 +294,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// What to know or do beside what was asked for; a machine asked for the result alone.
-fn advise(out: &mut Out, text: &str) {
+pub(super) fn advise(out: &mut Out, text: &str) {
     if !out.json() {
         out.note(text);
     }

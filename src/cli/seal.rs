@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
         _ => Fields::Action(action(args)?),
     };
     let streams = Streams { files: &args.files, output: args.output.as_deref(), ndjson: args.ndjson };
-    Work::new(Direction::Request, &fields, &config)?.run(&streams, out)
+    Work::new(Direction::Request, &fields, &config, out)?.run(&streams, out)
 }
 
 fn action(args: &Args) -> Result<Value, Failure> {

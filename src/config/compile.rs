@@ -20,6 +20,7 @@ use crate::report::{Finding, Findings, Source};
 use crate::tls;
 
 mod authority;
+mod profiles;
 
 const DEFAULT_BIND: &str = "127.0.0.1:8080";
 const DEFAULT_RULES: &str = "rules";
@@ -52,6 +53,7 @@ pub(super) fn compile(
     let rules = flags.rules.clone().or_else(|| value(file.rules).map(PathBuf::from)).or_else(default_rules);
     let keyring = (rules.is_some() || purpose != Purpose::Proxy || file.keyring.is_some() || flags.keyring.is_some())
         .then(|| checks.keyring(value(file.keyring).unwrap_or_default(), flags));
+    let profiles = value(file.profiles).map(|profiles| checks.profiles(profiles.0)).unwrap_or_default();
     let telemetry = value(file.telemetry).unwrap_or_default();
     if rules.is_none() && purpose == Purpose::Proxy {
         let finding = Finding::warning("no-rules", "there are no rules: everything passes as it is, nothing is sealed");
@@ -70,6 +72,7 @@ pub(super) fn compile(
         Authority { listen, callers }
     });
     Config {
+        profiles,
         authority,
         proxy: Settings {
             listeners: listeners.into_iter().map(Arc::new).collect(),

@@ -4,9 +4,10 @@
 use schemars::JsonSchema;
 
 use super::node;
+use super::profiles::Profiles;
 use super::read::{FromNode, Many, NotYet, Reader, section};
 use super::scalar::{
-    CallerPurpose, Claims, DurationText, Header, Jwks, Listen, Network, OnAmbiguous, Owner, PathCase, Paths, Profiles,
+    CallerPurpose, Claims, DurationText, Header, Jwks, Listen, Network, OnAmbiguous, Owner, PathCase, Paths,
     SecretSource, SizeText, Store, Table, Unmatched, Upstream, UpstreamProtocol,
 };
 use crate::config::LogLevel;
@@ -56,7 +57,7 @@ section! {
         drain: Drain,
         /// The service of `sidecloak authority`.
         authority: Authority,
-        /// Managed key services. Not available yet.
+        /// Managed APIs that rules may name as `key`, by name.
         profiles: Profiles,
         /// What is logged.
         telemetry: Telemetry,

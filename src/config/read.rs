@@ -12,7 +12,7 @@ use crate::report::{Finding, Findings, Source};
 pub(super) struct Reader<'a> {
     source: &'a Source,
     findings: &'a mut Findings,
-    path: Vec<&'static str>,
+    path: Vec<String>,
     /// What may be a secret: where findings show the file, these bytes are hidden.
     hidden: Vec<Range<usize>>,
 }
@@ -85,15 +85,20 @@ impl<'a> Reader<'a> {
         None
     }
 
+    /// Reads what stands behind a key.
+    pub fn inside<T>(&mut self, key: &str, read: impl FnOnce(&mut Self) -> T) -> T {
+        self.path.push(key.to_owned());
+        let value = read(self);
+        self.path.pop();
+        value
+    }
+
     /// Reads the value of a key. Nothing written is nothing said.
     pub fn field<T: FromNode>(&mut self, key: &'static str, node: &Node) -> Option<At<T>> {
         if matches!(node.value, Value::Null) {
             return None;
         }
-        self.path.push(key);
-        let value = T::from_node(node, self);
-        self.path.pop();
-        value.map(|value| At { value, span: node.span.clone() })
+        self.inside(key, |reader| T::from_node(node, reader)).map(|value| At { value, span: node.span.clone() })
     }
 
     /// The entries of a mapping; keys not in `known` are reported.

@@ -23,7 +23,7 @@ macro_rules! parsed {
     ($($(#[$meta:meta])* $name:ident($type:ty) = $parse:expr, $schema:tt;)*) => {$(
         $(#[$meta])*
         #[derive(Debug, Clone)]
-        pub(super) struct $name(pub $type);
+        pub(in crate::config) struct $name(pub $type);
 
         impl FromNode for $name {
             fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
@@ -77,7 +77,7 @@ macro_rules! words {
     ($($(#[$meta:meta])* $name:ident { $($variant:ident = $word:literal),* })*) => {$(
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(super) enum $name { $($variant),* }
+        pub(in crate::config) enum $name { $($variant),* }
         words!(impl $name { $($variant = $word),* });
     )*};
     (impl $name:ident { $($variant:ident = $word:literal),* }) => {
@@ -121,6 +121,8 @@ words! {
 words!(impl LogLevel {
     Off = "off", Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace"
 });
+
+pub(super) use {parsed, words};
 
 /// Names and values.
 #[derive(Debug, Clone)]
@@ -176,34 +178,6 @@ impl JsonSchema for Claims {
 
     fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "object", "additionalProperties": { "type": "string" }, "minProperties": 1 })
-    }
-}
-
-/// Managed profiles: none, for now.
-#[derive(Debug, Clone)]
-pub(super) struct Profiles;
-
-impl FromNode for Profiles {
-    fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
-        match &node.value {
-            Value::Map(entries) if entries.is_empty() => {}
-            Value::Map(_) => {
-                let message = "`profiles` (managed key services) is not available yet".to_owned();
-                reader.error(&node.span, "not-yet", message, "remove it, and use partitions of the keyring");
-            }
-            _ => return reader.wrong_type(node, "a mapping"),
-        }
-        Some(Self)
-    }
-}
-
-impl JsonSchema for Profiles {
-    fn schema_name() -> Cow<'static, str> {
-        "Profiles".into()
-    }
-
-    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "object", "maxProperties": 0 })
     }
 }
 
@@ -287,7 +261,7 @@ fn size(text: &str) -> Result<Size, Problem> {
     })
 }
 
-fn from_text<T>(node: &Node, reader: &mut Reader<'_>, parse: fn(&str) -> Result<T, Problem>) -> Option<T> {
+pub(super) fn from_text<T>(node: &Node, reader: &mut Reader<'_>, parse: fn(&str) -> Result<T, Problem>) -> Option<T> {
     let text = match &node.value {
         Value::Text(text) => text.clone(),
         Value::Number(number) => number.to_string(),

@@ -20,6 +20,8 @@ mod keys;
 mod manage;
 #[path = "cli/process.rs"]
 pub mod process;
+#[path = "cli/profiles.rs"]
+mod profiles;
 
 /// A directory in which commands run, with nothing of the machine's configuration.
 pub struct Place(TempDir);

@@ -34,7 +34,7 @@ pub(super) fn list(options: &Options, only: Option<&str>, out: &mut Out) -> Resu
     if only.is_some() {
         partitions.iter().try_for_each(|p| detail(p, out))?;
     } else {
-        table(&partitions, out)?;
+        columns(HEAD, partitions.iter().map(row).collect(), out)?;
     }
     if alarms > 0 {
         advise(
@@ -101,10 +101,14 @@ fn detail(p: &PartitionInfo, out: &mut Out) -> Result<(), Failure> {
     Ok(())
 }
 
-fn table(partitions: &[PartitionInfo], out: &mut Out) -> Result<(), Failure> {
-    let mut rows = vec![HEAD.map(str::to_owned)];
-    rows.extend(partitions.iter().map(row));
-    let mut widths = [0; HEAD.len()];
+/// Rows below a head, each column as wide as its widest cell.
+pub(in super::super) fn columns<const N: usize>(
+    head: [&str; N],
+    rows: Vec<[String; N]>,
+    out: &mut Out,
+) -> Result<(), Failure> {
+    let rows = [vec![head.map(str::to_owned)], rows].concat();
+    let mut widths = [0; N];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());

@@ -19,7 +19,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tower::ServiceExt;
 
-use super::super::common::operator;
+use super::super::common::{configured, operator, reaching};
 use super::super::exit::{Exit, Failure};
 use super::super::out::Out;
 use super::{LinkArgs, display};
@@ -166,11 +166,10 @@ pub fn segment(name: &str) -> String {
 
 fn here(args: &LinkArgs, out: &mut Out) -> Result<End, Failure> {
     let config = args.keyring.load(&args.keyring.overrides(), Purpose::Keys, out)?;
-    let options = config.keyring.as_ref().ok_or_else(|| {
-        Failure::new(Exit::Usage, "there is no keyring")
-            .help("name one with --keyring, or an authority with --authority")
-    })?;
-    let keyring = Keyring::open(options, SystemClock::shared())?;
+    let none = |failure: Failure| failure.help("name one with --keyring, or an authority with --authority");
+    configured(&config).map_err(none)?;
+    let options = reaching(&config, out)?;
+    let keyring = Keyring::open(&options, SystemClock::shared())?;
     let settings = Settings { max_stale: options.max_stale, ..Settings::default() };
     let authority = Authority::new(Arc::new(keyring), SystemClock::shared(), &settings)?;
     let authority = Arc::new(authority);
