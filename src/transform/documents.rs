@@ -246,12 +246,6 @@ impl Documents {
     }
 }
 
-fn take_back<R: Replace>(held: &mut Held, out: &mut Vec<u8>, replace: &mut R) {
-    let from = out.len().saturating_sub(std::mem::take(&mut held.edited));
-    out.truncate(from);
-    replace.taken_back(from);
-}
-
 fn editor(framing: Framing, selectors: Selectors, max_depth: usize) -> Editor {
     match framing {
         Framing::Patch => Editor::over_patches(selectors, max_depth),
@@ -259,6 +253,12 @@ fn editor(framing: Framing, selectors: Selectors, max_depth: usize) -> Editor {
             Editor::over(selectors, max_depth)
         }
     }
+}
+
+fn take_back<R: Replace>(held: &mut Held, out: &mut Vec<u8>, replace: &mut R) {
+    let from = out.len().saturating_sub(std::mem::take(&mut held.edited));
+    out.truncate(from);
+    replace.taken_back(from);
 }
 
 #[cfg(test)]
