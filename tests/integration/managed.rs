@@ -2,10 +2,10 @@
 
 #[path = "managed/crittora.rs"]
 mod crittora;
-#[path = "managed/door.rs"]
-mod door;
 #[path = "managed/crypteron.rs"]
 mod crypteron;
+#[path = "managed/door.rs"]
+mod door;
 #[path = "managed/double.rs"]
 pub mod double;
 #[path = "managed/exequantum.rs"]

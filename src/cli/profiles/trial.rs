@@ -35,16 +35,16 @@ pub(super) fn round_trip(profile: &ProfileSettings) -> Result<Tried, Failure> {
             let begun = Instant::now();
             let noise = random::bytes::<16>().map_err(|_| Failure::internal("there are no random bytes"))?;
             let text = SecretBytes::new(format!("sidecloak check {}", hex::encode(&noise)).into_bytes());
-            let ciphertext = profiles.protect(name, &text).map_err(managed)?;
-            let opened = profiles.unprotect(name, &ciphertext).map_err(managed)?;
+            let ciphertext = profiles.protect(name, &text).map_err(|error| managed(&error))?;
+            let opened = profiles.unprotect(name, &ciphertext).map_err(|error| managed(&error))?;
             agree(name, opened.expose(), text.expose(), "text")?;
             return Ok(Tried { took: begun.elapsed(), does: "encrypts and decrypts".to_owned() });
         }
         Provider::ExeQuantum(_) => {
             let profiles = alone(profile)?;
             let begun = Instant::now();
-            let (ciphertext, ours) = profiles.encapsulate(name).map_err(managed)?;
-            let theirs = profiles.decapsulate(name, &ciphertext).map_err(managed)?;
+            let (ciphertext, ours) = profiles.encapsulate(name).map_err(|error| managed(&error))?;
+            let theirs = profiles.decapsulate(name, &ciphertext).map_err(|error| managed(&error))?;
             agree(name, theirs.expose(), ours.expose(), "shared secret")?;
             return Ok(Tried { took: begun.elapsed(), does: "encapsulates and decapsulates".to_owned() });
         }
@@ -118,8 +118,8 @@ fn agree(profile: &str, found: &[u8], expected: &[u8], what: &str) -> Result<(),
 }
 
 /// It names the profile.
-fn managed(error: ManagedError) -> Failure {
-    let code = match &error {
+fn managed(error: &ManagedError) -> Failure {
+    let code = match error {
         ManagedError::Refused(_) => Exit::No,
         ManagedError::Unavailable(_) => Exit::Unavailable,
     };
