@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
+use crate::json::framing::Framing;
 use crate::json::text::unescape;
 use crate::jsonpath::{self, Buffering, Selected};
 use crate::name::Class;
@@ -167,16 +168,16 @@ fn read(
         Ok(framing) => framing,
         Err((_, on, why)) => return unreadable(told, plan, on, code(415), why.to_owned()),
     };
-    let selected = match jsonpath::select_each(body, &framing.split(body), &plan.paths) {
+    let selected = match jsonpath::select_each(body, framing, &plan.paths) {
         Ok(selected) => selected,
         Err(error) => {
-            return unreadable(
-                told,
-                plan,
-                plan.unreadable.invalid_json,
-                code(400),
-                format!("not JSON (`on_invalid_json`): {error}"),
-            );
+            let read = if framing == Framing::Patch { Framing::One } else { framing };
+            let (status, what) = match jsonpath::select_each(body, read, &[]) {
+                Ok(_) => (422, "what is selected cannot be told"),
+                Err(_) => (400, "not JSON"),
+            };
+            let why = format!("{what} (`on_invalid_json`): {error}");
+            return unreadable(told, plan, plan.unreadable.invalid_json, code(status), why);
         }
     };
     for one in &selected {
