@@ -3,6 +3,7 @@
 
 use crate::json::JsonError;
 use crate::json::framing::Framing;
+use crate::json::index::Sight;
 use crate::json::splice::{EditError, Fed, Replace};
 use crate::jsonpath::{Editor, Selectors};
 
@@ -11,6 +12,7 @@ pub struct Documents {
     framing: Framing,
     selectors: Selectors,
     max_depth: usize,
+    sight: Sight,
     editor: Editor,
     /// No byte but white space came of the current document.
     blank: bool,
@@ -56,7 +58,26 @@ impl Documents {
         let editor = Editor::over(selectors.clone(), max_depth);
         let line = Line::Name { matched: 0, mark: 0, first: true };
         let lenient = if framing == Framing::One { 0 } else { lenient };
-        Self { framing, selectors, max_depth, editor, blank: true, begun: false, line, held: None, lenient, unread: 0 }
+        let sight = Sight::new(true);
+        Self {
+            framing,
+            selectors,
+            max_depth,
+            sight,
+            editor,
+            blank: true,
+            begun: false,
+            line,
+            held: None,
+            lenient,
+            unread: 0,
+        }
+    }
+
+    /// Looking ahead in another way.
+    #[must_use]
+    pub fn seeing(self, sight: Sight) -> Self {
+        Self { sight, editor: self.editor.seeing(sight), ..self }
     }
 
     /// Takes a piece of the body in and appends what may leave.
@@ -218,10 +239,10 @@ impl Documents {
                 }
                 Err(error) => return Err(error),
             }
-            self.editor = Editor::over(self.selectors.clone(), self.max_depth);
+            self.editor = Editor::over(self.selectors.clone(), self.max_depth).seeing(self.sight);
         } else if self.begun {
             // White space that was fed is no beginning of the next document.
-            self.editor = Editor::over(self.selectors.clone(), self.max_depth);
+            self.editor = Editor::over(self.selectors.clone(), self.max_depth).seeing(self.sight);
         }
         if let Some(held) = held {
             out.extend_from_slice(&held.edited);
