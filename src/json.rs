@@ -1,7 +1,10 @@
 //! JSON text (RFC 8259), edited and never re-printed.
 
+pub mod check;
 pub mod framing;
+pub mod index;
 pub mod scan;
+mod simd;
 pub mod splice;
 pub mod text;
 

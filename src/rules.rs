@@ -130,6 +130,15 @@ pub enum OnUnreadable {
     Pass,
 }
 
+/// `validate`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Validate {
+    /// All of a body is held against the grammar.
+    Full,
+    /// Where nothing is selected, strings and brackets alone.
+    Structure,
+}
+
 /// One half of the `on_…` options, resolved for a direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnreadableHalf {
@@ -164,6 +173,8 @@ pub struct Unreadable {
     pub max_partitions: usize,
     /// `max_buffered`
     pub max_buffered: Option<usize>,
+    /// `validate`
+    pub validate: Validate,
 }
 
 /// One compiled action.

@@ -5,6 +5,7 @@ mod string;
 use std::ops::Range;
 
 use crate::json::JsonError;
+use crate::json::check::{Nest, Place};
 pub use string::Text;
 
 /// Tells where values and member names begin and end; it never looks back, and it never recurses.
@@ -161,6 +162,65 @@ impl Scanner {
     /// Bytes held in buffers.
     pub fn held(&self) -> usize {
         self.name.kept.capacity() + self.stack.capacity()
+    }
+
+    /// Where it stands between tokens in an array or object; `None`: elsewhere, or before the value of a member.
+    pub(super) fn place(&self) -> Option<Place> {
+        let innermost = self.stack.last()?;
+        match self.state {
+            State::After if self.failed.is_none() => Some(Place::After),
+            State::Member { or_end: true } | State::Value { or_end: true } => Some(Place::Opened),
+            State::Member { or_end: false } => Some(Place::Comma),
+            State::Value { or_end: false } if *innermost == Kind::Array => Some(Place::Comma),
+            _ => None,
+        }
+    }
+
+    /// The containers around it.
+    pub(super) fn stack(&self) -> &[Kind] {
+        &self.stack
+    }
+
+    /// How deep it may get.
+    pub(super) fn max_depth(&self) -> usize {
+        self.max_depth
+    }
+
+    /// A container was entered by somebody else, who will call [`Scanner::land`].
+    pub(crate) fn push(&mut self, kind: Kind) {
+        self.stack.push(kind);
+    }
+
+    /// A container was left by somebody else, who will call [`Scanner::land`].
+    pub(crate) fn pop(&mut self) -> Option<Kind> {
+        self.stack.pop()
+    }
+
+    /// Somebody else went on by so many bytes, which are good, and the last of them is this bracket, comma or colon.
+    pub(crate) fn land(&mut self, bytes: usize, last: u8) {
+        self.offset += bytes as u64;
+        let in_object = self.stack.last() == Some(&Kind::Object);
+        self.state = match last {
+            b'{' => State::Member { or_end: true },
+            b'[' => State::Value { or_end: true },
+            b',' if in_object => State::Member { or_end: false },
+            b',' | b':' => State::Value { or_end: false },
+            _ => State::After,
+        };
+    }
+
+    /// The same, where the containers changed: these are around it now.
+    pub(crate) fn land_in(&mut self, nest: &Nest, bytes: usize, last: u8) {
+        self.stack.clear();
+        self.stack.extend(nest.kinds());
+        self.land(bytes, last);
+    }
+
+    /// The same up to before the bracket that closes the container at this depth.
+    pub(crate) fn land_before_close(&mut self, depth: usize, bytes: usize) {
+        self.stack.truncate(depth);
+        self.offset += bytes as u64;
+        self.state = State::After;
     }
 
     fn advance(&mut self, input: &[u8], at: &mut usize) -> Result<Option<Event>, &'static str> {

@@ -2,15 +2,17 @@
 
 mod buffered;
 mod hold;
+mod leap;
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::json::JsonError;
+use crate::json::index::{Index, Sight};
 use crate::json::scan::{Event, Kind, Scanner};
 use crate::json::splice::{EditError, Fed, Replace, Step};
 use crate::jsonpath::Path;
-use crate::jsonpath::matcher::{Begun, Matcher, Selectors, Start};
+use crate::jsonpath::matcher::{Begun, Matcher, Selectors, Start, Within};
 use crate::jsonpath::patch::NO_PATCH;
 use buffered::Buffered;
 use hold::Hold;
@@ -20,6 +22,7 @@ use hold::Hold;
 pub struct Editor {
     scanner: Scanner,
     matcher: Matcher,
+    sight: Sight,
     mode: Mode,
     /// Compiled for filters that match with what the document brings along.
     patterns: usize,
@@ -32,7 +35,7 @@ enum Mode {
     Passing,
     /// In a selected value.
     Holding(Hold),
-    /// In a selected value that is larger than it may be.
+    /// In a selected value that is larger than it may be, or where nothing can be selected.
     PassingLarge { depth: usize },
     /// A selected value waits for its replacement.
     Waiting(Hold),
@@ -54,12 +57,19 @@ impl Editor {
     pub fn over(selectors: Selectors, max_depth: usize) -> Self {
         let matcher = Matcher::new(selectors);
         let scanner = Scanner::new(max_depth, matcher.longest_name());
-        Self { scanner, matcher, mode: Mode::Passing, patterns: 0, patch: false }
+        let sight = Sight::new(true);
+        Self { scanner, matcher, sight, mode: Mode::Passing, patterns: 0, patch: false }
     }
 
     /// The same for documents that are JSON patches (RFC 6902).
     pub fn over_patches(selectors: Selectors, max_depth: usize) -> Self {
         Self { patch: true, ..Self::over(selectors, max_depth) }
+    }
+
+    /// Looking ahead in another way.
+    #[must_use]
+    pub fn seeing(self, sight: Sight) -> Self {
+        Self { sight, ..self }
     }
 
     /// Takes a chunk in and appends what may leave to `out`.
@@ -73,7 +83,9 @@ impl Editor {
             return Ok(Fed::Waiting(0));
         }
         let mut chunk = Chunk { input, at: 0, passed: 0 };
+        let mut index = Index::new(self.sight, input);
         loop {
+            self.leap(&mut index, &mut chunk).map_err(EditError::Undecided)?;
             let event = match self.scanner.next(input, &mut chunk.at) {
                 Ok(Some(event)) => event,
                 Ok(None) => break,
@@ -137,7 +149,13 @@ impl Editor {
                 Event::Begin(kind) => {
                     let depth = self.scanner.depth() - usize::from(kind != Kind::Scalar);
                     self.mode = match self.matcher.begin(kind) {
-                        Begun::Passing => return Ok(Step::Done),
+                        Begun::Passing => {
+                            if kind != Kind::Scalar && self.matcher.within() == Some(Within::Nothing) {
+                                self.matcher.end(kind);
+                                self.mode = Mode::PassingLarge { depth };
+                            }
+                            return Ok(Step::Done);
+                        }
                         Begun::Selected(selector) => Mode::Holding(Hold::new(selector, depth, replace.begin(selector))),
                         Begun::Buffer(start) => {
                             let first = start.paths().min().unwrap_or_default();

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::json::scan::Kind;
 use crate::json::text::unescape;
 use crate::jsonpath::{Buffering, Path};
+pub use table::Within;
 use table::{Next, Table};
 
 /// Paths in the form that is matched; cheap to clone.
@@ -88,6 +89,7 @@ struct Frame {
     to: usize,
     array: bool,
     index: u64,
+    within: Within,
 }
 
 impl Matcher {
@@ -114,7 +116,14 @@ impl Matcher {
             return;
         }
         let id = raw.filter(|raw| raw.len() <= self.table.longest_raw()).and_then(|raw| self.table.id(&unescape(raw)));
-        if id.is_none() && !self.table.any_name_may_match() {
+        if !self.table.any_name_may_match() {
+            let Some(id) = id else { return };
+            for at in from..to {
+                let Some(live) = self.live.get(at).copied() else { return };
+                if let Some(segments) = self.table.mention(id, live.path) {
+                    self.step(live.path, self.table.named(live.path, live.places, segments));
+                }
+            }
             return;
         }
         for at in from..to {
@@ -146,7 +155,9 @@ impl Matcher {
             return Begun::Selected(path as usize);
         }
         if kind != Kind::Scalar {
-            self.frames.push(Frame { from: self.next, to: self.live.len(), array: kind == Kind::Array, index: 0 });
+            let within = self.table.within(self.live.get(self.next..).unwrap_or_default(), kind);
+            let (from, to) = (self.next, self.live.len());
+            self.frames.push(Frame { from, to, array: kind == Kind::Array, index: 0, within });
         }
         Begun::Passing
     }
@@ -180,11 +191,36 @@ impl Matcher {
 
     /// A value that was not selected ends.
     pub fn end(&mut self, kind: Kind) {
-        if kind != Kind::Scalar
-            && let Some(frame) = self.frames.pop()
-        {
-            self.start(frame.from);
+        if kind != Kind::Scalar {
+            self.frames.pop();
+            self.start(self.frames.last().map_or(0, |around| around.to));
         }
+    }
+
+    /// What the paths look for in the innermost container.
+    #[inline]
+    pub fn within(&self) -> Option<Within> {
+        self.frames.last().map(|frame| frame.within)
+    }
+
+    /// A container begins in one that is [`Within::Deep`], where no path takes note of it.
+    #[inline]
+    pub fn nest_deep(&mut self, kind: Kind) {
+        if let Some(Frame { from, to, within, .. }) = self.frames.last() {
+            let inner = Frame { from: *from, to: *to, array: kind == Kind::Array, index: 0, within: *within };
+            self.start(inner.to);
+            self.frames.push(inner);
+        }
+    }
+
+    /// Whether the value whose name came last is selected.
+    pub fn selects(&self) -> bool {
+        self.selected.is_some()
+    }
+
+    /// Whether a path goes on in the value whose name came last.
+    pub fn goes_on(&self) -> bool {
+        self.live.len() > self.next
     }
 
     /// Bytes held in buffers.

@@ -237,7 +237,7 @@ fn rule(entry: &At<RuleEntry>, context: &Context, reader: &mut Reader<'_>) -> Ru
     }
 }
 
-fn about_bodies(e: &RuleEntry) -> [(&'static str, &Option<Range<usize>>); 11] {
+fn about_bodies(e: &RuleEntry) -> [(&'static str, &Option<Range<usize>>); 12] {
     [
         ("mode", &e.mode.span),
         ("json_types", &e.json_types.span),
@@ -250,6 +250,7 @@ fn about_bodies(e: &RuleEntry) -> [(&'static str, &Option<Range<usize>>); 11] {
         ("on_signature", &e.on_signature.span),
         ("provision", &e.provision.span),
         ("max_buffered", &e.max_buffered.span),
+        ("validate", &e.validate.span),
     ]
 }
 

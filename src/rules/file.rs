@@ -10,7 +10,7 @@ pub use super::value::{
 };
 
 use super::yaml::{At, Node, Reader, Yaml, closest};
-use super::{Mode, OnToken, OnUnreadable};
+use super::{Mode, OnToken, OnUnreadable, Validate};
 
 /// Declares a mapping: its struct, its schema, and how it is read. An unknown key is an error that names the closest known
 /// one; a key listed under `not yet` is refused as such.
@@ -102,6 +102,8 @@ mapping! {
         "max_partitions" max_partitions: usize,
         /// Longest part of a body that is held so that a filter or an index from the end can look at it. Default: `limits.value`.
         "max_buffered" max_buffered: usize,
+        /// `structure`: where no selector selects anything, only strings and brackets are checked, which is faster, and risky.
+        "validate" validate: Choice<Validate>,
         /// Run at every load, against all rules of the load; one that fails refuses the files.
         "tests" tests: Vec<At<TestEntry>>,
     }

@@ -7,7 +7,7 @@ use super::conditions::texts;
 use super::file::{Choice, Given, RuleEntry};
 use super::media::{PATCHES, essence};
 use super::yaml::{At, Reader};
-use super::{Mode, OnUnreadable, Unreadable, UnreadableHalf, Verb};
+use super::{Mode, OnUnreadable, Unreadable, UnreadableHalf, Validate, Verb};
 
 /// Compiles the `on_…` options of a rule, with the defaults that its actions ask for.
 pub(super) fn compile(e: &RuleEntry, drafts: &[Draft], reader: &mut Reader<'_>) -> Unreadable {
@@ -57,5 +57,6 @@ pub(super) fn compile(e: &RuleEntry, drafts: &[Draft], reader: &mut Reader<'_>) 
         provision: e.provision.get().copied().unwrap_or(false),
         max_partitions: e.max_partitions.get().copied().unwrap_or(1_000),
         max_buffered: e.max_buffered.get().copied(),
+        validate: e.validate.get().map_or(Validate::Full, |choice| choice.0),
     }
 }

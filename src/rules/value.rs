@@ -6,7 +6,7 @@ use std::ops::Range;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::yaml::{At, Node, Reader, Yaml, closest};
-use super::{Mode, OnBad, OnToken, OnUnreadable};
+use super::{Mode, OnBad, OnToken, OnUnreadable, Validate};
 
 /// Takes a value out of a node, reporting what does not fit.
 pub trait FromNode: Sized {
@@ -132,6 +132,9 @@ impl Words for Mode {
 }
 impl Words for OnUnreadable {
     const WORDS: &'static [(&'static str, Self)] = &[("reject", Self::Reject), ("pass", Self::Pass)];
+}
+impl Words for Validate {
+    const WORDS: &'static [(&'static str, Self)] = &[("full", Self::Full), ("structure", Self::Structure)];
 }
 impl Words for OnToken {
     const WORDS: &'static [(&'static str, Self)] =

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use crate::audit::Use;
 use crate::json::framing::Framing;
+use crate::json::index::Sight;
 use crate::json::splice::{EditError, Fed, Replace, Step};
 use crate::keyring::{Cached, KeyringError, Memo, Permissions};
 use crate::metrics::{FieldEvent, Metrics};
 use crate::name::PartitionName;
 use crate::refusal::{Reason, Refusal};
-use crate::rules::{OnBad, OnUnreadable, Verb};
+use crate::rules::{OnBad, OnUnreadable, Validate, Verb};
 
 use crate::token::EpochId;
 
@@ -119,7 +120,8 @@ impl BodyEdit {
         let signs = plan.fields.iter().any(signs);
         let pass = plan.unreadable.invalid_json == OnUnreadable::Pass;
         let lenient = if pass { plan.max_buffered.unwrap_or(max_value) } else { 0 };
-        let documents = Documents::new(framing, plan.selectors(), MAX_DEPTH, lenient);
+        let sight = Sight::new(plan.validate == Validate::Full);
+        let documents = Documents::new(framing, plan.selectors(), MAX_DEPTH, lenient).seeing(sight);
         let managed = plan.fields.iter().any(|f| matches!(f.target, Target::Managed(_)));
         let waits = managed || (lenient > 0 && !framing.is_one());
         Self {

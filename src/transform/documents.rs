@@ -3,6 +3,7 @@
 
 use crate::json::JsonError;
 use crate::json::framing::Framing;
+use crate::json::index::Sight;
 use crate::json::splice::{EditError, Fed, Replace};
 use crate::jsonpath::{Editor, Selectors};
 
@@ -12,6 +13,7 @@ pub struct Documents {
     framing: Framing,
     selectors: Selectors,
     max_depth: usize,
+    sight: Sight,
     editor: Editor,
     /// No byte but white space came of the current document.
     blank: bool,
@@ -58,7 +60,26 @@ impl Documents {
         let editor = editor(framing, selectors.clone(), max_depth);
         let line = Line::Name { matched: 0, mark: 0, first: true };
         let lenient = if framing.is_one() { 0 } else { lenient };
-        Self { framing, selectors, max_depth, editor, blank: true, begun: false, line, held: None, lenient, unread: 0 }
+        let sight = Sight::new(true);
+        Self {
+            framing,
+            selectors,
+            max_depth,
+            sight,
+            editor,
+            blank: true,
+            begun: false,
+            line,
+            held: None,
+            lenient,
+            unread: 0,
+        }
+    }
+
+    /// Looking ahead in another way.
+    #[must_use]
+    pub fn seeing(self, sight: Sight) -> Self {
+        Self { sight, editor: self.editor.seeing(sight), ..self }
     }
 
     /// Takes a piece of the body in and appends what may leave.
@@ -225,10 +246,10 @@ impl Documents {
                 }
                 (Err(error), _) => return Err(error),
             }
-            self.editor = editor(self.framing, self.selectors.clone(), self.max_depth);
+            self.editor = editor(self.framing, self.selectors.clone(), self.max_depth).seeing(self.sight);
         } else if self.begun {
             // White space that was fed is no beginning of the next document.
-            self.editor = editor(self.framing, self.selectors.clone(), self.max_depth);
+            self.editor = editor(self.framing, self.selectors.clone(), self.max_depth).seeing(self.sight);
         }
         self.held = None;
         (self.blank, self.begun) = (true, false);

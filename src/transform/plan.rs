@@ -9,7 +9,7 @@ use crate::name::{Class, PartitionName};
 use crate::refusal::{Reason, Refusal};
 use crate::rules::profile::Profile;
 use crate::rules::route::Captures;
-use crate::rules::{Action, Binding, Key, Mode, OnUnreadable, Rule, RuleKind, UnreadableHalf, Verb};
+use crate::rules::{Action, Binding, Key, Mode, OnUnreadable, Rule, RuleKind, UnreadableHalf, Validate, Verb};
 
 use super::Need;
 
@@ -43,6 +43,8 @@ pub struct HalfPlan {
     pub signature_headers: Vec<String>,
     /// The smallest `max_buffered` of the rules that give one.
     pub max_buffered: Option<usize>,
+    /// `Full`, unless all rules say otherwise.
+    pub validate: Validate,
     /// The rule that is named where no single action is at fault.
     pub rule: Arc<str>,
 }
@@ -140,6 +142,9 @@ impl HalfPlan {
             let plan = plan.get_or_insert_with(|| Self::empty(direction, &rule.name, unreadable));
             plan.sole = first.then(|| Arc::clone(rule));
             plan.max_buffered = [plan.max_buffered, rule.limits.max_buffered].into_iter().flatten().min();
+            if rule.limits.validate == Validate::Full {
+                plan.validate = Validate::Full;
+            }
             plan.unreadable = strictest(plan.unreadable, unreadable);
             plan.each.push((Arc::clone(&rule.name), unreadable));
             plan.json_types.extend(rule.limits.json_types.iter().cloned());
@@ -234,6 +239,7 @@ impl HalfPlan {
             json_types: self.json_types.clone(),
             signature_headers: self.signature_headers.clone(),
             max_buffered: self.max_buffered,
+            validate: self.validate,
             rule,
         }))
     }
@@ -249,6 +255,7 @@ impl HalfPlan {
             json_types: Vec::new(),
             signature_headers: Vec::new(),
             max_buffered: None,
+            validate: Validate::Structure,
             rule: Arc::clone(rule),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Live;
 use crate::json::scan::Kind;
 use crate::jsonpath::{Bind, Buffering, Path, Selector};
 
@@ -11,9 +12,30 @@ pub struct Table {
     /// Every name that a selector mentions, shortest first.
     names: Vec<Box<[u8]>>,
     longest: usize,
+    /// For each name the paths that mention it, ascending, and their segments that do.
+    mentions: Vec<Vec<(u32, u64)>>,
+    looks: Looks,
     /// A path has a wildcard or descends.
     open: bool,
     buffering: Buffering,
+}
+
+/// What the paths look for in a container, and so what in it need not be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Within {
+    /// Nothing.
+    Nothing,
+    /// Members of names that the paths mention, and if `deep`, whatever stands in the others.
+    Names {
+        /// See there.
+        deep: bool,
+    },
+    /// The same in all containers below it: members of names, at any depth.
+    Deep,
+    /// Whatever stands in the arrays and objects in an array, which one it is does not matter.
+    Elements,
+    /// Every child.
+    Each,
 }
 
 /// Where a path stands at a child, and whether it selects it.
@@ -32,6 +54,9 @@ struct Bits {
     wildcards: u64,
     /// By place in `Table::names`, ascending.
     names: Vec<(usize, u64)>,
+    /// Segments that have names, or numbers.
+    named: u64,
+    numbered: u64,
     indices: Vec<Indices>,
     /// Segments whose filters look at one child at a time.
     children: u64,
@@ -72,7 +97,12 @@ impl Table {
         let buffering = paths.iter().map(|path| path.buffering()).max().unwrap_or(Buffering::Streaming);
         let paths: Vec<Bits> = paths.iter().map(|path| Bits::new(path, &names)).collect();
         let open = paths.iter().any(|bits| bits.wildcards | bits.descendants != 0);
-        Self { paths, names, longest, open, buffering }
+        let looks = Looks::of(&names);
+        let of_path = |id: usize, bits: &Bits| bits.names.iter().find(|(name, _)| *name == id).map(|(_, bits)| *bits);
+        let mentions = (0..names.len())
+            .map(|id| (0..).zip(&paths).filter_map(|(path, bits)| Some((path, of_path(id, bits)?))).collect())
+            .collect();
+        Self { paths, names, longest, mentions, looks, open, buffering }
     }
 
     /// How many paths.
@@ -142,6 +172,56 @@ impl Table {
         self.names.binary_search_by(|candidate| order(candidate, name)).ok()
     }
 
+    /// Whether this raw name may be one of those that matter, as far as a look tells. `escapes`: it may have some.
+    #[inline]
+    pub fn may_be_named(&self, raw: &[u8], escapes: bool) -> bool {
+        self.looks.contain(raw) || (escapes && memchr::memchr(b'\\', raw).is_some())
+    }
+
+    /// See [`Within`].
+    pub fn within(&self, live: &[Live], kind: Kind) -> Within {
+        if live.is_empty() {
+            return Within::Nothing;
+        }
+        if self.buffering > Buffering::Streaming {
+            return Within::Each;
+        }
+        let (mut names, mut deep, mut all_deep, mut goes_on) = (false, false, true, false);
+        for live in live {
+            let Some(bits) = self.bits(live.path) else { return Within::Each };
+            let places = live.places;
+            let descending = places & bits.descendants;
+            all_deep &= descending == places && places & bits.numbered == 0;
+            deep |= descending != 0;
+            names |= places & bits.named != 0;
+            let any = (places & bits.wildcards) << 1;
+            if kind == Kind::Object && any != 0
+                || kind == Kind::Array && (any & bits.accept | places & bits.numbered) != 0
+            {
+                return Within::Each;
+            }
+            all_deep &= any == 0;
+            goes_on |= any != 0;
+        }
+        match kind {
+            _ if all_deep => Within::Deep,
+            Kind::Object if names || deep => Within::Names { deep },
+            Kind::Array if goes_on || deep => Within::Elements,
+            _ => Within::Nothing,
+        }
+    }
+
+    /// The segments of a path that mention a name.
+    pub fn mention(&self, id: usize, path: u32) -> Option<u64> {
+        let all = self.mentions.get(id)?;
+        all.iter().find(|(mentioning, _)| *mentioning == path).map(|(_, segments)| *segments)
+    }
+
+    /// From these places of a path, in a table in which only names matter, to those at a member whose name these segments mention.
+    pub fn named(&self, path: u32, places: u64, segments: u64) -> Next {
+        self.bits(path).map_or_else(Next::default, |bits| bits.next(places, segments))
+    }
+
     /// From these places of a path to those at a member; `id` is its name's, if a selector mentions it.
     pub fn member(&self, path: u32, places: u64, id: Option<usize>) -> Next {
         let Some(bits) = self.bits(path) else { return Next::default() };
@@ -172,6 +252,33 @@ impl Table {
     }
 }
 
+/// How names look: a set of lengths, first and last bytes, in which a name of another look is rarely found.
+struct Looks([u64; 4]);
+
+impl Looks {
+    fn of(names: &[Box<[u8]>]) -> Self {
+        let mut all = [0_u64; 4];
+        for name in names {
+            let (word, bit) = Self::place(name);
+            all.iter_mut().skip(word).take(1).for_each(|word| *word |= bit);
+        }
+        Self(all)
+    }
+
+    #[inline]
+    fn contain(&self, name: &[u8]) -> bool {
+        let (word, bit) = Self::place(name);
+        self.0.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    #[inline]
+    fn place(name: &[u8]) -> (usize, u64) {
+        let byte = |at: Option<&u8>| at.copied().map_or(0, usize::from);
+        let look = byte(name.last()) ^ (byte(name.first()) << 2) ^ (name.len() * 37);
+        (look / 64 % 4, 1 << (look % 64))
+    }
+}
+
 impl Indices {
     fn contain(&self, index: u64) -> bool {
         (self.from..self.to).contains(&index) && (self.step == 1 || (index - self.from).is_multiple_of(self.step))
@@ -199,9 +306,11 @@ impl Bits {
                 match selector {
                     Selector::Wildcard => bits.wildcards |= bit,
                     Selector::Index(index) => {
+                        bits.numbered |= bit;
                         bits.indices.push(Indices { from: *index, to: index.saturating_add(1), step: 1, bit });
                     }
                     Selector::Slice { start, end, step } => {
+                        bits.numbered |= bit;
                         let to = end.unwrap_or(u64::MAX);
                         bits.indices.push(Indices { from: *start, to, step: *step, bit });
                     }
@@ -233,6 +342,7 @@ impl Bits {
     }
 
     fn name(&mut self, id: usize, bit: u64) {
+        self.named |= bit;
         match self.names.binary_search_by_key(&id, |(name, _)| *name) {
             Ok(at) => self.names.iter_mut().skip(at).take(1).for_each(|(_, bits)| *bits |= bit),
             Err(at) => self.names.insert(at, (id, bit)),

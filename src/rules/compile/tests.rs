@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::report::Severity;
-use crate::rules::{Action, Key, Mode, OnBad, OnUnreadable, Reveal, profile};
+use crate::rules::{Action, Key, Mode, OnBad, OnUnreadable, Reveal, Validate, profile};
 use crate::token::Suite;
 use rstest::rstest;
 
@@ -189,7 +189,9 @@ fn defaults_and_modes() {
     assert_eq!((a.mode, a.suite, a.on_token), (Mode::Enforce, Suite::Xaes, crate::rules::OnToken::Reject));
     assert_eq!(a.key, Key::Fixed(crate::name::PartitionName::default_name()));
     assert!(!a.sign && !a.deterministic && !a.seal_nulls && !a.required && a.max_value.is_none());
-    assert_eq!((limits.max_partitions, limits.provision), (1_000, false));
+    assert_eq!((limits.max_partitions, limits.provision, limits.validate), (1_000, false, Validate::Full));
+    let (.., limits) = halves(&item("fields: $.a").replace("protect", "validate: structure\n    protect"));
+    assert_eq!(limits.validate, Validate::Structure);
     let (request, ..) = halves(&item("fields: $.a, deterministic: true"));
     assert_eq!(request[0].suite, Suite::Siv);
     let observed = item("fields: $.a").replace("protect", "mode: observe\n    on_media_type: reject\n    protect");

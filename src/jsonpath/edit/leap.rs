@@ -1,0 +1,198 @@
+//! Over what no path selects, from mark to mark. A leap takes note of nothing that the scanner's events would not have told, and
+//! ends where the next of them matters, or where the index does: from there the scanner goes on.
+
+use super::{Chunk, Editor, Mode};
+use crate::json::index::{Index, Mark};
+use crate::json::scan::Kind;
+use crate::jsonpath::matcher::{Begun, Within};
+
+/// Whether there is more to leap over.
+#[derive(PartialEq, Eq)]
+enum Next {
+    GoOn,
+    Land,
+}
+
+impl Editor {
+    /// Goes on as far as no event matters.
+    #[inline]
+    pub(super) fn leap(&mut self, index: &mut Index<'_>, chunk: &mut Chunk<'_>) -> Result<(), &'static str> {
+        if index.is_pointless(chunk.at) {
+            return Ok(());
+        }
+        match &self.mode {
+            Mode::Passing => match self.matcher.within() {
+                None | Some(Within::Each) => {}
+                Some(_) => {
+                    self.walk(index, chunk);
+                    if matches!(self.mode, Mode::Refused) {
+                        return Err("what is selected was not foreseen");
+                    }
+                }
+            },
+            Mode::PassingLarge { depth } => self.skip(*depth, index, chunk),
+            // What is held is checked in any case: it must be JSON when it comes back.
+            Mode::Holding(hold) | Mode::Buffering { hold, .. } if self.sight.is_full() => {
+                self.skip(hold.depth, index, chunk);
+            }
+            Mode::Holding(_) | Mode::Buffering { .. } | Mode::Waiting(_) | Mode::Editing(_) | Mode::Refused => {}
+        }
+        Ok(())
+    }
+
+    /// To the end of the array or object at this depth, whose closing bracket is left to the scanner.
+    fn skip(&mut self, depth: usize, index: &mut Index<'_>, chunk: &mut Chunk<'_>) {
+        let now = self.scanner.depth();
+        if now <= depth || !index.enter(&self.scanner, chunk.at) {
+            return;
+        }
+        match index.close_of(depth + 1, now) {
+            Some(at) => {
+                self.scanner.land_before_close(depth + 1, at - chunk.at);
+                chunk.at = at;
+            }
+            None => self.land_at_end(index, chunk),
+        }
+    }
+
+    /// To the next value that is selected, or must be looked at.
+    fn walk(&mut self, index: &mut Index<'_>, chunk: &mut Chunk<'_>) {
+        if !index.enter(&self.scanner, chunk.at) {
+            return;
+        }
+        while self.mark(index, chunk) == Next::GoOn {}
+    }
+
+    fn mark(&mut self, index: &mut Index<'_>, chunk: &mut Chunk<'_>) -> Next {
+        let within = match self.matcher.within() {
+            None | Some(Within::Each) => {
+                self.land_behind(index.cursor().checked_sub(1), chunk);
+                return Next::Land;
+            }
+            Some(within) => within,
+        };
+        let Some((mark, at)) = index.next(within != Within::Elements) else {
+            return self.out_of_sight(index, chunk);
+        };
+        match mark {
+            Mark::Close => {
+                if let Some(kind) = self.scanner.pop() {
+                    self.matcher.end(kind);
+                }
+                Next::GoOn
+            }
+            Mark::Colon => {
+                let name = index.name_before(at);
+                if name.is_some_and(|(raw, escapes)| !self.matcher.table().may_be_named(raw, escapes)) {
+                    return Next::GoOn;
+                }
+                self.matcher.name(name.map(|(raw, _)| raw));
+                if self.matcher.selects() {
+                    self.land_behind(Some(at), chunk);
+                    return Next::Land;
+                }
+                if !self.matcher.goes_on() {
+                    return Next::GoOn;
+                }
+                match index.value_at(at + 1) {
+                    None => {
+                        self.land_behind(Some(at), chunk);
+                        Next::Land
+                    }
+                    Some(b'{' | b'[') => match index.next(false) {
+                        Some((Mark::Open, at)) => self.enter(at, index, chunk),
+                        _ => self.out_of_sight(index, chunk),
+                    },
+                    Some(_) => Next::GoOn,
+                }
+            }
+            Mark::Open => match within {
+                Within::Deep => {
+                    let kind = kind_at(at, chunk);
+                    self.matcher.nest_deep(kind);
+                    self.scanner.push(kind);
+                    Next::GoOn
+                }
+                Within::Elements => self.enter(at, index, chunk),
+                Within::Names { deep: true } => {
+                    self.matcher.name(None);
+                    self.enter(at, index, chunk)
+                }
+                Within::Names { deep: false } | Within::Nothing | Within::Each => self.pass_over(index, chunk),
+            },
+        }
+    }
+
+    /// Into the array or object that begins at `at`, if anything in it may matter.
+    fn enter(&mut self, at: usize, index: &mut Index<'_>, chunk: &mut Chunk<'_>) -> Next {
+        let kind = kind_at(at, chunk);
+        match self.matcher.begin(kind) {
+            Begun::Passing if self.matcher.within() == Some(Within::Nothing) => {
+                self.matcher.end(kind);
+                self.pass_over(index, chunk)
+            }
+            Begun::Passing => {
+                self.scanner.push(kind);
+                Next::GoOn
+            }
+            // It was told before that it is not. Whatever this is, nothing of it may leave.
+            Begun::Selected(_) | Begun::Buffer(_) => {
+                self.mode = Mode::Refused;
+                Next::Land
+            }
+        }
+    }
+
+    /// Over the array or object that has just begun.
+    fn pass_over(&mut self, index: &mut Index<'_>, chunk: &mut Chunk<'_>) -> Next {
+        let depth = self.scanner.depth();
+        match index.close_of(depth + 1, depth + 1) {
+            Some(close) => {
+                index.pass(close);
+                Next::GoOn
+            }
+            None => {
+                self.mode = Mode::PassingLarge { depth };
+                self.land_at_end(index, chunk);
+                Next::Land
+            }
+        }
+    }
+
+    /// The index has ended between the children of the innermost container.
+    fn out_of_sight(&mut self, index: &Index<'_>, chunk: &mut Chunk<'_>) -> Next {
+        if let Some(colon) = index.last().filter(|last| *last >= chunk.at && chunk.input.get(*last) == Some(&b':')) {
+            // What comes of its value is for the scanner to see.
+            self.matcher.name(index.name_before(colon).map(|(raw, _)| raw));
+        }
+        self.land_at_end(index, chunk);
+        Next::Land
+    }
+
+    /// Behind the last mark in the index.
+    fn land_at_end(&mut self, index: &Index<'_>, chunk: &mut Chunk<'_>) {
+        if let Some(last) = index.last().filter(|last| *last >= chunk.at)
+            && let Some(byte) = chunk.input.get(last)
+        {
+            self.scanner.land_in(index.nest(), last + 1 - chunk.at, *byte);
+            chunk.at = last + 1;
+        }
+    }
+
+    /// Behind a mark that was just come to, unless nothing was.
+    fn land_behind(&mut self, mark: Option<usize>, chunk: &mut Chunk<'_>) {
+        if let Some(mark) = mark.filter(|mark| *mark >= chunk.at)
+            && let Some(byte) = chunk.input.get(mark)
+        {
+            self.scanner.land(mark + 1 - chunk.at, *byte);
+            chunk.at = mark + 1;
+        }
+    }
+}
+
+fn kind_at(at: usize, chunk: &Chunk<'_>) -> Kind {
+    if chunk.input.get(at) == Some(&b'{') { Kind::Object } else { Kind::Array }
+}
+
+#[cfg(test)]
+mod tests;

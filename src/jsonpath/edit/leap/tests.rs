@@ -1,0 +1,150 @@
+//! A leap changes nothing but the time it takes: the scanner alone is what every way of looking ahead is held against.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::super::*;
+use crate::json::index::Sight;
+use crate::json::scan::tests::{BAD, GOOD};
+use crate::jsonpath::{Path, compile};
+
+#[path = "../../../../tests/fuzz/grammar.rs"]
+mod grammar;
+
+const SELECTORS: &[&[&str]] = &[
+    &[],
+    &["$"],
+    &["$.ssn"],
+    &["$..ssn"],
+    &["$..ssn", "$.a.b"],
+    &["$.a[*].ssn", "$.a[*].c.d", "$.b"],
+    &["$[*].a", "$[*]['é']"],
+    &["$..a..b", "$..['😀']"],
+    &["$.*.*"],
+    &["$..*"],
+    &["$..[1]", "$.a[0:2].b"],
+    &["$..card.number", "$.card"],
+    &["$..a[*]['']"],
+    &["$.a[?@.b == 1]"],
+    &["$..a[-1]"],
+];
+
+fn paths(selectors: &[&str]) -> Vec<Arc<Path>> {
+    selectors.iter().flat_map(|text| compile(text).unwrap()).map(|compiled| compiled.path).collect()
+}
+
+struct Mark(usize);
+
+impl Replace for Mark {
+    type Error = ();
+
+    fn begin(&mut self, _: usize) -> usize {
+        self.0
+    }
+
+    fn buffer(&mut self) -> usize {
+        usize::MAX
+    }
+
+    fn too_large(&mut self, _: usize) -> Result<(), ()> {
+        Ok(())
+    }
+
+    fn replace(&mut self, selector: usize, raw: &[u8], _: Option<&[u8]>, out: &mut Vec<u8>) -> Result<Step, ()> {
+        out.extend_from_slice(format!("<{selector}:").as_bytes());
+        out.extend_from_slice(raw);
+        out.push(b'>');
+        Ok(Step::Done)
+    }
+}
+
+/// What leaves, and why it ends early if it does.
+fn edit(sight: Sight, paths: &[Arc<Path>], document: &[u8], chunk: usize, limit: usize) -> (String, Option<String>) {
+    let mut out = Vec::new();
+    let mut editor = Editor::new(paths, 512).seeing(sight);
+    let mut mark = Mark(limit);
+    let fed = document.chunks(chunk.max(1)).try_for_each(|piece| editor.feed(piece, &mut out, &mut mark).map(drop));
+    let end = fed.and_then(|()| editor.finish(&mut out, &mut mark).map(drop));
+    (String::from_utf8_lossy(&out).into_owned(), end.err().map(|error: EditError<()>| error.to_string()))
+}
+
+fn holds(document: &[u8], selectors: &[&str], limit: usize, chunks: &[usize]) {
+    let paths = paths(selectors);
+    let expected = edit(Sight::none(), &paths, document, document.len(), limit);
+    let valid = expected.1.is_none();
+    for sight in Sight::all(true).chain(Sight::all(false).filter(|_| valid)) {
+        for chunk in chunks {
+            let found = edit(sight, &paths, document, *chunk, limit);
+            assert_eq!(found, expected, "{sight:?} {selectors:?} by {chunk}: {}", String::from_utf8_lossy(document));
+        }
+    }
+}
+
+/// The document at every place in a block, and behind another block.
+fn padded(document: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    (0..130).step_by(3).map(move |pad| [&b"[\""[..], &b"p".repeat(pad), b"\", ", document, b" ]"].concat())
+}
+
+#[test]
+fn good_documents_pass_at_every_place() {
+    for document in GOOD {
+        for whole in padded(document.as_bytes()) {
+            holds(&whole, &["$..a"], 1_000, &[usize::MAX, 64, 7]);
+        }
+    }
+}
+
+#[test]
+fn bad_ones_fail_at_the_same_byte() {
+    for (document, _) in BAD {
+        for whole in padded(document) {
+            holds(&whole, &["$..a"], 1_000, &[usize::MAX, 64]);
+        }
+    }
+}
+
+#[test]
+fn escaped_names_are_seen_at_every_place() {
+    for pad in 0..200 {
+        let document = format!(
+            r#"{{"x":"{}","s\u0073\u006e":1,"zz":{{"\u0073sn":[2,{{"q\\":"ssn\""}}]}},"a":{{"k\u0065y":"v","key" : true}},"ssn\\":3,"\\":{{"ssn" :4}}}}"#,
+            "p".repeat(pad)
+        );
+        let paths = paths(&["$..ssn", "$.a.key"]);
+        let expected = document
+            .replace(":1,", ":<0:1>,")
+            .replace("[2,{\"q\\\\\":\"ssn\\\"\"}]", "<0:[2,{\"q\\\\\":\"ssn\\\"\"}]>")
+            .replace("\"v\"", "<1:\"v\">")
+            .replace("true", "<1:true>")
+            .replace(" :4", " :<0:4>");
+        for sight in Sight::all(true).chain(Sight::all(false)) {
+            assert_eq!(edit(sight, &paths, document.as_bytes(), usize::MAX, 1_000), (expected.clone(), None), "{pad}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3_000))]
+
+    #[test]
+    fn leaps_change_nothing(
+        choices in proptest::collection::vec(any::<u8>(), 0..400),
+        which in 0..SELECTORS.len(),
+        chunk in 1_usize..3_000,
+        limit in prop_oneof![Just(0_usize), Just(20), Just(100_000)],
+    ) {
+        let document = grammar::document(&choices);
+        holds(&document, SELECTORS[which], limit, &[usize::MAX, chunk]);
+    }
+
+    #[test]
+    fn nothing_but_json_is_taken(choices in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let document = grammar::document(&choices);
+        let taken = std::str::from_utf8(&document).is_ok()
+            && crate::jsonpath::tree::Tree::parse(&document, 512).is_ok();
+        for sight in Sight::all(true) {
+            prop_assert_eq!(edit(sight, &[], &document, usize::MAX, 0).1.is_none(), taken);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Looking ahead changes nothing: with every set of instructions that this machine has, and however the document is split, what leaves and
+//! what is wrong and where is what the byte-wise scanner alone says. And what is taken is what serde_json takes.
+#![no_main]
+
+#[path = "../grammar.rs"]
+mod grammar;
+
+use std::sync::Arc;
+
+use libfuzzer_sys::fuzz_target;
+use serde::de::IgnoredAny;
+use sidecloak::json::index::Sight;
+use sidecloak::json::splice::{EditError, Replace, Step};
+use sidecloak::jsonpath::{Editor, Path, compile};
+
+const SELECTORS: &[&[&str]] = &[
+    &[],
+    &["$"],
+    &["$.ssn"],
+    &["$..ssn"],
+    &["$..ssn", "$.a.b"],
+    &["$.a[*].ssn", "$.a[*].c.d", "$.b"],
+    &["$[*].a", "$[*]['é']"],
+    &["$..a..b", "$..['😀']"],
+    &["$.*.*"],
+    &["$..*"],
+    &["$..[1]", "$.a[0:2].b"],
+    &["$..card.number", "$.card"],
+    &["$..a[*]['']"],
+    &["$.a[?@.b == 1]"],
+    &["$..a[-1]"],
+];
+
+fuzz_target!(|data: &[u8]| {
+    let [how, split, more, limit, rest @ ..] = data else { return };
+    let made;
+    // What the fuzzer wrote, or what it chose.
+    let document = if how & 1 == 0 {
+        made = grammar::document(rest);
+        made.as_slice()
+    } else {
+        rest
+    };
+    let paths: Vec<Arc<Path>> = SELECTORS[usize::from(how >> 1) % SELECTORS.len()]
+        .iter()
+        .flat_map(|text| compile(text).expect("a selector"))
+        .map(|compiled| compiled.path)
+        .collect();
+    let limit = if *limit == 255 { usize::MAX } else { usize::from(*limit) };
+    let expected = edit(Sight::none(), &paths, document, usize::MAX, limit);
+    let chunk = usize::from(*split) + usize::from(*more) * 16 + 1;
+    for sight in Sight::all(true) {
+        assert_eq!(edit(sight, &paths, document, usize::MAX, limit), expected, "{sight:?}");
+        assert_eq!(edit(sight, &paths, document, chunk, limit), expected, "{sight:?} by {chunk}");
+    }
+    if expected.1.is_none() {
+        for sight in Sight::all(false) {
+            assert_eq!(edit(sight, &paths, document, chunk, limit), expected, "{sight:?} by {chunk}");
+        }
+    }
+    if how & 2 == 0 {
+        let taken = std::str::from_utf8(document).is_ok() && serde_json::from_slice::<IgnoredAny>(document).is_ok();
+        let [ours] = [Sight::new(true)].map(|sight| edit(sight, &[], document, chunk, limit).1);
+        // Both refuse what nests deeply, not at the same depth.
+        if taken || ours.as_ref().is_none_or(|why| !why.contains("deep")) {
+            let deep = |document: &[u8]| document.iter().filter(|byte| matches!(byte, b'[' | b'{')).count() > 100;
+            assert!(ours.is_none() == taken || deep(document), "{ours:?}");
+        }
+    }
+});
+
+/// What leaves, and why it ends early if it does.
+fn edit(sight: Sight, paths: &[Arc<Path>], document: &[u8], chunk: usize, limit: usize) -> (Vec<u8>, Option<String>) {
+    let mut out = Vec::new();
+    let mut editor = Editor::new(paths, 512).seeing(sight);
+    let mut mark = Mark(limit);
+    let fed = document.chunks(chunk).try_for_each(|piece| editor.feed(piece, &mut out, &mut mark).map(drop));
+    let end = fed.and_then(|()| editor.finish(&mut out, &mut mark).map(drop));
+    (out, end.err().map(|error: EditError<()>| error.to_string()))
+}
+
+struct Mark(usize);
+
+impl Replace for Mark {
+    type Error = ();
+
+    fn begin(&mut self, _: usize) -> usize {
+        self.0
+    }
+
+    fn buffer(&mut self) -> usize {
+        usize::MAX
+    }
+
+    fn too_large(&mut self, _: usize) -> Result<(), ()> {
+        Ok(())
+    }
+
+    fn replace(&mut self, selector: usize, raw: &[u8], _: Option<&[u8]>, out: &mut Vec<u8>) -> Result<Step, ()> {
+        out.extend_from_slice(format!("<{selector}:").as_bytes());
+        out.extend_from_slice(raw);
+        out.push(b'>');
+        Ok(Step::Done)
+    }
+}
