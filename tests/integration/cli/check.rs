@@ -105,8 +105,8 @@ fn explanations() {
     explain(&["--path", "/customers/7", "--content-type", "text/plain"]).shows("refused with 415");
     explain(&["--path", "/customers/7", "--content-type", "text/plain", "--response"]).shows("passes unread");
     explain(&["--path", "/customers/7", "--content-type", "application/merge-patch+json"])
-        .shows("415")
-        .shows("not available yet");
+        .shows("$['email']  sealed")
+        .shows("refused with 422");
     explain(&["--path", "/customers/7", "-H", "Content-Encoding: gzip"]).shows("refused with 415");
     explain(&["--path", "/customers%2f7"]).shows("refused with 400");
     explain(&["--path", "/customers/7", "-H", "X-HTTP-Method-Override: GET"]).shows("refused with 400");
