@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
+use crate::json::framing::Framing;
 use crate::json::text::unescape;
 use crate::jsonpath::{self, Buffering, Selected, SelectedInside, Unreadable};
 use crate::name::Class;
@@ -167,7 +168,12 @@ fn read(
         Ok(framing) => framing,
         Err((_, on, why)) => return unreadable(told, plan, on, code(415), why.to_owned()),
     };
-    let selected = match jsonpath::select_each(body, &framing.split(body), &plan.paths) {
+    let selected = if framing == Framing::Patch {
+        jsonpath::select_patch(body, &plan.paths)
+    } else {
+        jsonpath::select_each(body, &framing.split(body), &plan.paths)
+    };
+    let selected = match selected {
         Ok(selected) => selected,
         Err(error) => {
             return unreadable(
