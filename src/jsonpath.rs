@@ -5,6 +5,7 @@ mod compile;
 mod edit;
 mod evaluate;
 mod filter;
+mod inside;
 mod matcher;
 mod number;
 mod overlap;
@@ -17,6 +18,8 @@ use std::sync::Arc;
 
 pub use compile::{Compiled, SelectorError, compile, compile_bind};
 pub use edit::Editor;
+pub use evaluate::Found;
+pub use inside::{Inside, SelectedInside, Unreadable, select_inside};
 pub use matcher::Selectors;
 pub use overlap::{may_contain, may_overlap};
 pub use select::{Selected, select, select_each};

@@ -9,6 +9,7 @@ mod action;
 pub mod compile;
 mod conditions;
 mod delegated;
+mod fields;
 pub mod file;
 pub mod file_tests;
 pub mod glob;
@@ -186,6 +187,9 @@ pub struct Action {
     pub verb: Verb,
     /// What it selects: each path with its class and the selector as written.
     pub fields: Vec<Field>,
+    /// `parse: json`: the paths within the text of each selected string. `fields` has one for each of them in this order, once
+    /// for each path that selects such strings.
+    pub inside: Option<Selectors>,
     /// Which partition.
     pub key: Key,
     /// The other options of rules.md's table.
@@ -227,6 +231,8 @@ pub struct Action {
 pub struct Field {
     /// What the matcher runs.
     pub path: Arc<Path>,
+    /// Under `parse: json`, what it selects in the strings that `path` selects.
+    pub inside: Option<Arc<Path>>,
     /// The class of its values.
     pub class: Class,
     /// The selector as written.

@@ -8,6 +8,7 @@ mod draft;
 mod later;
 mod managed;
 pub mod open;
+mod parsed;
 pub mod plan;
 pub mod reveal;
 pub mod seal;

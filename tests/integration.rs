@@ -72,6 +72,8 @@ mod management;
 mod ncloud_kms;
 #[path = "integration/operations.rs"]
 mod operations;
+#[path = "integration/parsed.rs"]
+mod parsed;
 #[path = "integration/passthrough.rs"]
 mod passthrough;
 #[path = "integration/passthrough_drain.rs"]

@@ -40,6 +40,9 @@ pub trait Replace {
 
     /// What was appended to `out` from there on is taken back, as the document proves to be none.
     fn taken_back(&mut self, _from: usize) {}
+
+    /// What comes next stands in another document.
+    fn next_document(&mut self) {}
 }
 
 /// See [`Replace::replace`].

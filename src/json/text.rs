@@ -49,6 +49,41 @@ pub fn unescape(raw: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
+/// Tells where in the content of a string, as it is written, bytes of [`unescape`]'s result come from.
+#[derive(Debug)]
+pub struct Written<'a> {
+    raw: &'a [u8],
+    /// Both at the same place.
+    at: usize,
+    unescaped: usize,
+}
+
+impl<'a> Written<'a> {
+    /// From the start.
+    pub fn new(raw: &'a [u8]) -> Self {
+        Self { raw, at: 0, unescaped: 0 }
+    }
+
+    /// Where the character is written that begins at this byte of the unescaped content. Asked in ascending order.
+    pub fn place(&mut self, unescaped: usize) -> usize {
+        while self.unescaped < unescaped {
+            let rest = self.raw.get(self.at..).unwrap_or_default();
+            if let Some((escape, after)) = split_escape(rest) {
+                self.at = self.raw.len() - after.len();
+                self.unescaped += escape.len();
+                continue;
+            }
+            let plain = memchr::memchr(b'\\', rest).unwrap_or(rest.len()).min(unescaped - self.unescaped);
+            if plain == 0 {
+                break;
+            }
+            self.at += plain;
+            self.unescaped += plain;
+        }
+        self.at
+    }
+}
+
 /// The content of a string as RFC 8785 writes it; `None` if it holds a lone surrogate.
 pub fn canonical_string(raw: &[u8]) -> Option<Vec<u8>> {
     let owned;
@@ -94,6 +129,16 @@ pub fn escape_into(text: &str, out: &mut Vec<u8>) {
 enum Escape {
     Byte(u8),
     Code(u32),
+}
+
+impl Escape {
+    /// How many bytes [`unescape`] makes of it.
+    fn len(&self) -> usize {
+        match self {
+            Self::Byte(_) => 1,
+            Self::Code(code) => char::from_u32(*code).map_or(3, char::len_utf8),
+        }
+    }
 }
 
 /// Takes one escape (two, if they are a surrogate pair) off the front.
@@ -193,6 +238,32 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn every_character_is_found_where_it_is_written(
+            pieces in prop::collection::vec((any::<char>(), 0..3_u8), 0..40),
+        ) {
+            let (mut raw, mut starts) = (String::new(), Vec::new());
+            for (c, how) in pieces {
+                starts.push((raw.len(), c.len_utf8()));
+                match c {
+                    _ if how == 0 => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| raw.push_str(&format!("\\u{unit:04X}"))),
+                    '"' | '\\' => raw.extend(['\\', c]),
+                    '/' if how == 1 => raw.push_str("\\/"),
+                    '\n' => raw.push_str("\\n"),
+                    '\0'..='\x1f' => raw.push_str(&format!("\\u{:04x}", u32::from(c))),
+                    c => raw.push(c),
+                }
+            }
+            let mut written = Written::new(raw.as_bytes());
+            let mut unescaped = 0;
+            for (start, length) in starts {
+                prop_assert_eq!(written.place(unescaped), start);
+                unescaped += length;
+            }
+            prop_assert_eq!(written.place(unescaped), raw.len());
+            prop_assert_eq!(unescape(raw.as_bytes()).len(), unescaped);
+        }
+
         #[test]
         fn escaping_and_back(text in any::<String>()) {
             let mut raw = Vec::new();

@@ -22,6 +22,11 @@ impl Selectors {
         self.0.buffering()
     }
 
+    /// How many paths.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// The order of `paths` decides which one names a value that several select.
     pub fn new(paths: &[Arc<Path>]) -> Self {
         Self(Arc::new(Table::new(paths)))

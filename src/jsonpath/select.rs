@@ -126,7 +126,7 @@ fn select_patch(patch: &[u8], paths: &[Arc<Path>]) -> Result<Vec<Selected>, Stri
 }
 
 /// What was found, with its places in writing.
-fn located(tree: &Tree<'_>, found: Vec<Found>) -> Vec<Selected> {
+pub(super) fn located(tree: &Tree<'_>, found: Vec<Found>) -> Vec<Selected> {
     let mut found = found.into_iter().peekable();
     let mut selected = Vec::new();
     let mut trail = Trail::default();

@@ -3,17 +3,17 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::jsonpath::{self, SelectorError};
-use crate::metrics::FieldCounters;
-use crate::name::{Class, PartitionName};
+use crate::jsonpath::Selectors;
+use crate::name::PartitionName;
 use crate::report::Source;
 use crate::token::Suite;
 
+use super::fields::{self, Place};
 use super::file::{ActionEntry, Choice, Given, Many, Nulls, OnErrorWord, OnPlaintextWord};
 use super::glob::PathPattern;
 use super::profile::Profile;
 use super::yaml::{At, Reader};
-use super::{Action, Binding, Field, Key, KeyPart, Mode, OnBad, OnToken, Reveal, Verb};
+use super::{Action, Key, KeyPart, Mode, OnBad, OnToken, Reveal, Verb};
 
 /// Where an action was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +37,8 @@ pub(super) struct Draft {
     pub action: Action,
     pub direction: Direction,
     pub source: Source,
-    /// Of each field: its place and its canonical path.
-    pub fields: Vec<(Range<usize>, String)>,
+    /// Of each field.
+    pub fields: Vec<Place>,
     pub span: Range<usize>,
     pub key_span: Range<usize>,
     pub format: Option<At<String>>,
@@ -63,8 +63,9 @@ pub(super) fn compile(entry: &At<ActionEntry>, shape: Shape, rule: &InRule<'_>, 
     let e = &entry.value;
     misplaced(e, seals, opens, reader);
     contradictions(e, reader);
-    let mut fields = fields(selectors, e.class.get().map(String::as_str), reader);
-    let bind = bind(&e.bind, &mut fields, rule, reader);
+    let inside = inside(e, reader);
+    let mut fields = fields::compile(selectors, inside, e.class.get().map(String::as_str), reader);
+    let bind = fields::bind(&e.bind, &mut fields, rule, reader);
     let (key, key_span) = key(&e.key, seals, rule, reader);
     if let Some((profile, api)) = key.delegated() {
         let span = if key_span.is_empty() { &entry.span } else { &key_span };
@@ -85,6 +86,7 @@ pub(super) fn compile(entry: &At<ActionEntry>, shape: Shape, rule: &InRule<'_>, 
             rule: Arc::clone(rule.name),
             verb: *verb,
             fields: fields.iter().map(|f| f.field()).collect(),
+            inside: inside.map(|_| Selectors::new(&fields::inside(&fields))),
             key: key.clone(),
             mode: e.mode.get().map(|c| c.0).or(rule.mode).unwrap_or(Mode::Enforce),
             deterministic: given(&e.deterministic),
@@ -107,7 +109,7 @@ pub(super) fn compile(entry: &At<ActionEntry>, shape: Shape, rule: &InRule<'_>, 
             action,
             direction: *direction,
             source: reader.source.clone(),
-            fields: fields.iter().map(|f| (f.span.clone(), f.canonical.clone())).collect(),
+            fields: fields.iter().map(|f| f.place.clone()).collect(),
             span: entry.span.clone(),
             key_span: key_span.clone(),
             format: e.format.value.clone(),
@@ -161,6 +163,22 @@ fn halves<'a>(entry: &'a At<ActionEntry>, shape: Shape, reader: &mut Reader<'_>)
     Some((selectors, verbs))
 }
 
+/// The selectors within what `parse` reads. Neither means anything without the other.
+fn inside<'a>(e: &'a ActionEntry, reader: &mut Reader<'_>) -> Option<&'a [At<String>]> {
+    match (&e.parse.span, &e.inside.span) {
+        (None, Some(span)) => {
+            let help = "add `parse: json`, with the strings that hold JSON as the item's other selectors";
+            reader.error(span, "inside-without-parse", "`inside` selects in strings that `parse` reads", help);
+        }
+        (Some(span), None) => {
+            let help = "name the values within the text: `inside: [\"$..ssn\"]`";
+            reader.error(span, "parse-without-inside", "`parse` without `inside` selects nothing", help);
+        }
+        (None, None) | (Some(_), Some(_)) => {}
+    }
+    e.inside.get().filter(|_| e.parse.get().is_some()).map(|many| many.0.as_slice())
+}
+
 /// Options that say nothing about what this item does: ignoring them would leave the operator believing in them.
 fn misplaced(e: &ActionEntry, seals: bool, opens: bool, reader: &mut Reader<'_>) {
     let sealing: [(&str, &Option<Range<usize>>); 5] = [
@@ -205,97 +223,6 @@ fn contradictions(e: &ActionEntry, reader: &mut Reader<'_>) {
     if let (false, Some(span)) = (given(&e.sign), &e.signers.span) {
         reader.error(span, "signers-without-sign", "`signers` without `sign: true` checks nothing", "add `sign: true`");
     }
-}
-
-struct Compiled {
-    path: Arc<jsonpath::Path>,
-    class: Class,
-    selector: Arc<str>,
-    span: Range<usize>,
-    canonical: String,
-}
-
-impl Compiled {
-    fn field(&self) -> Field {
-        Field {
-            path: Arc::clone(&self.path),
-            class: self.class.clone(),
-            selector: Arc::clone(&self.selector),
-            counters: FieldCounters::default(),
-        }
-    }
-}
-
-fn fields(selectors: &[At<String>], class: Option<&str>, reader: &mut Reader<'_>) -> Vec<Compiled> {
-    let mut all = Vec::new();
-    for At { value: text, span } in selectors {
-        for kind in ["query", "path", "header", "cookie", "form"] {
-            if text.strip_prefix(kind).is_some_and(|rest| rest.starts_with(':')) {
-                let message = format!("fields outside the body (`{kind}:`) are not available yet");
-                reader.error(span, "not-yet", message, "select values of the body, with a JSONPath such as `$..ssn`");
-            }
-        }
-        if ["query:", "path:", "header:", "cookie:", "form:"].iter().any(|p| text.starts_with(p)) {
-            continue;
-        }
-        let compiled = match jsonpath::compile(text) {
-            Ok(compiled) => compiled,
-            Err(error @ SelectorError::NotYet(_)) => {
-                let help = "select in fewer steps, with `..` for instance";
-                reader.error(span, "not-yet", format!("selector `{text}`: {error}"), help);
-                continue;
-            }
-            Err(error @ (SelectorError::Invalid(_) | SelectorError::NotSingular)) => {
-                let help = if text.starts_with('$') {
-                    "see RFC 9535; names with other than letters, digits and `_` are written `['like-this']`"
-                } else {
-                    "a selector begins with `$`, such as `$.customer.ssn` or `$..ssn`"
-                };
-                reader.error(span, "selector", format!("selector `{text}`: {error}"), help);
-                continue;
-            }
-        };
-        for one in compiled {
-            let Some(name) = class.or(one.last_name.as_deref()) else {
-                let message = format!("selector `{text}` has no name to take the class from");
-                reader.error(span, "class", message, "name the logical field: `class: ssn`");
-                break;
-            };
-            let class = Class::new(name);
-            let selector = text.as_str().into();
-            all.push(Compiled { path: one.path, class, selector, span: span.clone(), canonical: one.canonical });
-        }
-    }
-    all
-}
-
-/// What the values are bound to; the paths of `fields` are told.
-fn bind(given: &Given<String>, fields: &mut [Compiled], rule: &InRule<'_>, reader: &mut Reader<'_>) -> Option<Binding> {
-    let At { value: text, span } = given.value.as_ref()?;
-    if let Some(name) = text.strip_prefix("path:") {
-        for pattern in rule.paths.iter().filter(|pattern| !pattern.captures().any(|c| c == name)) {
-            let message = format!("bind `{text}`: path pattern `{}` captures no `{{{name}}}`", pattern.text);
-            reader.error(span, "bind", message, &format!("write `{{{name}}}` for one of its segments"));
-        }
-        return Some(Binding::Segment(name.to_owned()));
-    }
-    let help = "write `\"@.id\"` for a member of the object that holds the value, `\"$.customer.id\"`, or `path:NAME`";
-    let bind = match jsonpath::compile_bind(text) {
-        Ok(bind) => bind,
-        Err(error) => {
-            reader.error(span, "bind", format!("bind `{text}`: {error}"), help);
-            return None;
-        }
-    };
-    for field in fields {
-        if text.starts_with('@') && !field.path.selects_members() {
-            let message =
-                format!("`{}` selects elements of arrays, and `@` is the object that holds a value", field.selector);
-            reader.error(span, "bind", message, "bind to a value from `$`, or select members by name");
-        }
-        field.path = Arc::new(field.path.bound(bind.clone()));
-    }
-    Some(Binding::Value(text.as_str().into()))
 }
 
 fn key(given: &Given<String>, seals: bool, rule: &InRule<'_>, reader: &mut Reader<'_>) -> (Key, Range<usize>) {

@@ -36,6 +36,10 @@ pub(super) fn check(
             format!("`{option}` is about values that are sealed here, and profile `{name}` has its API do it");
         reader.error(span, "profile-option", message, "remove it, or use `granularity: envelope`");
     }
+    if let Some(span) = &e.parse.span {
+        let message = format!("profile `{name}` has its API do single values, which it does not inside of strings");
+        reader.error(span, "profile-parse", message, "remove `parse`, or use `granularity: envelope`");
+    }
     if !api.bare {
         return;
     }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use schemars::JsonSchema;
 
 pub use super::value::{
-    Body, Choice, EndAction, FromNode, Given, Many, ManyScalars, Nulls, OnErrorWord, OnPlaintextWord, Pairs,
+    Body, Choice, EndAction, FromNode, Given, Many, ManyScalars, Nulls, OnErrorWord, OnPlaintextWord, Pairs, Parse,
 };
 
 use super::yaml::{At, Node, Reader, Yaml, closest};
@@ -142,6 +142,10 @@ mapping! {
         "seal" seal: Many,
         /// RFC 9535 JSONPath selectors of values to open (under `request` and `response`).
         "open" open: Many,
+        /// The selected strings hold JSON, in which `inside` selects.
+        "parse" parse: Choice<Parse>,
+        /// RFC 9535 JSONPath selectors within the text of each selected string (with `parse`).
+        "inside" inside: Many,
         /// A partition, a template such as `tenant-{tenant}`, or (opening only) a glob. Default: `default`.
         "key" key: String,
         /// The step of the roll-out. Default: `enforce`.
@@ -180,7 +184,7 @@ mapping! {
         /// What the application checks on this field, such as `date`, `email`, `digits`: the check warns where a token will not pass.
         "format" format: String,
     }
-    not yet ["parse", "embedded", "rewrite", "type"]
+    not yet ["embedded", "rewrite", "type"]
 }
 
 mapping! {

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::json::framing::Framing;
 use crate::json::text::unescape;
-use crate::jsonpath::{self, Path};
+use crate::jsonpath::{self, Path, Unreadable};
 
 use super::compile::Context;
 use super::file::{Body, Given, TestEntry, WhenEntry};
@@ -212,10 +212,39 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
             return;
         }
     };
-    for value in &selected {
+    let mut values: Vec<Value> = Vec::new();
+    for one in selected {
+        let Some(action) = owners.get(one.path) else { continue };
+        let raw = text.get(one.span).unwrap_or_default().as_bytes();
+        let Some(selectors) = &action.inside else {
+            values.push(Value {
+                location: one.location,
+                path: one.path,
+                raw: raw.to_vec(),
+                bound: one.record.is_some(),
+            });
+            continue;
+        };
+        match jsonpath::select_inside(raw, &one.location, selectors) {
+            Ok(found) => values.extend(found.into_iter().map(|found| Value {
+                location: found.location,
+                path: one.path + found.path,
+                raw: found.raw,
+                bound: found.record.is_some(),
+            })),
+            Err(error) => {
+                let refused = if matches!(error, Unreadable::Undecided(_)) { 422 } else { 400 };
+                let acts = action.verb == Verb::Open || action.mode >= Mode::Migrate;
+                if rejects && acts && action.mode != Mode::Observe {
+                    outcome.rejected = Some((status(refused), format!("{error}, at {}", one.location)));
+                    return;
+                }
+            }
+        }
+    }
+    for value in &values {
         let Some(action) = owners.get(value.path) else { continue };
-        let raw = text.get(value.span.clone()).unwrap_or_default();
-        if raw == "null" && (!action.seal_nulls || framing == Framing::Merge) {
+        if value.raw == b"null" && (!action.seal_nulls || (framing == Framing::Merge && action.inside.is_none())) {
             continue;
         }
         match action.verb {
@@ -223,10 +252,10 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
                 outcome.opens.insert(value.location.clone());
             }
             Verb::Seal => {
-                let content = raw.strip_prefix('"').unwrap_or_default().as_bytes();
+                let content = value.raw.strip_prefix(b"\"").unwrap_or_default();
                 let refuses = action.on_token == OnToken::Reject && action.mode >= Mode::Migrate;
                 let bound = matches!(action.bind, Some(Binding::Value(_)));
-                if bound && value.record.is_none() && action.mode >= Mode::Migrate {
+                if bound && !value.bound && action.mode >= Mode::Migrate {
                     outcome.rejected = Some((status(422), format!("bind at {}", value.location)));
                     return;
                 }
@@ -239,12 +268,21 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
         }
     }
     for action in owners.iter().filter(|a| a.required && a.mode != Mode::Observe) {
-        let found = |v: &jsonpath::Selected| owners.get(v.path).is_some_and(|o| Arc::ptr_eq(o, action));
-        if !selected.iter().any(found) {
+        let found = |v: &Value| owners.get(v.path).is_some_and(|o| Arc::ptr_eq(o, action));
+        if !values.iter().any(found) {
             outcome.rejected = Some((status(422), format!("a required field of rule `{}` is missing", action.rule)));
             return;
         }
     }
+}
+
+/// A selected value, in the body or in a string of it.
+struct Value {
+    location: String,
+    path: usize,
+    raw: Vec<u8>,
+    /// What its path binds it to is there.
+    bound: bool,
 }
 
 /// In each document; places are each document's own, spans the body's.
@@ -338,6 +376,32 @@ mod tests {
     #[case("{ when: { path: /s, headers: { X-Rewrite-Url: /x } }, rejected: 400 }")]
     fn passing(#[case] test: &str) {
         assert_eq!(findings(test), Vec::<String>::new());
+    }
+
+    #[rstest]
+    #[case(
+        "request: { payload: '{\"ssn\":\"1\",\"a\":{\"id\":1,\"ssn\":2}}' }, seals: [\"$['payload'] > $['a']['ssn']\"]",
+        Some("bind at $['payload'] > $['ssn']")
+    )]
+    #[case("request: [{ payload: '{\"\\u0073sn\":\"1\",\"id\":7}' }], seals: [\"$[0]['payload'] > $['ssn']\"]", None)]
+    #[case("request: { payload: '{\"ssn\":null}', ssn: 1 }, untouched: true", None)]
+    #[case("request: { payload: '' }, untouched: true", None)]
+    #[case("request: { payload: null }, untouched: true", None)]
+    #[case("request: { payload: '{\"ssn\"}' }, rejected: 400", None)]
+    #[case("request: { payload: { ssn: 1 } }, rejected: 400", None)]
+    #[case("request: { payload: '{\"ssn\":\"sc1.x\",\"id\":1}' }, rejected: 422", None)]
+    #[case("response: { payload: '{\"ssn\"}' }, untouched: true", None)]
+    #[case("response: { payload: '{\"ssn\":1}' }, opens: [\"$['payload'] > $['ssn']\"]", None)]
+    fn places_in_strings(#[case] test: &str, #[case] fails: Option<&str>) {
+        let text = format!(
+            "rules:\n  - name: a\n    match: {{ path: /x }}\n    protect: [{{ fields: $..payload, parse: json, inside: $..ssn, bind: '@.id' }}]\n    tests:\n      - {{ when: {{ path: /x }}, {test} }}\n"
+        );
+        let findings = load_text("t.yaml", &text, &Context::default()).findings;
+        let found: Vec<_> = findings.0.iter().map(|f| f.message.clone()).collect();
+        match fails {
+            None => assert_eq!(found, Vec::<String>::new()),
+            Some(message) => assert!(found.len() == 1 && found[0].contains(message), "{found:?}"),
+        }
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Two actions that select the same value, and values inside other selected values.
 
-use crate::jsonpath::may_overlap;
+use crate::jsonpath::{Path, Selectors, may_overlap};
+use crate::name::Class;
 use crate::report::{Finding, Findings};
 
 use super::action::Draft;
 use super::compile::RuleDraft;
+use super::fields::Place;
 use super::{Action, Field};
 
 /// Beyond this many fields the check of every pair would take longer than a load may.
@@ -40,49 +42,95 @@ pub(super) fn check(rules: &[RuleDraft], findings: &mut Findings) {
 fn compare(a: &Draft, b: &Draft, one: bool, same_exchanges: bool, findings: &mut Findings) {
     bound_to_a_field(a, b, findings);
     bound_to_a_field(b, a, findings);
-    for (i, (field, (_, path))) in a.action.fields.iter().zip(&a.fields).enumerate() {
+    let each = |draft: &'_ Draft| draft.action.inside.as_ref().map_or(1, Selectors::count).max(1);
+    let parsed = a.action.inside.is_some() || b.action.inside.is_some();
+    // Between two items, what a string has inside does not matter: the first that selects the string acts on it. Within one,
+    // that alone matters, and is the same for every path that selects strings.
+    let (step, other_step) = if parsed && !one { (each(a), each(b)) } else { (1, 1) };
+    let fields = if parsed && one { each(a) } else { usize::MAX };
+    for (i, (field, place)) in a.action.fields.iter().zip(&a.fields).enumerate().take(fields).step_by(step) {
         let from = if one { i + 1 } else { 0 };
-        for (other, (span, other_path)) in b.action.fields.iter().zip(&b.fields).skip(from) {
-            if inside(path, other_path) || inside(other_path, path) {
-                let (inner, outer) = if inside(path, other_path) {
+        let others = b.action.fields.iter().zip(&b.fields).take(fields).skip(from).step_by(other_step);
+        for (other, other_place) in others {
+            let pair = Pair::of((field, place), (other, other_place), one && parsed);
+            let span = other_place.span.clone();
+            if inside(pair.path, pair.other) || inside(pair.other, pair.path) {
+                let (inner, outer) = if inside(pair.path, pair.other) {
                     (&other.selector, &field.selector)
                 } else {
                     (&field.selector, &other.selector)
                 };
                 let message =
                     format!("`{inner}` selects values inside what `{outer}` selects; those are not looked at");
-                let finding = Finding::warning("nested-selection", message).at(&b.source, span.clone());
+                let finding = Finding::warning("nested-selection", message).at(&b.source, span);
                 push_once(findings, finding.help("select one of them, or narrower values"));
                 continue;
             }
-            if same_effect(&a.action, field, &b.action, other) {
+            let alike = if parsed && !one { same_inside(a, b) } else { field.class == other.class };
+            if alike && same_options(&a.action, &b.action) {
                 continue;
             }
-            if path == other_path && same_exchanges {
-                let message = format!(
-                    "`{}` is selected twice with different actions{}",
-                    other.selector,
-                    if one { String::new() } else { format!(" (first in rule `{}`)", a.action.rule) }
-                );
-                let finding = Finding::error("conflict", message).at(&b.source, span.clone());
+            let first = || if one { String::new() } else { format!(" (first in rule `{}`)", a.action.rule) };
+            if pair.path == pair.other && same_exchanges {
+                let message = if parsed && !one {
+                    format!("`{}` is selected by two items, and the first alone acts on it{}", pair.other, first())
+                } else {
+                    format!("`{}` is selected twice with different actions{}", other.selector, first())
+                };
+                let finding = Finding::error("conflict", message).at(&b.source, span);
                 push_once(findings, finding.help("remove one, or narrow one rule's `match`"));
-            } else if path == other_path || may_overlap(&field.path, &other.path) {
+            } else if pair.path == pair.other || may_overlap(pair.paths.0, pair.paths.1) {
                 let message = format!(
                     "`{}` and `{}` of rule `{}` may select one value with different actions; then the first wins",
                     other.selector, field.selector, a.action.rule
                 );
-                let finding = Finding::warning("may-conflict", message).at(&b.source, span.clone());
+                let finding = Finding::warning("may-conflict", message).at(&b.source, span);
                 push_once(findings, finding.help("narrow one of the selectors or one rule's `match`"));
             }
         }
     }
 }
 
+/// The paths of two fields that may meet, in canonical form too.
+struct Pair<'a> {
+    path: &'a str,
+    other: &'a str,
+    paths: (&'a Path, &'a Path),
+}
+
+impl<'a> Pair<'a> {
+    /// `within`: in the text that both select in.
+    fn of((field, place): (&'a Field, &'a Place), (other, other_place): (&'a Field, &'a Place), within: bool) -> Self {
+        fn of<'a>(field: &'a Field, place: &'a Place, within: bool) -> (&'a str, &'a Path) {
+            let inside = place.inside.as_deref().zip(field.inside.as_deref()).filter(|_| within);
+            inside.unwrap_or((&place.canonical, &field.path))
+        }
+        let ((path, from), (other, to)) = (of(field, place, within), of(other, other_place, within));
+        Self { path, other, paths: (from, to) }
+    }
+}
+
+/// Whether two items select the same within what they parse.
+fn same_inside(a: &Draft, b: &Draft) -> bool {
+    fn all(draft: &Draft) -> impl Iterator<Item = (Option<&str>, &Class)> {
+        let count = draft.action.inside.as_ref().map_or(0, Selectors::count);
+        let fields = draft.fields.iter().zip(&draft.action.fields).take(count);
+        fields.map(|(place, field)| (place.inside.as_deref(), &field.class))
+    }
+    a.action.inside.is_some() && b.action.inside.is_some() && all(a).eq(all(b))
+}
+
 /// What is bound to a value that is itself sealed would, when it is opened, find a token there.
 fn bound_to_a_field(a: &Draft, b: &Draft, findings: &mut Findings) {
-    for (field, (span, _)) in a.action.fields.iter().zip(&a.fields) {
-        let bind = field.path.of_bind();
-        let meets = |other: &&Field| bind.iter().any(|bind| may_overlap(bind, &other.path));
+    for (field, Place { span, .. }) in a.action.fields.iter().zip(&a.fields) {
+        // What is bound in a parsed text is bound to something in that text.
+        let bind = field.inside.as_ref().unwrap_or(&field.path).of_bind();
+        let any = |path: &Path| bind.iter().any(|bind| may_overlap(bind, path));
+        let meets = |other: &&Field| match (&field.inside, &other.inside) {
+            (None, _) => any(&other.path),
+            (Some(_), Some(inside)) => any(inside) && may_overlap(&field.path, &other.path),
+            (Some(_), None) => false,
+        };
         if let Some(other) = b.action.fields.iter().find(meets) {
             let message = format!(
                 "`{}` is bound to a value that `{}` of rule `{}` may select",
@@ -101,9 +149,8 @@ fn push_once(findings: &mut Findings, finding: Finding) {
     }
 }
 
-fn same_effect(a: &Action, a_field: &Field, b: &Action, b_field: &Field) -> bool {
-    a_field.class == b_field.class
-        && a.verb == b.verb
+fn same_options(a: &Action, b: &Action) -> bool {
+    a.verb == b.verb
         && a.key == b.key
         && a.mode == b.mode
         && a.deterministic == b.deterministic

@@ -112,6 +112,13 @@ pub enum Nulls {
     Seal,
 }
 
+/// `parse`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parse {
+    /// `json`
+    Json,
+}
+
 /// The words of `on_error`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OnErrorWord(pub OnBad);
@@ -122,6 +129,9 @@ pub struct OnPlaintextWord(pub OnBad);
 
 impl Words for EndAction {
     const WORDS: &'static [(&'static str, Self)] = &[("pass", Self::Pass), ("reject", Self::Reject)];
+}
+impl Words for Parse {
+    const WORDS: &'static [(&'static str, Self)] = &[("json", Self::Json)];
 }
 impl Words for Nulls {
     const WORDS: &'static [(&'static str, Self)] = &[("pass", Self::Pass), ("seal", Self::Seal)];

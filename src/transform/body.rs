@@ -18,6 +18,7 @@ use super::delegate::{Answer, DelegateError, Delegated};
 use super::documents::Documents;
 use super::draft::Draft;
 use super::later::Later;
+use super::parsed::{self, Parsing};
 use super::plan::{HalfPlan, PlannedField, Target, changes};
 use super::{Need, Sealer, open, seal};
 
@@ -48,7 +49,7 @@ pub struct BodyEdit {
 
 /// What is done to the selected values.
 pub(super) struct Fields {
-    plan: Arc<HalfPlan>,
+    pub(super) plan: Arc<HalfPlan>,
     pub(super) sealer: Arc<dyn Sealer>,
     pub(super) caller: CallerRole,
     max_value: usize,
@@ -75,6 +76,8 @@ pub(super) struct Fields {
     values: u64,
     /// What the API says of the value at hand.
     pub(super) answer: Option<Result<Answer, DelegateError>>,
+    /// A string that holds JSON, and is not done with.
+    pub(super) parsed: Parsing,
 }
 
 /// What the sealer said last. Forgotten whenever a piece of the body has been worked through, so that a change reaches the
@@ -145,6 +148,7 @@ impl BodyEdit {
                 full: false,
                 values: 0,
                 answer: None,
+                parsed: Parsing::default(),
             },
             draft: waits.then(Draft::default),
             ended: false,
@@ -222,7 +226,8 @@ impl BodyEdit {
 
     /// Bytes held back, for the memory budget.
     pub fn held(&self) -> usize {
-        self.documents.held() + self.fields.later.held() + self.draft.as_ref().map_or(0, Draft::held)
+        let parsed = self.fields.parsed.held();
+        self.documents.held() + parsed + self.fields.later.held() + self.draft.as_ref().map_or(0, Draft::held)
     }
 
     /// Of those, for values that wait for managed APIs.
@@ -341,7 +346,11 @@ impl Replace for Fields {
     type Error = Refusal;
 
     fn begin(&mut self, selector: usize) -> usize {
-        self.plan.fields.get(selector).and_then(|f| f.action.max_value).unwrap_or(self.max_value)
+        match self.plan.fields.get(selector) {
+            // The text of such a string is looked at as a whole.
+            Some(field) if field.action.inside.is_some() => self.buffer(),
+            _ => self.longest(selector),
+        }
     }
 
     fn buffer(&mut self) -> usize {
@@ -359,7 +368,7 @@ impl Replace for Fields {
         }
         let refusal = Refusal::new(
             Reason::TooLarge,
-            "a value is longer than `max_value`, or `max_buffered` where a filter looks at it (`limits.value`)",
+            "a value is longer than `max_value`, or than `max_buffered` where a filter or `parse` looks at it (`limits.value`)",
         );
         Err(refusal.rule(self.plan.fields.get(selector).map_or(&self.plan.rule, |f| &f.action.rule)))
     }
@@ -380,7 +389,11 @@ impl Replace for Fields {
         if !changes(&from.action) && !changes(&to.action) {
             return Ok(());
         }
-        let alike = (from.class(), &from.target) == (to.class(), &to.target);
+        let alike = match (&from.action.inside, &to.action.inside) {
+            (None, None) => (from.class(), &from.target) == (to.class(), &to.target),
+            // Of one item, whatever a string holds is of the same classes.
+            _ => Arc::ptr_eq(&from.action, &to.action),
+        };
         if alike && from.action.bind.is_none() && to.action.bind.is_none() {
             return Ok(());
         }
@@ -418,10 +431,14 @@ impl Replace for Fields {
     fn taken_back(&mut self, from: usize) {
         self.later.taken_back(from);
     }
+
+    fn next_document(&mut self) {
+        self.parsed.next_document();
+    }
 }
 
 impl Fields {
-    /// Does to one value what its field says, and counts what was done.
+    /// Does to one value what its field says, or to the values inside of it, and counts what was done.
     pub(super) fn act(
         &mut self,
         selector: usize,
@@ -430,9 +447,22 @@ impl Fields {
         out: &mut Vec<u8>,
     ) -> Result<Outcome, Refusal> {
         let plan = Arc::clone(&self.plan);
-        let Some(field) = plan.fields.get(selector) else {
-            return Err(Refusal::new(Reason::InvalidJson, "a selector outside the plan"));
-        };
+        match plan.fields.get(selector) {
+            None => Err(Refusal::new(Reason::InvalidJson, "a selector outside the plan")),
+            Some(field) if field.action.inside.is_some() => parsed::string(self, &plan, selector, raw, out),
+            Some(field) => self.value(selector, field, raw, record, out),
+        }
+    }
+
+    /// Of a value that is not looked into.
+    pub(super) fn value(
+        &mut self,
+        selector: usize,
+        field: &PlannedField,
+        raw: &[u8],
+        record: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<Outcome, Refusal> {
         self.home = None;
         let outcome = match self.failed.take() {
             Some(error) => after_failed_fetch(field, self.asked.take().as_ref(), &error, raw, out),
@@ -452,13 +482,23 @@ impl Fields {
         Ok(outcome)
     }
 
+    /// How long a value of this field may be.
+    pub(super) fn longest(&self, selector: usize) -> usize {
+        self.plan.fields.get(selector).and_then(|f| f.action.max_value).unwrap_or(self.max_value)
+    }
+
+    /// A value of this field stays, although it was to be looked at.
+    pub(super) fn unread(&mut self, selector: usize) {
+        self.tally.add(selector, FieldEvent::Refused);
+    }
+
     /// What a value waits for.
     pub(super) fn wait_for(&mut self, need: Need) {
         self.need = Some(need);
     }
 
     /// A value ends the body.
-    fn broke(&mut self, index: usize, field: &PlannedField) {
+    pub(super) fn broke(&mut self, index: usize, field: &PlannedField) {
         self.broke = Some(index);
         self.stray(index, field, Use::Refused);
     }

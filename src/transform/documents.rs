@@ -253,6 +253,7 @@ impl Documents {
         }
         self.held = None;
         (self.blank, self.begun) = (true, false);
+        replace.next_document();
         Ok(Fed::All)
     }
 

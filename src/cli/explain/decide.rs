@@ -6,7 +6,7 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
 use crate::json::framing::Framing;
 use crate::json::text::unescape;
-use crate::jsonpath::{self, Buffering, Selected};
+use crate::jsonpath::{self, Buffering, Selected, SelectedInside, Unreadable};
 use crate::name::Class;
 use crate::proxy::body::readable;
 use crate::rules::profile::{PerValue, Profile};
@@ -180,19 +180,55 @@ fn read(
             return unreadable(told, plan, plan.unreadable.invalid_json, code(status), why);
         }
     };
-    for one in &selected {
-        if let (Some(field), Some(lexeme)) = (plan.fields.get(one.path), body.get(one.span.clone())) {
-            let (found, refused) = found(one, field, lexeme, plan.unreadable.too_large);
+    let mut values = Vec::new();
+    for one in selected {
+        let (Some(field), Some(lexeme)) = (plan.fields.get(one.path), body.get(one.span.clone())) else { continue };
+        let Some(selectors) = &field.action.inside else {
+            values.push(Value { location: one.location, path: one.path, raw: lexeme.to_vec(), record: one.record });
+            continue;
+        };
+        match jsonpath::select_inside(lexeme, &one.location, selectors) {
+            Ok(inside) => values.extend(inside.into_iter().map(|SelectedInside { location, path, raw, record }| {
+                Value { location, path: one.path + path, raw, record }
+            })),
+            Err(error) => {
+                let (found, refused) = unread(one, field, error, plan.unreadable.invalid_json);
+                told.refused = told.refused.or_else(|| refused.map(|(status, why)| (code(status), why)));
+                told.values.push(found);
+            }
+        }
+    }
+    for value in &values {
+        if let Some(field) = plan.fields.get(value.path) {
+            let (found, refused) = found(value, field, plan.unreadable.too_large);
             told.refused = told.refused.or_else(|| refused.map(|(status, why)| (code(status), why)));
             told.values.push(found);
         }
     }
     for (index, acting) in told.actions.iter_mut().enumerate() {
-        acting.selects = Some(selected.iter().filter(|s| s.path == index).count());
+        acting.selects = Some(values.iter().filter(|value| value.path == index).count());
     }
     calls(&mut told, plan);
-    missing(&mut told, plan, route, &selected, code(422));
+    missing(&mut told, plan, route, &values, code(422));
     told
+}
+
+/// A selected value, in the body or in a string of it.
+struct Value {
+    location: String,
+    path: usize,
+    raw: Vec<u8>,
+    record: Option<Arc<[u8]>>,
+}
+
+/// A string that should hold JSON.
+fn unread(one: Selected, field: &PlannedField, why: Unreadable, on: OnUnreadable) -> (Found, Option<(u16, String)>) {
+    let status = if matches!(why, Unreadable::Undecided(_)) { 422 } else { 400 };
+    let refuses = on == OnUnreadable::Reject && changes(&field.action);
+    let happens = format!("{}: {why} (`on_invalid_json`)", if refuses { "refused" } else { "passes unread" });
+    let refused = refuses.then(|| (status, format!("rule `{}`, {}: {happens}", field.action.rule, one.location)));
+    let found = Found { location: one.location, action: one.path, happens, delegated: false, token_length: None };
+    (found, refused)
 }
 
 fn unreadable(mut told: Explanation, plan: &HalfPlan, on: OnUnreadable, status: u16, why: String) -> Explanation {
@@ -242,7 +278,7 @@ fn calls(told: &mut Explanation, plan: &HalfPlan) {
 }
 
 /// `required`: every action that says so must have selected something.
-fn missing(told: &mut Explanation, plan: &HalfPlan, route: &Route, selected: &[Selected], status: u16) {
+fn missing(told: &mut Explanation, plan: &HalfPlan, route: &Route, selected: &[Value], status: u16) {
     let hit = |action: &Arc<Action>| {
         selected.iter().filter_map(|s| plan.fields.get(s.path)).any(|field| Arc::ptr_eq(&field.action, action))
     };
@@ -265,6 +301,7 @@ fn acting(field: &PlannedField) -> Acting {
     option(action.deterministic, "deterministic".into());
     option(action.sign, if seals { "signs".into() } else { "signed only".into() });
     option(action.required, "required".into());
+    option(action.inside.is_some(), "within parsed strings".into());
     option(delegated.is_some_and(|(_, api)| api.bare), "bare".into());
     let bind = match &action.bind {
         Some(Binding::Segment(name)) => format!("bound to path:{name}"),
@@ -304,13 +341,8 @@ fn acting(field: &PlannedField) -> Acting {
 }
 
 /// What becomes of a value, and the status that refuses the whole message for it.
-fn found(
-    one: &Selected,
-    field: &PlannedField,
-    lexeme: &[u8],
-    too_large: OnUnreadable,
-) -> (Found, Option<(u16, String)>) {
-    let action = &field.action;
+fn found(one: &Value, field: &PlannedField, too_large: OnUnreadable) -> (Found, Option<(u16, String)>) {
+    let (action, lexeme) = (&field.action, one.raw.as_slice());
     let content = lexeme.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
     let api = action.key.delegated().map(|(_, api)| api);
     let is_token = content.is_some_and(|c| {
@@ -439,5 +471,44 @@ mod tests {
             ),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn values_in_strings_are_told_with_both_places() {
+        let text = "rules:\n  - name: r\n    match: { path: /x }\n    protect: [{ fields: $..payload, parse: json, inside: [$..pan, $..ssn] }]\n";
+        let rules = load_text("t.yaml", text, &Context::default()).rules.unwrap();
+        let (path, headers) = (NormalPath("/x".into()), HeaderMap::new());
+        let facts = RequestFacts {
+            method: "POST",
+            path: &path,
+            ignore_case: false,
+            listener: "",
+            host: None,
+            headers: &headers,
+        };
+        let told = |body: &str| {
+            let message = Message {
+                direction: Direction::Request,
+                status: 200,
+                content_type: "application/json",
+                body: Some(body.as_bytes()),
+            };
+            decide(Explanation::new("POST", "front"), &rules, &facts, &message)
+        };
+        let one = told(r#"{"payload":"{\"a\":{\"ssn\":\"1\"},\"pan\":null}"}"#);
+        let places: Vec<_> = one.values.iter().map(|v| (v.location.as_str(), v.action, v.happens.as_str())).collect();
+        assert_eq!(
+            places,
+            [
+                ("$['payload'] > $['a']['ssn']", 1, "sealed"),
+                ("$['payload'] > $['pan']", 0, "stays: null means absence")
+            ]
+        );
+        assert_eq!(one.values[0].token_length, Some(token_len(Suite::Xaes, 1, true, None, false)));
+        assert_eq!(one.actions[1].selector, "$..payload > $..ssn");
+        assert_eq!((one.actions[0].selects, one.refused), (Some(1), None));
+        let none = told(r#"{"payload":"{"}"#);
+        assert!(none.refused.is_some_and(|(status, why)| status == 400 && why.contains("holds is no JSON")));
+        assert_eq!(none.values[0].location, "$['payload']");
     }
 }

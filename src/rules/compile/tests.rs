@@ -64,7 +64,7 @@ fn all_errors_at_once_each_with_its_place_and_a_way_out() {
         ("not-yet", 8),
         ("not-yet", 8),
         ("class", 8),
-        ("not-yet", 9),
+        ("parse-without-inside", 9),
         ("null", 10),
         ("unknown-word", 11),
         ("key-prefix", 12),
@@ -93,7 +93,6 @@ fn all_errors_at_once_each_with_its_place_and_a_way_out() {
 }
 
 #[rstest]
-#[case("parse: json", "`parse` is not available yet")]
 #[case("embedded: true", "`embedded` is not available yet")]
 #[case("rewrite: all", "`rewrite` is not available yet")]
 #[case("type: number", "`type` is not available yet")]
@@ -130,6 +129,7 @@ fn fields_not_yet(#[case] field: &str) {
 #[case("bind: \"path:id\"", "bind")]
 #[case("bind: \"@.x\", class: c, fields: [\"$.a[0]\"]", "bind")]
 #[case("bind: \"@.ssn\", fields: [\"$.ssn\"]", "bind-selected")]
+#[case("parse: json, inside: [\"$..a\", \"$.b\"], bind: \"$.b\"", "bind-selected")]
 #[case("bind: \"@.id.x\", fields: [\"$..a\", \"$..id\"]", "bind-selected")]
 fn binds_that_are_refused(#[case] options: &str, #[case] code: &str) {
     let fields = if options.contains("fields") { "" } else { ", fields: $.a" };
@@ -153,6 +153,14 @@ fn binds_that_are_refused(#[case] options: &str, #[case] code: &str) {
 #[case("mode: ~", "null")]
 #[case("seal: $.b", "misplaced")]
 #[case("on_error: null", "null")]
+#[case("parse: json", "parse-without-inside")]
+#[case("inside: $.b", "inside-without-parse")]
+#[case("parse: xml, inside: $.b", "unknown-word")]
+#[case("parse: json, inside: \"$[0]\"", "class")]
+#[case("parse: json, inside: ssn", "selector")]
+#[case("parse: json, inside: \"query:b\"", "not-yet")]
+#[case("parse: json, inside: \"$.b[0]\", bind: \"@.id\"", "bind")]
+#[case("parse: json, inside: $..b, bind: \"@.b.id\"", "bind-selected")]
 fn options_that_are_refused(#[case] options: &str, #[case] code: &str) {
     let text = item(&format!("fields: $.a, {options}"));
     assert_eq!(codes(&text).iter().map(|c| c.0).collect::<Vec<_>>(), [code]);
@@ -407,6 +415,53 @@ proptest::proptest! {
     }
 }
 
+#[test]
+fn each_path_in_what_is_parsed_is_a_field() {
+    let text = item("fields: [$.a, \"$['b','c'][0]\"], parse: json, inside: [\"$..['x','y']\", $.z], bind: \"@.id\"");
+    let (request, response, _) = halves(&text);
+    for action in [&request[0], &response[0]] {
+        let fields: Vec<_> = action.fields.iter().map(|f| format!("{} {} {}", f.path, f.selector, f.class)).collect();
+        let inner = [("$..['x','y']", "x"), ("$..['x','y']", "y"), ("$.z", "z")];
+        let outer = [("$['a']", "$.a"), ("$['b'][0]", "$['b','c'][0]"), ("$['c'][0]", "$['b','c'][0]")];
+        let pairs = outer.iter().flat_map(|(path, o)| inner.map(|(i, class)| format!("{path} {o} > {i} {class}")));
+        assert_eq!(fields, pairs.collect::<Vec<_>>());
+        assert_eq!(action.inside.as_ref().map(crate::jsonpath::Selectors::count), Some(3));
+        let bound = |path: &crate::jsonpath::Path| path.buffering() > crate::jsonpath::Buffering::Streaming;
+        assert!(action.fields.iter().all(|f| !bound(&f.path) && f.inside.as_ref().is_some_and(|inside| bound(inside))));
+    }
+    assert_eq!(codes(&item("fields: \"$[0]\", parse: json, inside: $.b")), [], "the string itself has no class");
+    assert_eq!(codes(&item("fields: \"$[0]\", parse: json, inside: $, class: c")), []);
+}
+
+#[test]
+fn two_items_never_parse_one_string() {
+    let both = |a: &str, b: &str| {
+        let text = format!(
+            "rules:\n  - name: a\n    match: {{ path: /x/** }}\n    request:\n      - {{ {a} }}\n      - {{ {b} }}\n"
+        );
+        codes(&text)
+    };
+    let parsed = |outer: &str, inside: &str| format!("seal: {outer}, parse: json, inside: {inside}");
+    // The second would never act, whatever it selects inside.
+    assert_eq!(both(&parsed("$.a", "$.x"), &parsed("\"$['a']\"", "$.y")), [("conflict", 6)]);
+    assert_eq!(both(&parsed("$.a", "[$.x, $.y]"), &parsed("$.a", "$.x")), [("conflict", 6)]);
+    assert_eq!(both(&parsed("$.a", "[$.x, $.y]"), &parsed("$..a", "[$.x, $.z]")), [("may-conflict", 6)]);
+    assert_eq!(both(&parsed("$.a", "$.x"), "seal: $.a"), [("conflict", 6)]);
+    assert_eq!(both("seal: $..a", &parsed("$.b.a", "[$.x, $.y]")), [("may-conflict", 6)]);
+    assert_eq!(both(&parsed("$.a", "$.x"), "seal: $.a.b"), [("nested-selection", 6)]);
+    assert_eq!(both(&parsed("$.a", "$.x"), &parsed("$.b", "$.x")), []);
+    assert_eq!(both(&parsed("$.a", "$.x"), "seal: $.x"), [], "that is another document");
+    assert_eq!(both(&parsed("$.a", "[$.x, $.y]"), &parsed("$.a", "[$.x, $.y]")), [], "they agree");
+    assert_eq!(both(&parsed("$.a", "$.x"), "seal: $.b, bind: $.a"), [("bind-selected", 6)]);
+    assert_eq!(both(&parsed("$.a", "$.x, bind: $.id"), "seal: $.id"), [], "that is another document");
+    // Within one item, what matters is what is selected inside.
+    let one = |inside: &str| codes(&item(&format!("fields: [$.a, $..a], parse: json, inside: {inside}")));
+    assert_eq!(one("[$.x, $.y]"), []);
+    assert_eq!(one("[$.x, $.x.y]"), [("nested-selection", 5)]);
+    assert_eq!(one("[$..x, $.*, $.y]"), [("class", 5)]);
+    assert_eq!(one("[$..x, $.y.*]"), [("may-conflict", 5)]);
+}
+
 /// Of `partner`; `there` has no values of its own.
 fn with_profiles(api: profile::PerValue, local: bool) -> Context {
     let partition = |name: &str| crate::name::PartitionName::new(name).unwrap();
@@ -432,6 +487,7 @@ fn managed_api() -> profile::PerValue {
 #[case("sign: true", "profile-sign")]
 #[case("suite: 2", "profile-option")]
 #[case("pad: 16", "profile-option")]
+#[case("parse: json, inside: $.b", "profile-parse")]
 fn what_an_api_does_not_do_is_refused_by_name(#[case] option: &str, #[case] code: &str) {
     let text = item(&format!("fields: $.a, key: partner, {option}"));
     let loaded = load_text("a.yaml", &text, &with_profiles(managed_api(), false));

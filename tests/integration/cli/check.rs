@@ -112,6 +112,9 @@ fn explanations() {
     explain(&["--path", "/customers%2f7"]).shows("refused with 400");
     explain(&["--path", "/customers/7", "-H", "X-HTTP-Method-Override: GET"]).shows("refused with 400");
     place.run(&["explain", "--path", "/x", "-H", "secret-without-colon"]).ends(64);
+    place.write("body.json", r#"[{"op":"replace","path":"/email","value":"zoe@example.com"}]"#);
+    explain(&["--path", "/customers/7", "--content-type", "application/json-patch+json"])
+        .shows("$[0]['value']  sealed; by $.email");
     place.write("body.json", "{\"ssn\":");
     explain(&["--path", "/customers/7"]).shows("refused with 400").shows("not JSON");
     place.write("rules/customers.yaml", "rules: 7\n");

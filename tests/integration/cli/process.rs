@@ -249,7 +249,7 @@ fn rules_that_are_refused_stop_the_start() {
     let place = Place::with_keyring();
     place.write(
         "rules.yaml",
-        "rules:\n  - name: a\n    match: { path: /x }\n    protect: [{ fields: [\"$.a\"], parse: json }]\n",
+        "rules:\n  - name: a\n    match: { path: /x }\n    protect: [{ fields: [\"$.a\"], embedded: true }]\n",
     );
     let run = |rules: &str| {
         place.run(&["run", "--upstream", "http://127.0.0.1:9", "--listen", "127.0.0.1:0", "--rules", rules])
