@@ -19,7 +19,7 @@ pub use compile::{Compiled, SelectorError, compile, compile_bind};
 pub use edit::Editor;
 pub use matcher::Selectors;
 pub use overlap::{may_contain, may_overlap};
-pub use select::{Selected, select, select_each, select_patch};
+pub use select::{InPatch, Selected, select, select_each, select_patch};
 
 /// A compiled path; what the matcher runs. Its `Display` is its canonical form.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
