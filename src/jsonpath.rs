@@ -22,7 +22,7 @@ pub use evaluate::Found;
 pub use inside::{Inside, SelectedInside, Unreadable, select_inside};
 pub use matcher::Selectors;
 pub use overlap::{may_contain, may_overlap};
-pub use select::{Selected, select, select_each};
+pub use select::{InPatch, Selected, select, select_each, select_patch};
 
 /// A compiled path; what the matcher runs. Its `Display` is its canonical form.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::json::scan::Kind;
-use crate::jsonpath::evaluate::{Found, evaluate};
+use crate::jsonpath::evaluate::{Found, Undecided, evaluate};
 use crate::jsonpath::matcher::table::{Next, Table};
 use crate::jsonpath::matcher::{Live, Start};
 use crate::jsonpath::tree::{Id, Tree};
@@ -50,6 +50,7 @@ pub fn touched(operation: &[u8], table: &Table, patterns: &mut usize) -> Result<
         b"add" | b"replace" | b"test" => {
             let value = member(&tree, b"value")?.ok_or("this operation of a JSON patch has a `value`")?;
             let found = place.select(&tree, value, table, patterns)?;
+            place.not_as_a_record(&tree, value, &found, table, patterns)?;
             Ok(Touched { found, compares: &*op == b"test", carries: None })
         }
         _ => {
@@ -79,6 +80,7 @@ fn place(tree: &Tree<'_>, name: &[u8], table: &Table) -> Result<Option<Place>, &
             return Err("the pointer of a JSON patch is too long");
         }
         let token = unescaped(token).ok_or(NO_POINTER)?;
+        let index = index(&token);
         let mut below = Vec::with_capacity(here.len());
         for live in here {
             if table.buffered(live.path, live.places).next().is_some() {
@@ -86,10 +88,17 @@ fn place(tree: &Tree<'_>, name: &[u8], table: &Table) -> Result<Option<Place>, &
             }
             // Whether an array or an object stands there is not said: it is taken for both.
             let mut next = table.member(live.path, live.places, table.id(&token));
-            if let Some(element) = element(&token, live, table) {
-                next.places |= element.places;
-                next.selected |= element.selected;
+            let element = match index {
+                Index::At(index) => table.element(live.path, live.places, index),
+                Index::Any | Index::Unclear => table.any_element(live.path, live.places),
+                Index::None => Next::default(),
+            };
+            let more = element.places & !next.places != 0 || (element.selected && !next.selected);
+            if more && index == Index::Unclear {
+                return Err("the pointer of a JSON patch has what readers differ about whether it is an index");
             }
+            next.places |= element.places;
+            next.selected |= element.selected;
             if next.selected {
                 selected = Some(selected.map_or(live.path, |first| first.min(live.path)));
             }
@@ -104,20 +113,38 @@ fn place(tree: &Tree<'_>, name: &[u8], table: &Table) -> Result<Option<Place>, &
 
 const NO_POINTER: &str = "the `path` or `from` of a JSON patch is no JSON pointer (RFC 6901)";
 
-/// What the token is in an array, if it may be one's: `-`, the place behind the last, may have any index.
-fn element(token: &[u8], live: Live, table: &Table) -> Option<Next> {
+/// What a token of a pointer is in an array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Index {
+    At(u64),
+    /// `-`: the place behind the last may have any.
+    Any,
+    /// None (RFC 6901), though there are libraries that make one of it: of `00`, `+1`, `-1`, of nothing at all, or of a number
+    /// that they cut off.
+    Unclear,
+    None,
+}
+
+fn index(token: &[u8]) -> Index {
     if token == b"-" {
-        return Some(table.any_element(live.path, live.places));
+        return Index::Any;
     }
-    let number = token == b"0" || token.first().is_some_and(|first| (b'1'..=b'9').contains(first));
-    let index = str::from_utf8(token).ok().filter(|_| number)?.parse().ok()?;
-    Some(table.element(live.path, live.places, index))
+    let Ok(text) = str::from_utf8(token) else { return Index::Unclear };
+    let letters = text.chars().filter(|c| c.is_alphabetic());
+    let in_numbers = |c: char| matches!(c, 'e' | 'E' | 'x' | 'X');
+    let canonical = text == "0" || (!text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit()));
+    match text.parse::<u64>().ok().filter(|_| canonical) {
+        Some(index) if i32::try_from(index).is_ok() => Index::At(index),
+        _ if letters.clone().any(|c| !in_numbers(c)) => Index::None,
+        _ if letters.count() > 0 && !text.chars().any(char::is_numeric) => Index::None,
+        _ => Index::Unclear,
+    }
 }
 
 impl Place {
     /// What the paths select in the value that is put there.
     fn select(
-        self,
+        &self,
         tree: &Tree<'_>,
         value: Id,
         table: &Table,
@@ -129,9 +156,47 @@ impl Place {
             return Err("a filter or `bind` that looks at `$` cannot be told in a JSON patch");
         }
         let alone = Tree::parse(tree.raw(value), usize::MAX).map_err(|error| error.what)?;
-        let found = evaluate(&alone, table, &self.0, patterns).map_err(super::evaluate::Undecided::as_str)?;
+        let found = evaluate(&alone, table, &self.0, patterns).map_err(Undecided::as_str)?;
         let moved = |one: Range<usize>| one.start + span.start..one.end + span.start;
         Ok(found.into_iter().map(|one| Found { span: moved(one.span.clone()), ..one }).collect())
+    }
+
+    /// A sender chooses what a body is called: an application that takes the patch for an array of records would find what no
+    /// place was asked about.
+    fn not_as_a_record(
+        &self,
+        tree: &Tree<'_>,
+        value: Id,
+        found: &[Found],
+        table: &Table,
+        patterns: &mut usize,
+    ) -> Result<(), &'static str> {
+        let name = table.id(b"value");
+        let (mut here, mut selected) = (Vec::new(), false);
+        for (path, _) in (0..).zip(0..table.len()) {
+            let operation = table.any_element(path, 1);
+            let member = table.member(path, operation.places, name);
+            selected |= member.selected;
+            let asked = self.0.here.iter().filter(|live| live.path == path).fold(0, |all, live| all | live.places);
+            if member.places & !asked != 0 && !table.sees_root(path as usize) {
+                here.push(Live { path, places: member.places });
+            }
+        }
+        let span = tree.span(value);
+        let mut as_record = Vec::new();
+        if selected {
+            as_record.push(span.clone());
+        } else if !here.is_empty() {
+            let alone = Tree::parse(tree.raw(value), usize::MAX).map_err(|error| error.what)?;
+            let start = Start { here, undecided: Vec::new(), selected: None };
+            let more = evaluate(&alone, table, &start, patterns).map_err(Undecided::as_str)?;
+            as_record.extend(more.into_iter().map(|one| one.span.start + span.start..one.span.end + span.start));
+        }
+        let sealed = |one: &Range<usize>| found.iter().any(|of| of.span.start <= one.start && one.end <= of.span.end);
+        if as_record.iter().all(sealed) {
+            return Ok(());
+        }
+        Err("taken for a record, an operation of a JSON patch has a value at a place that a path selects")
     }
 
     fn carried_to(&self, to: &Self) -> Result<Option<(usize, usize)>, &'static str> {
@@ -220,7 +285,14 @@ mod tests {
     #[case("$.cards[0].pan", r#"{"op":"replace","path":"/cards/1/pan","value":"4"}"#, &[])]
     #[case("$.cards[0:2].pan", r#"{"op":"replace","path":"/cards/1/pan","value":"4"}"#, &["0:\"4\""])]
     #[case("$.cards['0'].pan", r#"{"op":"replace","path":"/cards/0/pan","value":"4"}"#, &["0:\"4\""])]
-    #[case("$.cards[0].pan", r#"{"op":"replace","path":"/cards/00/pan","value":"4"}"#, &[])]
+    #[case("$.cards[*].pan", r#"{"op":"replace","path":"/cards/00/pan","value":"4"}"#, &["0:\"4\""])]
+    #[case("$.cards[0].pan", r#"{"op":"replace","path":"/cards/a1/pan","value":"4"}"#, &[])]
+    #[case("$.cards[0].pan", r#"{"op":"replace","path":"/cards/x/pan","value":"4"}"#, &[])]
+    #[case("$..value", r#"{"op":"add","path":"/a/value","value":"4"}"#, &["0:\"4\""])]
+    #[case("$..value", r#"{"op":"add","path":"/a/value","value":{"value":1}}"#, &["0:{\"value\":1}"])]
+    #[case("$.a.value", r#"{"op":"add","path":"/b","value":{"a":1}}"#, &[])]
+    #[case("$..path", r#"{"op":"add","path":"/b","value":"4"}"#, &[])]
+    #[case("$..*", r#"{"op":"add","path":"/b","value":"4"}"#, &["0:\"4\""])]
     #[case("$['a/b']['m~n']", r#"{"op":"add","path":"/a~1b/m~0n","value":"4"}"#, &["0:\"4\""])]
     #[case("$.ssn", r#"{"\u006fp":"ad\u0064","path":"\/s\u0073n","value":"4"}"#, &["0:\"4\""])]
     #[case("$.ssn", r#"{"value":"4","path":"/ssn","op":"test"}"#, &["0:\"4\""])]
@@ -261,6 +333,21 @@ mod tests {
     #[case("$.a[-1]", r#"{"op":"add","path":"/a/-","value":1}"#, "cannot be told")]
     #[case("$..[?@.x]", r#"{"op":"add","path":"/q","value":1}"#, "cannot be told")]
     #[case("$.a[?@.x == $.y]", r#"{"op":"add","path":"/a","value":[{"x":1}]}"#, "looks at `$`")]
+    #[case("$.a[0].b", r#"{"op":"add","path":"/a/00/b","value":1}"#, "readers differ")]
+    #[case("$.a[0].b", r#"{"op":"add","path":"/a/+0/b","value":1}"#, "readers differ")]
+    #[case("$.a[0].b", r#"{"op":"add","path":"/a/-0/b","value":1}"#, "readers differ")]
+    #[case("$.a[0].b", r#"{"op":"add","path":"/a/-1/b","value":1}"#, "readers differ")]
+    #[case("$.a[0].b", r#"{"op":"add","path":"/a/ 0/b","value":1}"#, "readers differ")]
+    #[case("$.a[0].b", r#"{"op":"add","path":"/a//b","value":1}"#, "readers differ")]
+    #[case("$.a[0].b", r#"{"op":"add","path":"/a/0x0/b","value":1}"#, "readers differ")]
+    #[case("$.a[0].b", r#"{"op":"add","path":"/a/\u0660/b","value":1}"#, "readers differ")]
+    #[case("$.a[0].b", r#"{"op":"add","path":"/a/4294967296/b","value":1}"#, "readers differ")]
+    #[case("$.a[0].b", r#"{"op":"add","path":"/a/99999999999999999999/b","value":1}"#, "readers differ")]
+    #[case("$.a[0].b", r#"{"op":"move","from":"/a/00/b","path":"/c"}"#, "readers differ")]
+    #[case("$[*].value", r#"{"op":"add","path":"/x","value":1}"#, "taken for a record")]
+    #[case("$..value", r#"{"op":"add","path":"/x","value":1}"#, "taken for a record")]
+    #[case("$..value.b", r#"{"op":"add","path":"/x","value":{"b":1}}"#, "taken for a record")]
+    #[case("$[0].value.b", r#"{"op":"add","path":"/x","value":{"b":1}}"#, "taken for a record")]
     #[case("$.a", r#"{"op":"move","from":"/a","path":"/b"}"#, "sealed to one that is not")]
     #[case("$.a", r#"{"op":"copy","from":"/b","path":"/a"}"#, "sealed to one that is not")]
     #[case("$.a.b", r#"{"op":"move","from":"/a","path":"/c"}"#, "sealed to one that is not")]

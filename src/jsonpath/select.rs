@@ -30,6 +30,17 @@ pub struct Selected {
     pub record: Option<Arc<[u8]>>,
 }
 
+/// What paths have to do with a JSON patch.
+#[derive(Debug, Default)]
+pub struct InPatch {
+    /// What they select.
+    pub selected: Vec<Selected>,
+    /// Indices of paths that a value which is compared is selected by.
+    pub compared: Vec<usize>,
+    /// Of the paths that select where a value is taken from, and where it is put.
+    pub carried: Vec<(usize, usize)>,
+}
+
 /// All values that the paths select in a whole document, outermost only, in document order; the error says what is wrong with
 /// the document and at which byte.
 pub fn select(document: &[u8], paths: &[Arc<Path>]) -> Result<Vec<Selected>, String> {
@@ -85,7 +96,7 @@ pub fn select(document: &[u8], paths: &[Arc<Path>]) -> Result<Vec<Selected>, Str
 /// The same in each of a body's documents, in a patch at the places that it writes; places are each document's own, spans the body's.
 pub fn select_each(body: &[u8], framing: Framing, paths: &[Arc<Path>]) -> Result<Vec<Selected>, String> {
     if framing == Framing::Patch {
-        return select_patch(body, paths);
+        return Ok(select_patch(body, paths)?.selected);
     }
     let mut all = Vec::new();
     for document in framing.split(body) {
@@ -106,10 +117,11 @@ fn in_memory(document: &[u8], selectors: Selectors) -> Result<Vec<Selected>, Str
     Ok(located(&tree, found))
 }
 
-/// At the places that a JSON patch (RFC 6902) writes.
-fn select_patch(patch: &[u8], paths: &[Arc<Path>]) -> Result<Vec<Selected>, String> {
+/// All values that the paths select at the places that a JSON patch (RFC 6902) writes; places and spans are the patch's own.
+pub fn select_patch(patch: &[u8], paths: &[Arc<Path>]) -> Result<InPatch, String> {
     let tree = Tree::parse(patch, MAX_DEPTH).map_err(|error| error.to_string())?;
     let table = Table::new(paths);
+    let mut all = InPatch::default();
     let mut found = Vec::new();
     if tree.kind(tree.root()) != Kind::Array {
         return Err(NO_PATCH.to_owned());
@@ -117,12 +129,15 @@ fn select_patch(patch: &[u8], paths: &[Arc<Path>]) -> Result<Vec<Selected>, Stri
     for operation in tree.children(tree.root()) {
         let start = tree.span(operation).start;
         let touched = touched(tree.raw(operation), &table, &mut 0)?;
+        all.carried.extend(touched.carries);
+        all.compared.extend(touched.found.iter().filter(|_| touched.compares).map(|one| one.path));
         found.extend(touched.found.into_iter().map(|mut one| {
             one.span = one.span.start + start..one.span.end + start;
             one
         }));
     }
-    Ok(located(&tree, found))
+    all.selected = located(&tree, found);
+    Ok(all)
 }
 
 /// What was found, with its places in writing.

@@ -25,6 +25,9 @@ use super::{Need, Sealer, open, seal};
 /// Nesting deeper than this is refused: no real document needs it, and every reader of ours is bounded by it.
 pub const MAX_DEPTH: usize = 512;
 
+/// Output that waits behind values for managed APIs, beyond which those are asked at once.
+const DRAFT: usize = 1024 * 1024;
+
 /// Partitions of globs that one body's counts are remembered for.
 const STRAYS: usize = 16;
 
@@ -164,7 +167,16 @@ impl BodyEdit {
         let fed = self.documents.feed(input, to, &mut self.fields);
         self.fields.told = Told::default();
         self.leave(out);
-        self.progress(fed.map_err(refusal)?)
+        match self.progress(fed.map_err(refusal)?)? {
+            // What waits must not have the rest of a long body wait with it.
+            Progress::All
+                if self.draft.as_ref().is_some_and(|draft| draft.bytes.len() > DRAFT)
+                    && !self.fields.later.is_empty() =>
+            {
+                Ok(Progress::Delegate(input.len()))
+            }
+            progress => Ok(progress),
+        }
     }
 
     /// Has everything leave that was taken in, but for what cannot be known yet.
@@ -375,31 +387,12 @@ impl Replace for Fields {
 
     fn compare(&mut self, selector: usize) -> Result<(), Refusal> {
         let Some(field) = self.plan.fields.get(selector) else { return Ok(()) };
-        let action = &field.action;
-        if action.verb == Verb::Seal && changes(action) && !action.deterministic {
-            let text =
-                "a JSON patch tests a sealed value, and no two tokens of one value are equal without `deterministic`";
-            return Err(Refusal::new(Reason::Undecided, text).rule(&action.rule));
-        }
-        Ok(())
+        field.compared().map_err(|text| Refusal::new(Reason::Undecided, text).rule(&field.action.rule))
     }
 
     fn carry(&mut self, from: usize, to: usize) -> Result<(), Refusal> {
         let (Some(from), Some(to)) = (self.plan.fields.get(from), self.plan.fields.get(to)) else { return Ok(()) };
-        if !changes(&from.action) && !changes(&to.action) {
-            return Ok(());
-        }
-        let alike = match (&from.action.inside, &to.action.inside) {
-            (None, None) => (from.class(), &from.target) == (to.class(), &to.target),
-            // Of one item, whatever a string holds is of the same classes.
-            _ => Arc::ptr_eq(&from.action, &to.action),
-        };
-        if alike && from.action.bind.is_none() && to.action.bind.is_none() {
-            return Ok(());
-        }
-        let text =
-            "a JSON patch takes a sealed value to a place where it is of another class or partition, or is bound";
-        Err(Refusal::new(Reason::Undecided, text).rule(&from.action.rule))
+        from.carried_to(to).map_err(|text| Refusal::new(Reason::Undecided, text).rule(&from.action.rule))
     }
 
     fn replace(
@@ -412,7 +405,7 @@ impl Replace for Fields {
         let length = out.len();
         match self.act(selector, raw, record, out)? {
             Outcome::Done(_) => Ok(Step::Done),
-            Outcome::Later(_) if self.later.is_full_for(raw) => {
+            Outcome::Later(job) if self.later.is_full_for(raw, record, &job) => {
                 self.full = true;
                 Ok(Step::Wait)
             }

@@ -10,8 +10,8 @@ use crate::secret::SecretBytes;
 /// At most so many values are handed over at once.
 const VALUES: usize = 1_000;
 
-/// Nor more than so many bytes of them, unless it is one value.
-const BYTES: usize = 256 * 1024;
+/// Nor more than so many bytes, unless it is one value: of the values, what they are bound to, and what the API gets of them.
+const BYTES: usize = 512 * 1024;
 
 /// The values that wait, in the order of their places.
 #[derive(Default)]
@@ -19,10 +19,10 @@ pub(super) struct Later {
     waiting: VecDeque<Waiting>,
     /// Of `waiting`, not yet handed out.
     jobs: Vec<Delegated>,
-    /// Of the values in `waiting`.
-    bytes: usize,
-    /// What all of this takes.
-    held: usize,
+    /// What all of this takes, but for the answers.
+    kept: usize,
+    /// What the answers take.
+    answers: usize,
     answered: bool,
 }
 
@@ -34,27 +34,24 @@ pub(super) struct Waiting {
     pub raw: SecretBytes,
     pub record: Option<SecretBytes>,
     pub answer: Option<Result<Answer, DelegateError>>,
-    held: usize,
+    kept: usize,
+    answers: usize,
 }
 
 impl Later {
     /// Whether a value must wait until those before it are done.
-    pub fn is_full_for(&self, raw: &[u8]) -> bool {
-        self.waiting.len() >= VALUES || (!self.waiting.is_empty() && self.bytes + raw.len() > BYTES)
+    pub fn is_full_for(&self, raw: &[u8], record: Option<&[u8]>, job: &Delegated) -> bool {
+        let full = self.waiting.len() >= VALUES || self.kept + weight(raw, record, job) > BYTES;
+        full && !self.waiting.is_empty()
     }
 
     pub fn keep(&mut self, at: usize, selector: usize, raw: &[u8], record: Option<&[u8]>, job: Delegated) {
-        let handed = match &job.work {
-            Work::Seal(text) => text.expose().len(),
-            Work::Open(ciphertext) => ciphertext.len(),
-        };
-        let held = raw.len() + record.map_or(0, <[u8]>::len) + handed + size_of::<Waiting>() + size_of::<Delegated>();
+        let kept = weight(raw, record, &job);
         let secret = |bytes: &[u8]| SecretBytes::new(bytes.to_vec());
         let (raw, record) = (secret(raw), record.map(secret));
-        self.bytes += raw.expose().len();
-        self.held += held;
+        self.kept += kept;
         self.jobs.push(job);
-        self.waiting.push_back(Waiting { at, selector, raw, record, answer: None, held });
+        self.waiting.push_back(Waiting { at, selector, raw, record, answer: None, kept, answers: 0 });
     }
 
     pub fn jobs(&mut self) -> Vec<Delegated> {
@@ -74,8 +71,8 @@ impl Later {
                 Ok(Answer::Opened(text)) => text.expose().len(),
                 Err(_) => 0,
             };
-            waiting.held += length;
-            self.held += length;
+            waiting.answers = length;
+            self.answers += length;
             waiting.answer = Some(answer);
         }
         self.answered = true;
@@ -93,8 +90,8 @@ impl Later {
     pub fn pop(&mut self) -> Option<Waiting> {
         let next = self.waiting.pop_front();
         if let Some(next) = &next {
-            self.bytes -= next.raw.expose().len();
-            self.held -= next.held;
+            self.kept -= next.kept;
+            self.answers -= next.answers;
         }
         self.answered &= !self.waiting.is_empty();
         next
@@ -102,8 +99,8 @@ impl Later {
 
     /// It needs something else first.
     pub fn put_back(&mut self, waiting: Waiting) {
-        self.bytes += waiting.raw.expose().len();
-        self.held += waiting.held;
+        self.kept += waiting.kept;
+        self.answers += waiting.answers;
         self.answered = true;
         self.waiting.push_front(waiting);
     }
@@ -124,13 +121,22 @@ impl Later {
             && let Some(last) = self.waiting.pop_back()
         {
             self.jobs.pop();
-            self.bytes -= last.raw.expose().len();
-            self.held -= last.held;
+            self.kept -= last.kept;
+            self.answers -= last.answers;
         }
     }
 
     /// Bytes held.
     pub fn held(&self) -> usize {
-        self.held
+        self.kept + self.answers
     }
+}
+
+/// What keeping it takes.
+fn weight(raw: &[u8], record: Option<&[u8]>, job: &Delegated) -> usize {
+    let handed = match &job.work {
+        Work::Seal(text) => text.expose().len(),
+        Work::Open(ciphertext) => ciphertext.len(),
+    };
+    raw.len() + record.map_or(0, <[u8]>::len) + handed + size_of::<Waiting>() + size_of::<Delegated>()
 }

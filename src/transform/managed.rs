@@ -48,13 +48,9 @@ pub(super) fn seal(
         is_string: value.content.is_some(),
         signed: action.sign,
     };
-    let handed = if api.bare {
-        bare(action, api, value.content)?
-    } else if place.wrapped_len(value.plain.len()) > api.longest {
+    if !api.bare && place.wrapped_len(value.plain.len()) > api.longest {
         return Ok(None);
-    } else {
-        place.wrap(value.plain)
-    };
+    }
     // Its epochs are not asked for, and so cannot say that nothing is sealed any more.
     if let Cached::Denied(state) = fields.sealer.at_hand(&Need::Sealing(profile.partition.clone(), kind(action))) {
         return Err(refuse(action, Reason::PartitionState, &format!("the partition is {}", state.name())));
@@ -63,7 +59,10 @@ pub(super) fn seal(
         give_up(action, value.lexeme, out, Reason::KeyService, &format!("profile `{}`: {what}", profile.name))
     };
     match fields.answer.take() {
-        None => Ok(Some(Outcome::Later(job(profile, class, action.sign, Work::Seal(handed))))),
+        None => {
+            let handed = if api.bare { bare(action, api, value.content)? } else { place.wrap(value.plain) };
+            Ok(Some(Outcome::Later(job(profile, class, action.sign, Work::Seal(handed)))))
+        }
         Some(Ok(Answer::Sealed(ciphertext))) if api.bare => match ciphertext_text(api, &ciphertext) {
             Some(text) => {
                 out.push(b'"');
@@ -165,6 +164,10 @@ pub(super) fn authenticate(
             let lesser = (action.sign && !token.signed) || unbound;
             if lesser && action.mode == Mode::Enforce {
                 return Err(Failure::Lesser);
+            }
+            // The API's own signature is of none of the signers that the rule names.
+            if token.signed && !action.signers.is_empty() {
+                return Err(Failure::Open(OpenError::Signature.into()));
             }
             let record_id = match bound {
                 _ if unbound => None,

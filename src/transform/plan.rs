@@ -110,6 +110,33 @@ impl PlannedField {
         self.action.fields.get(self.index).map(|f| &f.class)
     }
 
+    /// Whether a JSON patch may compare one of its values with what is stored; why not.
+    pub fn compared(&self) -> Result<(), &'static str> {
+        let action = &self.action;
+        if action.verb == Verb::Seal && changes(action) && !action.deterministic {
+            return Err(
+                "a JSON patch tests a sealed value, and no two tokens of one value are equal without `deterministic`",
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether a JSON patch may take one of its values to a place of `to`; why not.
+    pub fn carried_to(&self, to: &Self) -> Result<(), &'static str> {
+        if !changes(&self.action) && !changes(&to.action) {
+            return Ok(());
+        }
+        let alike = match (&self.action.inside, &to.action.inside) {
+            (None, None) => (self.class(), &self.target) == (to.class(), &to.target),
+            // Of one item, whatever a string holds is of the same classes.
+            _ => Arc::ptr_eq(&self.action, &to.action),
+        };
+        if alike && self.action.bind.is_none() && to.action.bind.is_none() {
+            return Ok(());
+        }
+        Err("a JSON patch takes a sealed value to a place where it is of another class or partition, or is bound")
+    }
+
     /// The path that selects it.
     pub fn path(&self) -> Option<&Arc<Path>> {
         self.action.fields.get(self.index).map(|f| &f.path)

@@ -168,17 +168,9 @@ fn read(
         Ok(framing) => framing,
         Err((_, on, why)) => return unreadable(told, plan, on, code(415), why.to_owned()),
     };
-    let selected = match jsonpath::select_each(body, framing, &plan.paths) {
+    let selected = match select(plan, framing, body) {
         Ok(selected) => selected,
-        Err(error) => {
-            let read = if framing == Framing::Patch { Framing::One } else { framing };
-            let (status, what) = match jsonpath::select_each(body, read, &[]) {
-                Ok(_) => (422, "what is selected cannot be told"),
-                Err(_) => (400, "not JSON"),
-            };
-            let why = format!("{what} (`on_invalid_json`): {error}");
-            return unreadable(told, plan, plan.unreadable.invalid_json, code(status), why);
-        }
+        Err((status, why)) => return unreadable(told, plan, plan.unreadable.invalid_json, code(status), why),
     };
     let mut values = Vec::new();
     for one in selected {
@@ -200,7 +192,7 @@ fn read(
     }
     for value in &values {
         if let Some(field) = plan.fields.get(value.path) {
-            let (found, refused) = found(value, field, plan.unreadable.too_large);
+            let (found, refused) = found(value, field, framing, plan.unreadable.too_large);
             told.refused = told.refused.or_else(|| refused.map(|(status, why)| (code(status), why)));
             told.values.push(found);
         }
@@ -229,6 +221,26 @@ fn unread(one: Selected, field: &PlannedField, why: Unreadable, on: OnUnreadable
     let refused = refuses.then(|| (status, format!("rule `{}`, {}: {happens}", field.action.rule, one.location)));
     let found = Found { location: one.location, action: one.path, happens, delegated: false, token_length: None };
     (found, refused)
+}
+
+/// What the plan selects in a body; the error is a status, and why.
+fn select(plan: &HalfPlan, framing: Framing, body: &[u8]) -> Result<Vec<Selected>, (u16, String)> {
+    let plain = if framing == Framing::Patch { Framing::One } else { framing };
+    jsonpath::select_each(body, plain, &[]).map_err(|error| (400, format!("not JSON (`on_invalid_json`): {error}")))?;
+    let undecided = |why: &str| (422, format!("what is selected cannot be told (`on_invalid_json`): {why}"));
+    if framing != Framing::Patch {
+        return jsonpath::select_each(body, framing, &plan.paths).map_err(|error| undecided(&error));
+    }
+    let patch = jsonpath::select_patch(body, &plan.paths).map_err(|error| undecided(&error))?;
+    for field in patch.compared.iter().filter_map(|path| plan.fields.get(*path)) {
+        field.compared().map_err(undecided)?;
+    }
+    for (from, to) in patch.carried {
+        if let (Some(from), Some(to)) = (plan.fields.get(from), plan.fields.get(to)) {
+            from.carried_to(to).map_err(undecided)?;
+        }
+    }
+    Ok(patch.selected)
 }
 
 fn unreadable(mut told: Explanation, plan: &HalfPlan, on: OnUnreadable, status: u16, why: String) -> Explanation {
@@ -341,7 +353,12 @@ fn acting(field: &PlannedField) -> Acting {
 }
 
 /// What becomes of a value, and the status that refuses the whole message for it.
-fn found(one: &Value, field: &PlannedField, too_large: OnUnreadable) -> (Found, Option<(u16, String)>) {
+fn found(
+    one: &Value,
+    field: &PlannedField,
+    framing: Framing,
+    too_large: OnUnreadable,
+) -> (Found, Option<(u16, String)>) {
     let (action, lexeme) = (&field.action, one.raw.as_slice());
     let content = lexeme.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
     let api = action.key.delegated().map(|(_, api)| api);
@@ -352,9 +369,11 @@ fn found(one: &Value, field: &PlannedField, too_large: OnUnreadable) -> (Found, 
             _ => action.key.looks_sealed(&c),
         }
     });
-    let null = lexeme == b"null" && !action.seal_nulls;
+    let removes = lexeme == b"null" && framing == Framing::Merge;
+    let null = removes || (lexeme == b"null" && !action.seal_nulls);
     let mut length = None;
     let (happens, refuses) = match action.verb {
+        _ if removes => ("stays: null removes".to_owned(), None),
         _ if null => ("stays: null means absence".to_owned(), None),
         _ if !changes(action) => (looked_at(action.verb, is_token), None),
         _ if action.max_value.is_some_and(|max| lexeme.len() > max) => {
@@ -426,6 +445,37 @@ mod tests {
     use crate::name::PartitionName;
     use crate::rules::compile::{Context, load_text};
     use crate::rules::route::NormalPath;
+
+    #[test]
+    fn a_patch_is_read_as_the_proxy_reads_it() {
+        let text = "rules:\n  - name: r\n    match: { path: /x }\n    protect: [{ fields: [$..ssn], nulls: seal }]\n";
+        let rules = load_text("t.yaml", text, &Context::default()).rules.unwrap();
+        let (path, headers) = (NormalPath("/x".into()), HeaderMap::new());
+        let facts = RequestFacts {
+            method: "PATCH",
+            path: &path,
+            ignore_case: false,
+            listener: "",
+            host: None,
+            headers: &headers,
+        };
+        let told = |content_type: &str, body: &str| {
+            let message =
+                Message { direction: Direction::Request, status: 200, content_type, body: Some(body.as_bytes()) };
+            let told = decide(Explanation::default(), &rules, &facts, &message);
+            let values = told.values.into_iter().map(|value| format!("{} {}", value.location, value.happens));
+            (values.collect::<Vec<_>>(), told.refused.map(|(status, _)| status))
+        };
+        let patch = "application/json-patch+json";
+        let (values, refused) = told(patch, r#"[{"op":"add","path":"/ssn","value":"1"}]"#);
+        assert_eq!((values, refused), (vec!["$[0]['value'] sealed".to_owned()], None));
+        assert_eq!(told(patch, r#"[{"op":"add","path":"ssn","value":"1"}]"#).1, Some(422));
+        assert_eq!(told(patch, r#"[{"op":"test","path":"/ssn","value":"1"}]"#).1, Some(422));
+        assert_eq!(told(patch, "[{").1, Some(400));
+        let null = r#"{"ssn":null}"#;
+        assert_eq!(told("application/json", null).0, ["$['ssn'] sealed"]);
+        assert_eq!(told("application/merge-patch+json", null).0, ["$['ssn'] stays: null removes"]);
+    }
 
     #[test]
     fn what_an_api_does_is_told_with_its_calls() {

@@ -15,6 +15,9 @@ pub const HANDED: &[u8] = b"sc1:";
 /// What the text begins with that an API is handed for the data key of an epoch.
 pub const HANDED_KEY: &[u8] = b"sc1k:";
 
+/// Of the head of what is handed over.
+const LABEL: &[u8] = b"sidecloak/1 delegate";
+
 /// Whether a text has the form of what only this program hands to an API: data that had it could be taken for a sealed value or
 /// a data key.
 pub fn looks_handed(text: &[u8]) -> bool {
@@ -96,7 +99,11 @@ impl Place<'_> {
 
     /// How long that is.
     pub fn wrapped_len(&self, text_len: usize) -> usize {
-        self.head().len().saturating_add(text_len)
+        let record_id = self.record_id.unwrap_or_default();
+        let parts = [LABEL.len(), 1, self.profile.len(), self.class.as_str().len(), record_id.len()];
+        let bytes = parts.iter().fold(0_usize, |sum, part| sum.saturating_add(4).saturating_add(*part));
+        let head = bytes.saturating_mul(4).div_ceil(3).saturating_add(HANDED.len() + 1);
+        head.saturating_add(text_len)
     }
 
     /// The value again, if exactly this place stands before it.
@@ -126,7 +133,7 @@ impl Place<'_> {
 
     fn head(&self) -> Vec<u8> {
         let parts = pae(&[
-            b"sidecloak/1 delegate",
+            LABEL,
             &[self.flags()],
             self.profile.as_bytes(),
             self.class.as_str().as_bytes(),

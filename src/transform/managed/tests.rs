@@ -210,6 +210,7 @@ impl<'a> Run<'a> {
                 Progress::Fetch(_, consumed) => at += consumed,
                 Progress::Delegate(consumed) => {
                     at += consumed;
+                    assert!(edit.held_later() < 1 << 20, "{} bytes wait", edit.held_later());
                     let jobs = edit.jobs();
                     edit.answered(self.fake.delegate(jobs).now_or_never().unwrap());
                 }
@@ -450,6 +451,62 @@ fn what_is_kept_is_bounded() {
     let body = format!("[{}1]", format!("{{\"ssn\":\"{}\"}},", "x".repeat(100_000)).repeat(5));
     run(&fake, &plan(&partner, "seal", "", ""), &body).unwrap();
     assert_eq!(fake.calls(), [2, 2, 1]);
+}
+
+#[test]
+fn a_long_record_id_counts_for_each_value_that_is_bound_to_it() {
+    let fake = Arc::new(Fake::default());
+    let partner = profile(false, PerValue { longest: 1 << 20, ..api() });
+    let values = r#"{"ssn":"1"},"#.repeat(60);
+    // What stands in the body beside pays for looking at so long an id so often.
+    let body = format!("{{\"id\":\"{}\",\"v\":[{values}{}1]}}", "i".repeat(100_000), "1,".repeat(3_000));
+    let bound = ", bind: \"$.id\"";
+    let sealed = run(&fake, &plan(&partner, "seal", bound, ""), &body).unwrap();
+    assert_eq!(sealed.matches("sc1.QC").count(), 60);
+    // What opens nowhere is asked about, too.
+    let token = run(&fake, &plan(&partner, "seal", bound, ""), r#"{"id":7,"ssn":"1"}"#).unwrap();
+    let token = token.split('"').find(|text| text.starts_with("sc1.")).unwrap();
+    let body = body.replace("\"1\"", &format!("\"{token}\""));
+    let passes = format!("{bound}, on_error: pass");
+    assert!(run(&fake, &plan(&partner, "open", &passes, ""), &body).unwrap() == body);
+    assert!(fake.calls().iter().all(|values| *values <= 5), "{:?}", fake.calls());
+}
+
+#[test]
+fn a_draft_is_bounded_too() {
+    let fake = Arc::new(Fake::default());
+    let seal = plan(&profile(false, api()), "seal", "", "");
+    let caller = CallerRole { role: "default".into(), may_see_plaintext: true };
+    let mut edit = BodyEdit::new(seal, Arc::clone(&fake) as _, caller, 1 << 20, Framing::One);
+    let mut out = Vec::new();
+    let driver = Run::new(&fake);
+    let mut body = r#"[{"ssn":"1"}"#.to_owned();
+    driver.drive(&mut edit, body.len(), |edit, from| edit.feed(&body.as_bytes()[from..], &mut out)).unwrap();
+    for _ in 0..100 {
+        let more = format!(",\"{}\"", "x".repeat(64 << 10));
+        driver.drive(&mut edit, more.len(), |edit, from| edit.feed(&more.as_bytes()[from..], &mut out)).unwrap();
+        assert!(edit.held() < 4 << 20, "{} bytes are held", edit.held());
+        body += &more;
+    }
+    driver.drive(&mut edit, 1, |edit, from| edit.feed(&b"]"[from..], &mut out)).unwrap();
+    driver.drive(&mut edit, 0, |edit, _| edit.finish(&mut out)).unwrap();
+    let sealed = String::from_utf8(out).unwrap();
+    assert_eq!(fake.calls(), [1]);
+    assert_eq!(run(&fake, &plan(&profile(false, api()), "open", "", ""), &sealed).unwrap(), body + "]");
+}
+
+#[test]
+fn an_api_is_none_of_the_signers_that_a_rule_names() {
+    let fake = Arc::new(Fake::default());
+    let sealed = run(&fake, &plan(&profile(false, api()), "seal", ", sign: true", ""), r#"{"ssn":"1"}"#).unwrap();
+    let envelope = profile(true, api());
+    assert_eq!(run(&fake, &plan(&envelope, "open", ", sign: true", ""), &sealed).unwrap(), r#"{"ssn":"1"}"#);
+    let calls = fake.calls().len();
+    for mode in ["enforce", "migrate", "read"] {
+        let named = format!(", sign: true, signers: [\"{}\"], mode: {mode}", "0a".repeat(16));
+        assert_eq!(reason(run(&fake, &plan(&envelope, "open", &named, ""), &sealed)), Reason::Token, "{mode}");
+    }
+    assert_eq!(fake.calls().len(), calls);
 }
 
 #[test]
