@@ -1,7 +1,6 @@
 //! Keys that give equal values equal ciphertexts, and an application that finds records by them; with each of the credentials that
 //! the API takes.
 
-use std::net::SocketAddr;
 use std::sync::Mutex;
 
 use serde_json::{Value, json};
@@ -38,9 +37,16 @@ fn directory() -> Upstream {
     })
 }
 
-fn address(upstream: &Upstream) -> SocketAddr {
-    let Address::Tcp(address) = upstream.address else { panic!("no TCP address") };
-    address
+/// A proxy that stands before it.
+fn before(app: &Upstream, profiles: &str) -> Sidecar {
+    let Address::Tcp(address) = app.address else { panic!("no TCP address") };
+    let mut sidecar = Sidecar::new(profiles, RULES);
+    sidecar.stop();
+    let more = format!("profiles:\n{profiles}");
+    let running = stage::start(sidecar.stage.dir.path(), address, "", &more, SystemClock::shared());
+    sidecar.stage.front = stage::tcp(&running, "front");
+    sidecar.stage.app = Some(running);
+    sidecar
 }
 
 #[test]
@@ -64,12 +70,7 @@ fn a_look_up_finds_what_was_sealed_whatever_the_credential() {
     let app = directory();
     let mut first: Option<Value> = None;
     for (header, profiles) in all {
-        let mut sidecar = Sidecar::new(&profiles, RULES);
-        sidecar.stop();
-        let more = format!("profiles:\n{profiles}");
-        let running = stage::start(sidecar.stage.dir.path(), address(&app), "", &more, SystemClock::shared());
-        sidecar.stage.front = stage::tcp(&running, "front");
-        sidecar.stage.app = Some(running);
+        let sidecar = before(&app, &profiles);
         let stage = &sidecar.stage;
 
         let before = api.calls();
@@ -134,4 +135,21 @@ fn another_class_or_type_is_another_token() {
     sidecar.stores("/3", &body);
     assert!(suite(&sidecar.stored("/2")["a"]) == 3 && sidecar.stored("/2") == sidecar.stored("/3"));
     sidecar.shows("/3", &body);
+}
+
+/// Under `bare` equality is the vendor's own, of one field.
+#[test]
+fn bare_ciphertexts_of_a_convergent_key_are_equal_for_equal_values() {
+    let vendor = Vendor::new();
+    let (api, tag) = (vendor.ncloud(), vendor.ncloud_key(true));
+    let profiles = vendor.seoul(&api, &tag, ", bare: true, granularity: message, convergent: true");
+    let app = directory();
+    let sidecar = before(&app, &profiles);
+    for ssn in ["111-11", "222-22", "111-11"] {
+        let reply = sidecar.stage.post("/customers", json!({ "ssn": ssn, "name": "Ada" }).to_string());
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert!(app.last().text().contains("ncpkms:v1:") && !app.last().text().contains(ssn));
+    }
+    let found = sidecar.stage.post("/search", json!({ "ssn": "111-11" }).to_string());
+    assert_eq!(found.text().matches(r#""ssn":"111-11""#).count(), 2, "{}", found.text());
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::field::items;
 use super::{Sidecar, Vendor, calls, suite};
+use crate::managed::double::Act;
 
 const RULES: &str = "rules:
   - name: customers
@@ -101,4 +102,57 @@ fn answers_of_several_documents_open() {
     assert_eq!(sidecar.stage.call("POST", "/stored", &ndjson, body).status, 201);
     let stored = sidecar.stage.stored_text("/stored");
     assert!(stored.lines().count() == 40 && stored.matches("sc1.").count() == 40 && !stored.contains("value"));
+}
+
+/// Whatever of a long body has left, an application never takes it for a whole one.
+#[test]
+fn an_api_that_fails_amid_a_body_that_streams_has_nothing_stored() {
+    let vendor = Vendor::new();
+    let (api, tag) = (vendor.ncloud(), vendor.ncloud_key(false));
+    let sidecar = Sidecar::new(&vendor.seoul(&api, &tag, ", granularity: message, retries: 0"), RULES);
+    let before = api.calls();
+    api.by(move |n, _| if n < before + 2 { Act::Well } else { Act::status(500) });
+    let body = items(2_500, &"0123456789".repeat(30));
+    // The connection may be cut before the whole body was taken.
+    let sent = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sidecar.stage.post("/many", body.clone())));
+    assert!(sent.as_ref().map_or(true, |reply| reply.status >= 500), "{sent:?}");
+    assert!(api.calls() > before + 2 && sidecar.stage.nothing_stored());
+    api.always(Act::Well);
+    sidecar.stage.answer("/many", 201, &[], "");
+    assert_eq!(sidecar.stage.post("/many", body).status, 201);
+}
+
+/// Each call within what the API takes and what its answer may be, each value in one or the other form.
+#[test]
+fn long_values_are_spread_over_calls_and_the_longest_are_sealed_here() {
+    let vendor = Vendor::new();
+    let (ncloud, crittora, tag) = (vendor.ncloud(), vendor.crittora(), vendor.ncloud_key(false));
+    let rules = RULES.to_owned()
+        + "  - name: others
+    match: { path: '/crittora/**' }
+    protect: [{ fields: ['$..text'], key: partner }]
+";
+    let profiles =
+        vendor.seoul(&ncloud, &tag, ", granularity: message") + &vendor.managed(&crittora, ", granularity: field");
+    let sidecar = Sidecar::new(&profiles, &rules);
+    let around = 200;
+    for (path, name, most) in [("/1", "ssn", 32 << 10), ("/crittora/1", "text", 64 << 10)] {
+        let mut suites = Vec::new();
+        for length in [most - around, most - 1, most, most + 1, 4 * most] {
+            let body = format!(r#"{{"{name}":"{}"}}"#, "x".repeat(length));
+            sidecar.stores(path, &body);
+            suites.push(suite(&sidecar.stored(path)[name]));
+            sidecar.shows(path, &body);
+        }
+        assert!(suites[0] >= 0x40 && suites[1..] == [1; 4], "{suites:?}");
+    }
+    let values: Vec<_> = (0..80).map(|n| format!(r#"{{"ssn":"{n}{}"}}"#, "é".repeat(15_000))).collect();
+    let body = format!("[{}]", values.join(",\n"));
+    sidecar.stage.answer("/many", 201, &[], "");
+    assert_eq!(sidecar.stage.post("/many", body.clone()).status, 201);
+    let stored = sidecar.stored("/many");
+    assert!(stored.as_array().unwrap().iter().all(|one| suite(&one["ssn"]) == 0x41));
+    sidecar.stage.put("/many/1", sidecar.stage.stored("/many"));
+    let reply = sidecar.stage.get("/many/1");
+    assert!(reply.status == 200 && !reply.cut && reply.text() == body);
 }
