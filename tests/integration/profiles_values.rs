@@ -17,6 +17,8 @@ mod field;
 mod login;
 #[path = "profiles_values/message.rs"]
 mod message;
+#[path = "profiles_values/options.rs"]
+mod options;
 #[path = "profiles_values/process.rs"]
 mod process;
 #[path = "profiles_values/quiet.rs"]
