@@ -127,6 +127,13 @@ impl Sealer for Joined {
 
     fn at_hand(&self, need: &Need) -> Cached<()> {
         match self.local.at_hand(need) {
+            // Whoever asks first refuses: what was opened must not outlast that.
+            Cached::Denied(state) => {
+                if let Some((partition, _)) = self.of(need) {
+                    self.profiles.state_is(&partition, state);
+                }
+                Cached::Denied(state)
+            }
             Cached::Hit(()) if self.control.is_empty() => Cached::Hit(()),
             Cached::Hit(()) => match self.of(need) {
                 Some((partition, seals)) => self.hindered(&partition, seals),
@@ -149,7 +156,13 @@ impl Sealer for Joined {
             );
             return Box::pin(std::future::ready(Err(KeyringError::Unavailable(text))));
         }
-        self.local.fetch(need)
+        Box::pin(async move {
+            let fetched = self.local.fetch(need).await;
+            if let Err(KeyringError::Denied(partition, state)) = &fetched {
+                self.profiles.state_is(partition, *state);
+            }
+            fetched
+        })
     }
 }
 

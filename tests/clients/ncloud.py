@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Real clients against our NAVER Cloud KMS face: `ncloud.py clients URL ACCESS_KEY SECRET_KEY`, and a tester that knows nothing but
-its OpenAPI document: `ncloud.py document URL ACCESS_KEY SECRET_KEY OPENAPI_FILE`. Ends with 0 if all did as they should."""
+its OpenAPI document: `ncloud.py document URL ACCESS_KEY SECRET_KEY OPENAPI_FILE`. Ends with 0 if all did as they should.
+Beside a sidecar with the same key: `ncloud.py bare URL ACCESS_KEY SECRET_KEY KEY_TAG PLACE` opens and seals what the JSON file
+PLACE has as `open` and `seal`, and prints what came of it."""
 import base64
 import hashlib
 import hmac
@@ -148,8 +150,20 @@ def document(url, access_key, secret_key, file):
     assert len(statuses) == 26, len(statuses)
 
 
+def bare(url, access_key, secret_key, tag, place):
+    signer = Signer(access_key, secret_key)
+    place = json.loads(pathlib.Path(place).read_text())
+    path = f"/kms/v1/keys/{tag}"
+    opened = call(url, signer, "POST", path + "/decrypt", {"ciphertext": place["open"]})["plaintext"]
+    texts = [base64.b64encode(text.encode()).decode() for text in place["seal"]]
+    sealed = call(url, signer, "POST", path + "/encrypt", {"plaintext": texts})["ciphertext"]
+    print(json.dumps({"open": [base64.b64decode(text).decode() for text in opened], "seal": sealed}))
+
+
 def main():
     what, *arguments = sys.argv[1:]
+    if what == "bare":
+        return bare(*arguments)
     if what == "document":
         return document(*arguments)
     for client in [documented_sample, httpx_ncloud, certbot, independent_crypto]:

@@ -2,7 +2,7 @@
 //! see, compared with what a second one answers that no proxy stands before.
 
 #[path = "json_server/application.rs"]
-mod application;
+pub mod application;
 
 use std::cell::Cell;
 

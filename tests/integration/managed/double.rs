@@ -168,6 +168,11 @@ impl Double {
         self.shared.seen.lock().unwrap().clone()
     }
 
+    /// Has it count from nothing again.
+    pub fn forget(&self) {
+        self.shared.seen.lock().unwrap().clear();
+    }
+
     /// Over how many connections.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
