@@ -80,7 +80,7 @@ mod tests {
     }
 
     fn ciphertexts(values: usize) -> Vec<Vec<u8>> {
-        (0..values).map(|n| vec![n as u8; 3]).collect()
+        (0..values).map(|n| vec![u8::try_from(n).unwrap(); 3]).collect()
     }
 
     /// What is read if the API does this to the array.
