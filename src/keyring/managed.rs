@@ -46,6 +46,9 @@ pub trait ManagedKeys: Send + Sync + 'static {
 
     /// The shared secret of such a KEM ciphertext.
     fn decapsulate(&self, profile: &str, kem_ct: &[u8]) -> Result<Secret<32>, ManagedError>;
+
+    /// What was given as the shared secret of this KEM ciphertext opens nothing: wherever it was kept, it is asked for anew.
+    fn was_wrong(&self, _profile: &str, _kem_ct: &[u8]) {}
 }
 
 /// Why a managed API did nothing.

@@ -161,7 +161,10 @@ pub fn open(keys: &dyn ManagedKeys, core: &Core, held: &Held, wrap: &Wrap) -> Re
         return Err(lied());
     }
     let shared = keys.decapsulate(profile, &wrap.kem_ct).map_err(failed)?;
-    epoch::unwrap_shared(core, wrap, &recipient.key, &shared).ok_or_else(lied)
+    epoch::unwrap_shared(core, wrap, &recipient.key, &shared).ok_or_else(|| {
+        keys.was_wrong(profile, &wrap.kem_ct);
+        lied()
+    })
 }
 
 fn to_text(dek: &Secret<32>) -> SecretBytes {

@@ -18,8 +18,11 @@ mod request;
 mod signature;
 mod who;
 
+/// Values that are put into one call. When they are opened, the array has each twice and one a third time.
+pub const VALUES: usize = 255;
+
 /// Texts in one call. The vendor names no limit of its arrays; ours takes 1000.
-pub const BATCH: usize = 256;
+pub const BATCH: usize = 2 * VALUES + 1;
 
 /// The longest text, in bytes (documented).
 pub const LONGEST: usize = 32 * 1024;

@@ -6,6 +6,7 @@ mod control;
 mod delegate;
 mod keys;
 mod line;
+mod order;
 #[cfg(test)]
 mod tests;
 

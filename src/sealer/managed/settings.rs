@@ -56,7 +56,7 @@ impl ProfileSettings {
                 plain_text: true,
             }),
             Provider::NcloudKms(kms) => Some(PerValue {
-                batch: if message { ncloud_kms::BATCH } else { 1 },
+                batch: if message { ncloud_kms::VALUES } else { 1 },
                 bare: self.bare,
                 signs: false,
                 convergent: kms.convergent,

@@ -14,6 +14,7 @@ use super::super::settings::Granularity;
 use super::super::{ApiError, Fault, How};
 use super::Profiles;
 use super::line::Line;
+use super::order;
 use crate::secret::SecretBytes;
 use crate::transform::delegate::{Answer, DelegateError, Delegated, Delegating, Work};
 
@@ -129,6 +130,7 @@ impl Line {
     /// As few calls as the API allows. Values stay in the order of the body.
     fn calls(&self, values: Vec<Asked>) -> Vec<Call> {
         let batch = self.per_value().map_or(1, |api| api.batch.max(1));
+        let proves = self.proves_values();
         let answer = self.settings.calls.answer;
         let room = CALL.min(answer.saturating_sub(answer / 16));
         let mut open: HashMap<(bool, How), (Call, usize)> = HashMap::new();
@@ -140,6 +142,9 @@ impl Line {
                 Work::Open(ciphertext) => (false, ciphertext.len()),
             };
             let size = length.saturating_add(length / 3).saturating_add(AROUND);
+            // What is opened goes out several times.
+            let (batch, room) =
+                if seals && !proves { (batch, room) } else { (order::asked(batch), order::asked(room)) };
             let empty = || (if seals { Call::Seal(how, Vec::new()) } else { Call::Open(how, Vec::new()) }, 0);
             let (call, used) = open.entry((seals, how)).or_insert_with(empty);
             if call.len() >= batch || (call.len() > 0 && used.saturating_add(size) > room) {
@@ -181,10 +186,13 @@ impl Line {
         })
     }
 
+    fn proves_values(&self) -> bool {
+        self.settings.prove && self.settings.granularity != Granularity::Envelope
+    }
+
     async fn seal(&self, how: How, values: &[(usize, SecretBytes)]) -> Result<Vec<(usize, Given)>, ApiError> {
         let texts: Vec<SecretBytes> = values.iter().map(|(_, text)| text.clone()).collect();
-        let prove = self.settings.prove && self.settings.granularity != Granularity::Envelope;
-        let ciphertexts = self.encrypt(&texts, how, prove).await?;
+        let ciphertexts = self.encrypt(&texts, how, self.proves_values()).await?;
         let places = values.iter().map(|(at, _)| *at);
         Ok(places.zip(ciphertexts).map(|(at, ciphertext)| (at, Ok(Answer::Sealed(ciphertext)))).collect())
     }

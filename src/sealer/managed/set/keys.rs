@@ -47,6 +47,12 @@ impl ManagedKeys for Profiles {
         let kem_ct = kem_ct.to_vec();
         self.ask(profile, async move |line| line.decapsulate(&kem_ct).await)
     }
+
+    fn was_wrong(&self, profile: &str, kem_ct: &[u8]) {
+        if let Some(line) = self.lines.get(profile) {
+            line.forget_secret(kem_ct);
+        }
+    }
 }
 
 impl Profiles {
@@ -54,13 +60,12 @@ impl Profiles {
     where
         R: Future<Output = Result<T, ApiError>> + Send + 'static,
     {
-        let told = |error: &ApiError| format!("profile `{profile}`: {error}");
         let Some(line) = self.lines.get(profile) else {
-            return Err(ManagedError::Unavailable(format!("there is no profile `{profile}`")));
+            return Err(ManagedError::Unavailable("there is no such profile".into()));
         };
         self.block(line.budget(), call(Arc::clone(line))).map_err(|error| match error.kind {
-            Fault::Refused => ManagedError::Refused(told(&error)),
-            _ => ManagedError::Unavailable(told(&error)),
+            Fault::Refused => ManagedError::Refused(error.text),
+            _ => ManagedError::Unavailable(error.text),
         })
     }
 }

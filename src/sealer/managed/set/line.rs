@@ -13,6 +13,7 @@ use super::super::opened::{Name, OpenedValues};
 use super::super::settings::ProfileSettings;
 use super::super::{Api, ApiError, Fault, How, KemApi};
 use super::checks;
+use super::order::Order;
 use crate::crypto::kdf::{pae, sha256};
 use crate::metrics::ManagedMetrics;
 use crate::rules::profile::{PerValue, Profile};
@@ -98,7 +99,7 @@ impl Line {
         let ciphertexts = primary.guard.run("encrypt", encrypt).await?;
         if prove {
             let decrypt = || async {
-                let opened = primary.client.decrypt(&ciphertexts, how).await?;
+                let opened = opened(&*primary.client, &ciphertexts, how).await?;
                 checks::proven(texts, &opened)
             };
             primary.guard.run("decrypt", decrypt).await?;
@@ -111,11 +112,7 @@ impl Line {
         let Ends::Values(ends) = &self.ends else { return Err(no_keys()) };
         let mut asked = Asked::default();
         for end in ends {
-            let decrypt = || async {
-                let texts = end.client.decrypt(ciphertexts, how).await?;
-                checks::number(ciphertexts.len(), texts.len())?;
-                Ok(texts)
-            };
+            let decrypt = || opened(&*end.client, ciphertexts, how);
             if let ControlFlow::Break(answer) = asked.and(end.guard.run("decrypt", decrypt).await) {
                 return answer;
             }
@@ -152,6 +149,11 @@ impl Line {
         Err(asked.failed())
     }
 
+    /// What was given for it opens nothing.
+    pub fn forget_secret(&self, kem_ct: &[u8]) {
+        self.secrets.invalidate(&sha256(kem_ct));
+    }
+
     /// What the control plane says now.
     pub async fn standing(&self) -> Result<Standing, ApiError> {
         let Ends::Control(ends) = &self.ends else { return Err(no_keys()) };
@@ -185,6 +187,12 @@ impl Line {
             self.secrets.run_pending_tasks();
         }
     }
+}
+
+/// The texts of ciphertexts, each asked for in several places of the array where there is more than one.
+async fn opened(client: &dyn Api, ciphertexts: &[Vec<u8>], how: How) -> Result<Vec<SecretBytes>, ApiError> {
+    let order = Order::new(ciphertexts.len())?;
+    order.read(client.decrypt(&order.ask(ciphertexts), how).await?)
 }
 
 /// A part of `max_stale`, so that an epoch that is opened again before that passes is opened by the API.

@@ -22,6 +22,7 @@ use crate::transform::delegate::{Answer, DelegateError, Delegated, Work};
 enum Manner {
     Good,
     Reverses,
+    ReversesOpened,
     Echoes,
     Repeats,
     Forgets,
@@ -92,7 +93,7 @@ fn opened_form(ciphertext: &[u8]) -> Option<Vec<u8>> {
 
 fn lied<T: Clone>(manner: Manner, mut all: Vec<T>) -> Vec<T> {
     match manner {
-        Manner::Reverses => all.reverse(),
+        Manner::Reverses | Manner::ReversesOpened => all.reverse(),
         Manner::Forgets => drop(all.pop()),
         Manner::Invents => all.extend(all.first().cloned()),
         Manner::Repeats => {
@@ -113,6 +114,7 @@ impl Api for Fake {
             }
             let base = self.calls() * 1_000;
             let seal = |(n, text): (usize, &SecretBytes)| sealed_form(text.expose(), base + n);
+            let manner = if manner == Manner::ReversesOpened { Manner::Good } else { manner };
             Ok(lied(manner, texts.iter().enumerate().map(seal).collect()))
         })
     }
@@ -338,6 +340,26 @@ fn a_proof_finds_what_was_put_in_another_order() {
 }
 
 #[test]
+fn what_is_opened_in_another_order_is_noticed_whether_or_not_it_is_proven() {
+    let api = Fake::new(Manner::ReversesOpened);
+    let profiles = one(naver("kms", Granularity::Message), &api);
+    let jobs =
+        |count: usize| (0..count).map(|n| open(&profiles, "kms", &sealed_form(numbered(n).as_bytes(), n))).collect();
+    let given = opened(&delegate(&profiles, jobs(200)));
+    assert_eq!(given, vec![Err("unavailable"); 200]);
+    assert_eq!(opened(&delegate(&profiles, jobs(1))), [Ok(numbered(0))]);
+    assert_eq!(*api.values.lock().unwrap(), [401, 1], "each goes out twice, the first once more");
+    api.turn(Manner::Good);
+    assert_eq!(opened(&delegate(&profiles, jobs(3))), [0, 1, 2].map(|n| Ok(numbered(n))));
+    let before = api.calls();
+    delegate(&profiles, jobs(600));
+    delegate(&profiles, (0..600).map(|n| seal(&profiles, "kms", &numbered(n))).collect());
+    assert_eq!(api.calls() - before, 3 + 3);
+    let values = api.values.lock().unwrap().clone();
+    assert!(values.iter().all(|values| *values <= 511), "{values:?}");
+}
+
+#[test]
 fn one_bad_ciphertext_fails_alone() {
     let api = Fake::new(Manner::Good);
     let profiles = one(naver("kms", Granularity::Message), &api);
@@ -442,7 +464,7 @@ fn data_keys_go_through_the_same_calls() {
     assert_eq!(*api.hows.lock().unwrap(), [How { signed: false, context }; 2]);
     api.turn(Manner::SaysNo);
     let refused = profiles.unprotect(&profile, &ciphertext).unwrap_err();
-    assert_eq!(refused, ManagedError::Refused("profile `kms`: the key is disabled".into()));
+    assert_eq!(refused, ManagedError::Refused("the key is disabled".into()));
     for manner in [Manner::IsDown, Manner::Invents, Manner::Echoes] {
         api.turn(manner);
         assert!(matches!(profiles.protect(&profile, &key), Err(ManagedError::Unavailable(_))), "{manner:?}");
@@ -469,12 +491,15 @@ fn a_shared_secret_is_asked_for_once_and_not_for_as_long_as_an_epoch_lives() {
     profiles.decapsulate("remote", &[8; 1088]).unwrap();
     assert_eq!(api.calls(), 3);
     assert_eq!(profiles.max_stale("remote"), Duration::from_hours(23));
+    profiles.was_wrong("remote", &[8; 1088]);
+    profiles.decapsulate("remote", &[8; 1088]).unwrap();
+    assert_eq!(api.calls(), 4, "what opens nothing is not kept");
     profiles.state_is(&PartitionName::new("remote").unwrap(), State::Destroyed);
     profiles.decapsulate("remote", &kem_ct).unwrap();
-    assert_eq!(api.calls(), 4);
+    assert_eq!(api.calls(), 5);
     let text = metrics.render();
     assert!(text.contains(r#"managed_cache_hits_total{profile="remote",cache="shared-secrets"} 2"#), "{text}");
-    assert!(text.contains(r#"managed_cache_misses_total{profile="remote",cache="shared-secrets"} 3"#), "{text}");
+    assert!(text.contains(r#"managed_cache_misses_total{profile="remote",cache="shared-secrets"} 4"#), "{text}");
 }
 
 #[test]
