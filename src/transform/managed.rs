@@ -84,7 +84,8 @@ pub(super) fn seal(
             }
         }
         Some(Ok(Answer::Opened(_))) => wrong(out, "an answer to another question").map(Some),
-        Some(Err(error)) => wrong(out, &error.to_string()).map(Some),
+        // It names the profile.
+        Some(Err(error)) => give_up(action, value.lexeme, out, Reason::KeyService, &error.to_string()).map(Some),
     }
 }
 

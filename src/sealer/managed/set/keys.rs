@@ -54,13 +54,13 @@ impl Profiles {
     where
         R: Future<Output = Result<T, ApiError>> + Send + 'static,
     {
-        let told = |error: &ApiError| format!("profile `{profile}`: {error}");
         let Some(line) = self.lines.get(profile) else {
-            return Err(ManagedError::Unavailable(format!("there is no profile `{profile}`")));
+            return Err(ManagedError::Unavailable("there is no such profile".into()));
         };
-        self.block(line.budget(), call(Arc::clone(line))).map_err(|error| match error.kind {
-            Fault::Refused => ManagedError::Refused(told(&error)),
-            _ => ManagedError::Unavailable(told(&error)),
+        self.block(line.budget(), call(Arc::clone(line))).map_err(|ApiError { kind, text }| match kind {
+            Fault::Refused => ManagedError::Refused(text),
+            Fault::Credential => ManagedError::Credential(text),
+            _ => ManagedError::Unavailable(text),
         })
     }
 }
