@@ -28,6 +28,7 @@ use crate::rules::compile::{Context, Loaded, load};
 use crate::sealer::joined::Joined;
 use crate::sealer::local::Local;
 use crate::sealer::managed::set::{ProfileError, Profiles};
+use profiles::Configured;
 
 /// How often the keyring looks for what others wrote and for what is due.
 const TICK: Duration = Duration::from_millis(250);
@@ -87,16 +88,17 @@ impl App {
             Some(Loaded { findings, .. }) => return Err(AppError::Rules(findings)),
             None => RuleSet::default(),
         };
-        let (profiles, keyring) = match &config.keyring {
+        let (profiles, unusable, keyring) = match &config.keyring {
             Some(options) => {
-                let profiles = profiles::open(config, &clock, &metrics)?;
+                let (profiles, unusable) = profiles::open_usable(config, &clock, &metrics)?;
                 let options = profiles::reaching(options, profiles.as_ref());
-                (profiles, Some(Arc::new(keys::open(&options, config.dev, &clock)?)))
+                (profiles, unusable, Some(Arc::new(keys::open(&options, config.dev, &clock)?)))
             }
-            None => (None, None),
+            None => (None, Vec::new(), None),
         };
-        profiles::check(&config.profiles, keyring.as_deref(), config.dev).map_err(AppError::Rules)?;
-        keys::check_partitions(&rules, keyring.as_deref(), config.dev).map_err(AppError::Rules)?;
+        let configured = Configured::new(config, unusable);
+        let found = fits(&rules, &configured, keyring.as_deref(), config.dev).map_err(AppError::Rules)?;
+        warn(&found.0);
 
         metrics.reloaded(Some(rules.rules.len()), clock.now());
         let audit = match &keyring {
@@ -127,6 +129,7 @@ impl App {
             path: config.rules.clone(),
             shared: Arc::clone(&shared),
             keyring: keyring.clone(),
+            configured,
             context,
             dev: config.dev,
             waiting: Mutex::default(),
@@ -214,6 +217,15 @@ impl App {
     }
 }
 
+/// Whether keyring and profiles have what the rules name; what else is to be said of them.
+fn fits(rules: &RuleSet, configured: &Configured, keyring: Option<&Keyring>, dev: bool) -> Result<Findings, Findings> {
+    let mut findings = configured.check(Some(rules), keyring, dev);
+    if let Err(more) = keys::check_partitions(rules, configured, keyring, dev) {
+        findings.0.extend(more.0);
+    }
+    if findings.has_errors() { Err(findings) } else { Ok(findings) }
+}
+
 /// What the rules are checked against.
 pub fn context(config: &Config) -> Context {
     let listeners = &config.proxy.listeners;
@@ -230,6 +242,7 @@ struct Reload {
     path: Option<PathBuf>,
     shared: Arc<Shared>,
     keyring: Option<Arc<Keyring>>,
+    configured: Configured,
     context: Context,
     dev: bool,
     status: Mutex<RulesStatus>,
@@ -247,8 +260,9 @@ impl Reload {
         let Loaded { rules, mut findings, digest, .. } = loaded;
         *waiting = None;
         if let Some(rules) = rules {
-            match keys::check_partitions(&rules, self.keyring.as_deref(), self.dev) {
-                Ok(()) => {
+            match self.fits(&rules) {
+                // What may be wrong with profiles that no rule uses was told at the start.
+                Ok(_) => {
                     warn(&findings.0);
                     self.in_force(rules, digest);
                     return Ok(());
@@ -270,11 +284,13 @@ impl Reload {
     /// would write the same file again for that.
     fn retry(&self) {
         let Ok(mut waiting) = self.waiting.try_lock() else { return };
-        if let Some((rules, digest)) =
-            waiting.take_if(|(rules, _)| keys::check_partitions(rules, self.keyring.as_deref(), self.dev).is_ok())
-        {
+        if let Some((rules, digest)) = waiting.take_if(|(rules, _)| self.fits(rules).is_ok()) {
             self.in_force(rules, digest);
         }
+    }
+
+    fn fits(&self, rules: &RuleSet) -> Result<Findings, Findings> {
+        fits(rules, &self.configured, self.keyring.as_deref(), self.dev)
     }
 
     fn in_force(&self, rules: RuleSet, digest: [u8; 32]) {

@@ -90,10 +90,10 @@ mod patches;
 mod pki;
 #[path = "integration/postgres.rs"]
 mod postgres;
-#[path = "integration/profiles_values.rs"]
-mod profiles_values;
 #[path = "integration/profiles_chaos.rs"]
 mod profiles_chaos;
+#[path = "integration/profiles_values.rs"]
+mod profiles_values;
 #[path = "integration/reload.rs"]
 mod reload;
 #[path = "integration/remote_keyring.rs"]

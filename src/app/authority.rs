@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::profiles::Configured;
 use super::{AppError, Ticker, keys, profiles, waiting};
 use crate::admin::{Ports, Probed};
 use crate::authority::face::Door;
@@ -43,7 +44,11 @@ impl AuthorityApp {
         let profiles = profiles::open(config, clock, &metrics)?;
         let options = profiles::reaching(options, profiles.as_ref());
         let keyring = Arc::new(keys::open(&options, config.dev, clock)?);
-        profiles::check(&config.profiles, Some(&keyring), config.dev).map_err(AppError::Rules)?;
+        // Who uses which partition is not known here.
+        let findings = Configured::new(config, Vec::new()).check(None, Some(&keyring), config.dev);
+        if findings.has_errors() {
+            return Err(AppError::Rules(findings));
+        }
         let authority = Arc::new(Authority::new(Arc::clone(&keyring), Arc::clone(clock), &settings.callers)?);
         keys::watch_stats(&keyring, Some(&authority.audit), &metrics);
         let works = Arc::new(AtomicBool::new(keys::canary(&keyring)));

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
+use super::profiles::Configured;
 use crate::audit::Audit;
 use crate::bounded;
 use crate::clock::SharedClock;
@@ -28,18 +29,24 @@ pub fn open(options: &Options, dev: bool, clock: &SharedClock) -> Result<Keyring
     Keyring::open(options, Arc::clone(clock))
 }
 
-/// Every partition that a rule names outright must be there; with `dev`, or where the rule says `provision`, it is made.
-pub fn check_partitions(rules: &RuleSet, keyring: Option<&Keyring>, dev: bool) -> Result<(), Findings> {
+/// Every partition that a rule names outright must be there; with `dev`, or where the rule says `provision`, it is made. Those of
+/// profiles are not looked at: see [`Configured::check`](super::profiles::Configured::check).
+pub fn check_partitions(
+    rules: &RuleSet,
+    profiles: &Configured,
+    keyring: Option<&Keyring>,
+    dev: bool,
+) -> Result<(), Findings> {
     let mut findings = Findings::default();
     for rule in &rules.rules {
         let RuleKind::Fields { request, response } = &rule.kind else { continue };
         for action in request.iter().chain(response) {
-            // A profile's partition lists the recipient that its API keeps, so it is not made in passing.
-            let (name, make) = match &action.key {
-                Key::Fixed(name) => (name, dev || rule.limits.provision),
-                Key::Managed(profile) => (&profile.partition, false),
-                Key::Template(_) | Key::Glob(_) => continue,
+            let name = match &action.key {
+                // A profile's partition lists the recipient that its API keeps, so it is not made in passing.
+                Key::Fixed(name) if !profiles.have(name) => name,
+                Key::Fixed(_) | Key::Managed(_) | Key::Template(_) | Key::Glob(_) => continue,
             };
+            let make = dev || rule.limits.provision;
             if let Err(problem) = there(keyring, name, make, rule.limits.max_partitions) {
                 let finding = match problem {
                     KeyringError::Unknown(_) => super::unknown_partition(&rule.name, name.as_str()),
@@ -52,61 +59,6 @@ pub fn check_partitions(rules: &RuleSet, keyring: Option<&Keyring>, dev: bool) -
         }
     }
     if findings.has_errors() { Err(findings) } else { Ok(()) }
-}
-
-/// What a profile needs of the keyring.
-#[derive(Debug, Clone)]
-pub struct Expected {
-    /// The profile's name.
-    pub profile: Arc<str>,
-    /// The partition whose epochs its values are sealed under, or whose state counts for them.
-    pub partition: PartitionName,
-    /// The recipient that its API holds, by suite and key; `None` where keys are local.
-    pub recipient: Option<(u8, Vec<u8>)>,
-}
-
-/// Each profile's partition must be there and list the recipient that its API holds, or values would be sealed under other keys
-/// than the profile says. No profile is named like a partition that is not its own.
-pub fn check_profiles(keyring: Option<&Keyring>, expected: &[Expected]) -> Result<(), Findings> {
-    let mut findings = Findings::default();
-    for expected in expected {
-        match profile_problem(keyring, expected) {
-            Ok(None) => {}
-            Ok(Some((text, help))) => findings.push(Finding::error("profile", text).help(help)),
-            Err(error) => {
-                findings.push(Finding::error("keyring", format!("profile `{}`: {error}", expected.profile)));
-            }
-        }
-    }
-    if findings.has_errors() { Err(findings) } else { Ok(()) }
-}
-
-fn profile_problem(keyring: Option<&Keyring>, expected: &Expected) -> Result<Option<(String, String)>, KeyringError> {
-    let Expected { profile, partition, recipient } = expected;
-    let init = format!("run `sidecloak profiles init {profile}`");
-    let Some(keyring) = keyring else {
-        let text = format!("profile `{profile}` needs a keyring for its partition {partition}, and there is none");
-        return Ok(Some((text, format!("see `sidecloak keys init`, then {init}"))));
-    };
-    if let Ok(like) = PartitionName::new(profile)
-        && like != *partition
-        && !matches!(keyring.partition(&like), Err(KeyringError::Unknown(_)))
-    {
-        let text = format!("profile `{profile}` is named like a partition that is not its own");
-        return Ok(Some((text, "give the profile another name, since a rule's `key` would name both".into())));
-    }
-    let lists = match (keyring.partition(partition), recipient) {
-        (Err(KeyringError::Unknown(_)), _) => {
-            return Ok(Some((format!("the partition {partition} of profile `{profile}` is not in the keyring"), init)));
-        }
-        // Paused or destroyed is a state of the keyring's, not a fault of the configuration.
-        (Err(KeyringError::Denied(..)), _) => return Ok(None),
-        (Err(error), _) => return Err(error),
-        (Ok(_), None) => true,
-        (Ok(_), Some((suite, key))) => keyring.lists_recipient(partition, (*suite, key))?,
-    };
-    let text = || format!("the partition {partition} is not wrapped by the API of profile `{profile}`");
-    Ok((!lists).then(|| (text(), format!("{init}, or name another `partition` for it"))))
 }
 
 fn there(keyring: Option<&Keyring>, name: &PartitionName, make: bool, max: usize) -> Result<(), KeyringError> {
@@ -288,33 +240,5 @@ mod tests {
         let sealer = Keyring::open(&options, clock).unwrap();
         sealer.sealing(&tenant, Kind::Random).unwrap();
         assert!(canary(&sealer));
-    }
-
-    #[test]
-    fn a_profile_s_partition_lists_what_its_api_holds() {
-        let directory = tempfile::tempdir().unwrap();
-        let options = Options {
-            store: directory.path().join("sidecloak.db").into(),
-            master_keys: vec![KeySource::File(directory.path().join("master.key"))],
-            i_know: true,
-            ..Options::default()
-        };
-        let keyring = Keyring::init(&options, KemSuite::MlKem768, ManualClock::at(1_800_000_000)).unwrap();
-        keyring.create_partition(&PartitionName::new("tenant").unwrap()).unwrap();
-        let expected = |profile: &str, partition: &str, managed: bool| Expected {
-            profile: profile.into(),
-            partition: PartitionName::new(partition).unwrap(),
-            recipient: managed.then(|| (keyring::MANAGED, profile.as_bytes().to_vec())),
-        };
-        let check = |one: Expected| check_profiles(Some(&keyring), &[one]).map_err(|findings| format!("{findings:?}"));
-        check(expected("local", "tenant", false)).unwrap();
-        let error = check(expected("partner", "partner", true)).unwrap_err();
-        assert!(error.contains("sidecloak profiles init partner"), "{error}");
-        let error = check(expected("partner", "tenant", true)).unwrap_err();
-        assert!(error.contains("not wrapped by the API") && error.contains("profiles init partner"), "{error}");
-        let error = check(expected("tenant", "default", false)).unwrap_err();
-        assert!(error.contains("named like a partition"), "{error}");
-        assert!(check_profiles(None, &[expected("partner", "partner", true)]).is_err());
-        check_profiles(None, &[]).unwrap();
     }
 }

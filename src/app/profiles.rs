@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use super::{AppError, keys};
+use super::AppError;
 use crate::clock::SharedClock;
 use crate::config::Config;
-use crate::keyring::{Keyring, KeyringError, MANAGED, Managed, Options};
+use crate::keyring::{Keyring, KeyringError, Managed, Options};
 use crate::metrics::Metrics;
+use crate::name::PartitionName;
 use crate::report::{Finding, Findings};
+use crate::rules::glob::wild;
 use crate::rules::profile::Profile;
-use crate::sealer::managed::exequantum::recipient_key;
-use crate::sealer::managed::set::{ProfileError, Profiles};
-use crate::sealer::managed::settings::{ProfileSettings, Provider};
+use crate::rules::{RuleKind, RuleSet};
+use crate::sealer::managed::set::{self, ProfileError, Profiles};
+use crate::sealer::managed::settings::ProfileSettings;
 
 /// What rules know of them.
 pub fn facts(config: &Config) -> Vec<Arc<Profile>> {
@@ -26,15 +28,16 @@ pub fn open(config: &Config, clock: &SharedClock, metrics: &Metrics) -> Result<O
     Ok(Some(Profiles::open(config.profiles.clone(), Arc::clone(clock), metrics)?))
 }
 
-/// Those of them that can be used, and why the others cannot: for a command that may not need them.
+/// Those of them that can be used, and why the others cannot: for whoever may not need them.
 pub fn open_usable(
     config: &Config,
     clock: &SharedClock,
+    metrics: &Metrics,
 ) -> Result<(Option<Arc<Profiles>>, Vec<ProfileError>), AppError> {
     let mut config = config.clone();
     let mut errors = Vec::new();
     loop {
-        match open(&config, clock, &Metrics::default()) {
+        match open(&config, clock, metrics) {
             Err(AppError::Profiles(error @ ProfileError::Profile(..))) => {
                 let before = config.profiles.len();
                 config
@@ -81,32 +84,83 @@ pub fn partition(profile: &ProfileSettings, keyring: &Keyring) -> Result<Partiti
     }
 }
 
-/// Every profile's partition must be there and list the API. With `dev`, those that are missing are made.
-pub fn check(profiles: &[ProfileSettings], keyring: Option<&Keyring>, dev: bool) -> Result<(), Findings> {
-    let mut findings = Findings::default();
-    let mut expected = Vec::with_capacity(profiles.len());
-    for profile in profiles {
-        let made = match keyring.filter(|_| dev) {
-            Some(keyring) => make_missing(profile, keyring),
-            None => Ok(()),
+/// The profiles of a configuration, held against keyring and rules.
+#[derive(Debug, Default)]
+pub struct Configured {
+    settings: Vec<ProfileSettings>,
+    /// Those that cannot be used, and why.
+    unusable: Vec<ProfileError>,
+}
+
+impl Configured {
+    /// With what [`open_usable`] says of them.
+    pub fn new(config: &Config, unusable: Vec<ProfileError>) -> Self {
+        Self { settings: config.profiles.clone(), unusable }
+    }
+
+    /// Whether the partition is a profile's.
+    pub fn have(&self, partition: &PartitionName) -> bool {
+        self.settings.iter().any(|profile| profile.partition == *partition)
+    }
+
+    /// A profile that rules may use must be usable, and its partition must be there and list the recipient that its API holds, or
+    /// values would be sealed under other keys than the profile says: an error. Of a profile that no rule uses it is a warning, so
+    /// that one can be configured before it is set up. With `dev`, partitions that are missing are made. Without rules, all are
+    /// in use.
+    pub fn check(&self, rules: Option<&RuleSet>, keyring: Option<&Keyring>, dev: bool) -> Findings {
+        let finding = |profile: &ProfileSettings| {
+            let (text, help) = self.problem(profile, keyring, dev)?;
+            let used = rules.is_none_or(|rules| uses(rules, profile));
+            let finding = if used { Finding::error } else { Finding::warning };
+            Some(finding("profile", text).help(help))
         };
-        let recipient = made.and_then(|()| recipient(profile));
-        match recipient {
-            Ok(recipient) => expected.push(keys::Expected {
-                profile: Arc::clone(&profile.name),
-                partition: profile.partition.clone(),
-                recipient,
-            }),
+        Findings(self.settings.iter().filter_map(finding).collect())
+    }
+
+    /// What is wrong, and the way out.
+    fn problem(&self, profile: &ProfileSettings, keyring: Option<&Keyring>, dev: bool) -> Option<(String, String)> {
+        let ProfileSettings { name, partition: place, .. } = profile;
+        let init = format!("run `sidecloak profiles init {name}`");
+        let unusable = |error: &&ProfileError| matches!(error, ProfileError::Profile(other, _) if other == name);
+        if let Some(error) = self.unusable.iter().find(unusable) {
+            return Some((error.to_string(), format!("mend that, and see `sidecloak profiles check {name}`")));
+        }
+        let Some(keyring) = keyring else {
+            let text = format!("profile `{name}` needs a keyring for its partition {place}, and there is none");
+            return Some((text, format!("see `sidecloak keys init`, then {init}")));
+        };
+        if let Ok(like) = PartitionName::new(name)
+            && like != *place
+            && !matches!(keyring.partition(&like), Err(KeyringError::Unknown(_)))
+        {
+            let text = format!("profile `{name}` is named like a partition that is not its own");
+            return Some((text, "give the profile another name, since a rule's `key` would name both".into()));
+        }
+        let made = if dev { make_missing(profile, keyring) } else { Ok(()) };
+        match made.and_then(|()| partition(profile, keyring)) {
+            Ok(Partition::SetUp) => None,
+            Ok(Partition::Missing) => {
+                Some((format!("the partition {place} of profile `{name}` is not in the keyring"), init))
+            }
+            Ok(Partition::Another) => {
+                let text = format!("the partition {place} is not wrapped by the API of profile `{name}`");
+                Some((text, format!("{init}, or name another `partition` for it")))
+            }
             Err(error) => {
-                let help = format!("`sidecloak profiles check {}` tries its API", profile.name);
-                findings.push(Finding::error("profile", format!("profile `{}`: {error}", profile.name)).help(help));
+                let help = format!("`sidecloak profiles check {name}` tries its API");
+                Some((format!("profile `{name}`: {error}"), help))
             }
         }
     }
-    if let Err(more) = keys::check_profiles(keyring, &expected) {
-        findings.0.extend(more.0);
-    }
-    if findings.has_errors() { Err(findings) } else { Ok(()) }
+}
+
+/// Whether a rule may seal or open in the profile's partition.
+fn uses(rules: &RuleSet, profile: &ProfileSettings) -> bool {
+    let actions = rules.rules.iter().filter_map(|rule| match &rule.kind {
+        RuleKind::Fields { request, response } => Some(request.iter().chain(response)),
+        _ => None,
+    });
+    actions.flatten().any(|action| wild(&action.key.as_glob(), profile.partition.as_str()))
 }
 
 fn make_missing(profile: &ProfileSettings, keyring: &Keyring) -> Result<(), KeyringError> {
@@ -124,11 +178,9 @@ pub fn make_partition(profile: &ProfileSettings, keyring: &Keyring) -> Result<()
     }
 }
 
-/// Suite and key of the recipient whose private half the API keeps.
 fn recipient(profile: &ProfileSettings) -> Result<Option<(u8, Vec<u8>)>, KeyringError> {
-    match &profile.provider {
-        Provider::Crittora(_) | Provider::NcloudKms(_) => Ok(Some((MANAGED, profile.name.as_bytes().to_vec()))),
-        Provider::ExeQuantum(settings) => recipient_key(&settings.recipient).map(Some).map_err(KeyringError::NoKey),
-        Provider::Crypteron(_) => Ok(None),
-    }
+    set::recipient(profile).map_err(KeyringError::NoKey)
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,11 +10,13 @@ use super::common::KeyringArgs;
 use super::exit::{Exit, Failure};
 use super::out::Out;
 use crate::app;
+use crate::app::profiles::Configured;
 use crate::authority::listen::Bind;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Machine, Purpose};
 use crate::jsonpath::Buffering;
 use crate::keyring::{Keyring, Options, State};
+use crate::metrics::Metrics;
 use crate::report::{Finding, Findings, Severity};
 use crate::rules::compile::{Context, load};
 use crate::rules::{RuleKind, RuleSet};
@@ -222,14 +224,15 @@ fn keyring(config: &Config, rules: Option<&RuleSet>, report: &mut Report) {
 
 fn opened(options: &Options, config: &Config, rules: Option<&RuleSet>, findings: &mut Findings) -> Result<(), Failure> {
     let keyring = app::keys::open(options, false, &SystemClock::shared())?;
-    if let Err(more) = app::profiles::check(&config.profiles, Some(&keyring), false) {
-        findings.0.extend(more.0);
-    }
+    // Their files are read as a process would read them; nobody is called.
+    let (_, unusable) = app::profiles::open_usable(config, &SystemClock::shared(), &Metrics::default())?;
+    let profiles = Configured::new(config, unusable);
+    findings.0.extend(profiles.check(rules, Some(&keyring), false).0);
     // Whatever `provision` would make on first use is not missing, and a check makes nothing.
     let fixed = RuleSet {
         rules: rules.into_iter().flat_map(|set| &set.rules).filter(|rule| !rule.limits.provision).cloned().collect(),
     };
-    if let Err(more) = app::keys::check_partitions(&fixed, Some(&keyring), false) {
+    if let Err(more) = app::keys::check_partitions(&fixed, &profiles, Some(&keyring), false) {
         findings.0.extend(more.0);
     }
     // An authority lists none for a sidecar, and whether all could be recovered is its own matter.

@@ -15,6 +15,7 @@ use crate::bounded;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, LogLevel, Machine, Overrides, Purpose};
 use crate::keyring::Options;
+use crate::metrics::Metrics;
 use crate::report::Finding;
 use crate::sealer::managed::set::Profiles;
 
@@ -82,7 +83,7 @@ pub(super) fn reaching(config: &Config, out: &mut Out) -> Result<Options, Failur
 
 /// The configured profiles. One that cannot be used is left out with a warning, since the command may do without it.
 pub(super) fn usable(config: &Config, out: &mut Out) -> Result<Option<Arc<Profiles>>, Failure> {
-    let (profiles, errors) = app::profiles::open_usable(config, &SystemClock::shared())?;
+    let (profiles, errors) = app::profiles::open_usable(config, &SystemClock::shared(), &Metrics::default())?;
     for error in errors {
         let warning = Finding::warning("profile", format!("{error}; what its API keeps closed stays closed"));
         out.note(&if out.json() { warning.to_json().to_string() } else { warning.to_string() });

@@ -59,7 +59,13 @@ pub(super) fn parse(source: &Source, findings: &mut Findings) -> Option<Node> {
     if source.text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Some(Node { span: 0..0, value: Value::Null });
     }
-    match serde_saphyr::from_str::<Spanned<Tree>>(&source.text) {
+    // YAML 1.2 as written, as in rules: `no` is text, `007` is not seven.
+    let options = serde_saphyr::options! {
+        strict_booleans: true,
+        leading_zero_numbers_as_strings: true,
+        underscored_numbers_as_strings: true
+    };
+    match serde_saphyr::from_str_with_options::<Spanned<Tree>>(&source.text, options) {
         Ok(tree) => Some(node(tree, &source.text)),
         Err(error) => {
             let message = error.without_snippet().to_string();

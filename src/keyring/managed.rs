@@ -51,12 +51,15 @@ pub trait ManagedKeys: Send + Sync + 'static {
     fn was_wrong(&self, _profile: &str, _kem_ct: &[u8]) {}
 }
 
-/// Why a managed API did nothing.
+/// Why a managed API did nothing; the text does not name the profile.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ManagedError {
     /// It says no, and would again: no such key, a key that is disabled, a ciphertext that is none of its own, no permission.
     #[error("{0}")]
     Refused(String),
+    /// It does not take the profile's credential, or there is none to show: that may be mended while the process runs.
+    #[error("{0}")]
+    Credential(String),
     /// Not now: it does not answer, answers with something that cannot be right, or is asked too much.
     #[error("{0}")]
     Unavailable(String),

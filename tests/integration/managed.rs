@@ -238,7 +238,7 @@ async fn who_is_not_trusted_gets_no_request() {
     let (trust, other) = (Trust::new(), Trust::new());
     let double = Double::tls(&other.pair, api);
     let error = reverse(&trust.http(&double), &["abc"]).await.unwrap_err();
-    assert!(error.kind == Fault::Connection && error.text.contains("`tls.ca`"), "{error}");
+    assert!(error.kind == Fault::Connection && error.text.contains("`ca`"), "{error}");
     let pinned = EndpointTls { pins: vec![[7; 32]], ..other.tls() };
     let error = reverse(&Http::new(&double.url(), &pinned, LONGEST).unwrap(), &["abc"]).await.unwrap_err();
     assert!(error.kind == Fault::Connection && error.text.contains("`pins`"), "{error}");

@@ -9,7 +9,7 @@ use super::{granularity, provider};
 use crate::app::{keys, profiles};
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::keyring::{Keyring, KeyringError};
+use crate::keyring::{Keyring, KeyringError, State};
 use crate::sealer::managed::settings::{ProfileSettings, Provider};
 
 const HEAD: [&str; 6] = ["PROFILE", "PROVIDER", "GRANULARITY", "PARTITION", "STATE", "ENDPOINT"];
@@ -19,13 +19,13 @@ pub(super) fn list(config: &Config, out: &mut Out) -> Result<(), Failure> {
         Some(options) if Keyring::exists(options)? => Some(keys::open(options, false, &SystemClock::shared())?),
         Some(_) | None => None,
     };
-    let states: Vec<_> = config.profiles.iter().map(|profile| State::of(profile, keyring.as_ref())).collect();
+    let states: Vec<_> = config.profiles.iter().map(|profile| Standing::of(profile, keyring.as_ref())).collect();
     if out.json() {
-        let value = |(profile, state): (&ProfileSettings, &State)| {
+        let value = |(profile, state): (&ProfileSettings, &Standing)| {
             json!({
                 "profile": &*profile.name, "provider": provider(profile), "granularity": shown(profile),
                 "bare": profile.bare, "partition": profile.partition.as_str(), "endpoint": profile.endpoint,
-                "fallback_endpoints": profile.fallback_endpoints, "set_up": matches!(state, State::SetUp), "state": state.words(),
+                "fallback_endpoints": profile.fallback_endpoints, "set_up": matches!(state, Standing::SetUp(_)), "state": state.words(),
             })
         };
         return out.value(&config.profiles.iter().zip(&states).map(value).collect());
@@ -34,7 +34,7 @@ pub(super) fn list(config: &Config, out: &mut Out) -> Result<(), Failure> {
         advise(out, "no profiles: write them under `profiles:` in sidecloak.yaml, or name the file with --config");
         return Ok(());
     }
-    let row = |(profile, state): (&ProfileSettings, &State)| {
+    let row = |(profile, state): (&ProfileSettings, &Standing)| {
         let granularity = format!("{}{}", shown(profile), if profile.bare { ", bare" } else { "" });
         [
             profile.name.to_string(),
@@ -46,7 +46,7 @@ pub(super) fn list(config: &Config, out: &mut Out) -> Result<(), Failure> {
         ]
     };
     columns(HEAD, config.profiles.iter().zip(&states).map(row).collect(), out)?;
-    if states.iter().any(|state| matches!(state, State::Missing)) {
+    if states.iter().any(|state| matches!(state, Standing::Missing)) {
         advise(out, "next: `sidecloak profiles init NAME` sets a profile up");
     }
     Ok(())
@@ -61,19 +61,23 @@ fn shown(profile: &ProfileSettings) -> &'static str {
 }
 
 /// Of a profile's partition.
-enum State {
-    SetUp,
+enum Standing {
+    /// Unless it is active, the partition's state.
+    SetUp(Option<State>),
     Missing,
     Another,
     NoKeyring,
     Unknown(KeyringError),
 }
 
-impl State {
+impl Standing {
     fn of(profile: &ProfileSettings, keyring: Option<&Keyring>) -> Self {
         let Some(keyring) = keyring else { return Self::NoKeyring };
         match profiles::partition(profile, keyring) {
-            Ok(profiles::Partition::SetUp) => Self::SetUp,
+            Ok(profiles::Partition::SetUp) => match keyring.partition(&profile.partition) {
+                Err(KeyringError::Denied(_, state)) => Self::SetUp(Some(state)),
+                _ => Self::SetUp(None),
+            },
             Ok(profiles::Partition::Missing) => Self::Missing,
             Ok(profiles::Partition::Another) => Self::Another,
             // The recipient is not there yet, or is damaged.
@@ -84,7 +88,8 @@ impl State {
 
     fn words(&self) -> String {
         match self {
-            Self::SetUp => "set up".to_owned(),
+            Self::SetUp(None) => "set up".to_owned(),
+            Self::SetUp(Some(state)) => format!("set up, {}", state.name()),
             Self::Missing => "not set up".to_owned(),
             Self::Another => "not set up: the partition has other recipients".to_owned(),
             Self::NoKeyring => "not set up: no keyring".to_owned(),

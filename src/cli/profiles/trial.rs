@@ -35,16 +35,16 @@ pub(super) fn round_trip(profile: &ProfileSettings) -> Result<Tried, Failure> {
             let begun = Instant::now();
             let noise = random::bytes::<16>().map_err(|_| Failure::internal("there are no random bytes"))?;
             let text = SecretBytes::new(format!("sidecloak check {}", hex::encode(&noise)).into_bytes());
-            let ciphertext = profiles.protect(name, &text).map_err(|error| managed(&error))?;
-            let opened = profiles.unprotect(name, &ciphertext).map_err(|error| managed(&error))?;
+            let ciphertext = profiles.protect(name, &text).map_err(|error| managed(name, &error))?;
+            let opened = profiles.unprotect(name, &ciphertext).map_err(|error| managed(name, &error))?;
             agree(name, opened.expose(), text.expose(), "text")?;
             return Ok(Tried { took: begun.elapsed(), does: "encrypts and decrypts".to_owned() });
         }
         Provider::ExeQuantum(_) => {
             let profiles = alone(profile)?;
             let begun = Instant::now();
-            let (ciphertext, ours) = profiles.encapsulate(name).map_err(|error| managed(&error))?;
-            let theirs = profiles.decapsulate(name, &ciphertext).map_err(|error| managed(&error))?;
+            let (ciphertext, ours) = profiles.encapsulate(name).map_err(|error| managed(name, &error))?;
+            let theirs = profiles.decapsulate(name, &ciphertext).map_err(|error| managed(name, &error))?;
             agree(name, theirs.expose(), ours.expose(), "shared secret")?;
             return Ok(Tried { took: begun.elapsed(), does: "encapsulates and decapsulates".to_owned() });
         }
@@ -117,11 +117,11 @@ fn agree(profile: &str, found: &[u8], expected: &[u8], what: &str) -> Result<(),
     Err(Failure::new(Exit::No, text).help("do not seal with it; is `endpoint` the vendor's?"))
 }
 
-/// It names the profile.
-fn managed(error: &ManagedError) -> Failure {
+fn managed(profile: &str, error: &ManagedError) -> Failure {
     let code = match error {
         ManagedError::Refused(_) => Exit::No,
+        ManagedError::Credential(_) => Exit::NoPermission,
         ManagedError::Unavailable(_) => Exit::Unavailable,
     };
-    Failure::new(code, error.to_string())
+    Failure::new(code, format!("profile `{profile}`: {error}"))
 }

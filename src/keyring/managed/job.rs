@@ -75,7 +75,7 @@ impl Job {
 pub enum Failure {
     /// As [`ManagedError::Refused`].
     Refused(String),
-    /// As [`ManagedError::Unavailable`].
+    /// As [`ManagedError::Unavailable`] and [`ManagedError::Credential`].
     Unavailable(String),
     /// It gave something else than what was asked for.
     Lied(String),
@@ -96,7 +96,9 @@ impl Failure {
     fn of(profile: &str, error: ManagedError) -> Self {
         match error {
             ManagedError::Refused(text) => Self::Refused(format!("profile `{profile}`: {text}")),
-            ManagedError::Unavailable(text) => Self::Unavailable(format!("profile `{profile}`: {text}")),
+            ManagedError::Credential(text) | ManagedError::Unavailable(text) => {
+                Self::Unavailable(format!("profile `{profile}`: {text}"))
+            }
         }
     }
 }

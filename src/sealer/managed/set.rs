@@ -52,19 +52,6 @@ pub enum ProfileError {
     Threads(#[from] std::io::Error),
 }
 
-/// What a profile's partition must list as a recipient.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Expected {
-    /// The profile.
-    pub profile: Arc<str>,
-    /// Its partition.
-    pub partition: PartitionName,
-    /// The recipient's suite.
-    pub suite: u8,
-    /// Its key.
-    pub key: Vec<u8>,
-}
-
 impl Profiles {
     /// Reads credentials and certificates, and starts the threads. Calls nobody yet.
     #[expect(clippy::needless_pass_by_value, reason = "each client keeps a share of the clock")]
@@ -90,7 +77,8 @@ impl Profiles {
         let mut by_partition = HashMap::new();
         for line in lines.into_iter().map(Arc::new) {
             let name = &line.settings.name;
-            if let Some((suite, key)) = recipient(&line.settings)?
+            if let Some((suite, key)) =
+                recipient(&line.settings).map_err(|text| ProfileError::Profile(Arc::clone(name), text))?
                 && let Some(other) = recipients.insert((suite, key), Arc::clone(name))
             {
                 let text = format!("has the recipient of profile `{other}`; give each a recipient of its own");
@@ -103,16 +91,6 @@ impl Profiles {
             by_name.insert(Arc::clone(name), line);
         }
         Ok(Arc::new(Self { lines: by_name, recipients, by_partition, runtime: Some(runtime) }))
-    }
-
-    /// What must be listed in the partitions of profiles whose API keeps a recipient, in no order.
-    pub fn expected(&self) -> Vec<Expected> {
-        let expected = |((suite, key), profile): (&(u8, Vec<u8>), &Arc<str>)| {
-            let line = self.lines.get(profile)?;
-            let partition = line.settings.partition.clone();
-            Some(Expected { profile: Arc::clone(profile), partition, suite: *suite, key: key.clone() })
-        };
-        self.recipients.iter().filter_map(expected).collect()
     }
 
     /// The partition's state is this now: what was opened is forgotten where it may not be opened any more.
@@ -162,13 +140,12 @@ fn runtime() -> std::io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(THREADS).thread_name("managed").enable_all().build()
 }
 
-/// The recipient whose private half the profile's API keeps.
-fn recipient(settings: &ProfileSettings) -> Result<Option<(u8, Vec<u8>)>, ProfileError> {
+/// Suite and key of the recipient whose private half the profile's API keeps, as its partition must list them; `None`: keys are
+/// the keyring's own. The error says what is wrong with the recipient, and what to do.
+pub fn recipient(settings: &ProfileSettings) -> Result<Option<(u8, Vec<u8>)>, String> {
     match &settings.provider {
         Provider::Crittora(_) | Provider::NcloudKms(_) => Ok(Some((MANAGED, settings.name.as_bytes().to_vec()))),
-        Provider::ExeQuantum(exequantum) => exequantum::recipient_key(&exequantum.recipient)
-            .map(Some)
-            .map_err(|text| ProfileError::Profile(Arc::clone(&settings.name), text)),
+        Provider::ExeQuantum(exequantum) => exequantum::recipient_key(&exequantum.recipient).map(Some),
         Provider::Crypteron(_) => Ok(None),
     }
 }

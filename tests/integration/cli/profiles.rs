@@ -129,8 +129,8 @@ fn a_profile_that_does_not_work_is_not_set_up() {
     let apis = Apis::start("");
     let place = &apis.place;
     place.write("password", "another password");
-    place.run(&["profiles", "check", "partner"]).ends(69);
-    place.run(&["profiles", "init", "partner"]).ends(69);
+    place.run(&["profiles", "check", "partner"]).ends(77);
+    place.run(&["profiles", "init", "partner"]).ends(77);
     place.write("secret", "").write("password", PASSWORD);
     place.run(&["profiles", "init", "partner"]).ends(77);
     place.run(&["profiles", "list"]).ends(0).shows("partner").shows("not set up");

@@ -88,9 +88,11 @@ impl<'a> Answer<'a> {
         let credential = |text: &str| ApiError::new(Fault::Credential, text);
         match self.status.as_u16() {
             500 if self.says(|words| words.eq_ignore_ascii_case(INCORRECT)) => {
-                credential("the API takes neither user name nor password: check `username` and `password`")
+                credential("the API does not take user name and password: check `username` and `password`")
             }
-            401 => credential("the API does not take the log-in (status 401): check the user"),
+            401 => credential(
+                "the API does not take the log-in (status 401): check the user, and that `endpoint` belongs to `api`",
+            ),
             403 if self.says(|words| words.starts_with(FORBIDDEN)) => ApiError::new(
                 Fault::Refused,
                 "the API forbids it (status 403): check the roles of the user and of the key, and the partition's state",

@@ -16,7 +16,7 @@ pub(super) fn of_connection(error: &ClientError) -> (Fault, String) {
     }
     match inner(error) {
         Some(error) if error.is_parse() => {
-            (Fault::Lie, "what it answers is no HTTP, or its header section too long".into())
+            (Fault::Lie, "what it answers is no HTTP, or its header section too long; is `endpoint` right?".into())
         }
         _ => (Fault::Connection, "the connection broke off before there was an answer".into()),
     }
@@ -40,9 +40,11 @@ fn unconnected(causes: &str) -> String {
                 and else somebody is in between"
             .into();
     } else if holds("UnknownIssuer") || holds("BadSignature") {
-        "; name who issued its certificate with the profile's `tls.ca`"
+        "; name who issued its certificate with the profile's `ca`"
     } else if holds("NotValidForName") || holds("not valid for name") {
         "; name the host in `endpoint` as its certificate does"
+    } else if holds("InvalidContentType") {
+        "; what answers there speaks no TLS: is the port in `endpoint` right?"
     } else if holds("dns error") {
         "; is the host in `endpoint` right?"
     } else {
@@ -71,10 +73,11 @@ mod tests {
 
     #[rstest]
     #[case::pin("invalid peer certificate: ApplicationVerificationFailure", "`pins`")]
-    #[case::issuer("invalid peer certificate: UnknownIssuer", "`tls.ca`")]
-    #[case::other_issuer_of_the_name("invalid peer certificate: BadSignature", "`tls.ca`")]
+    #[case::issuer("invalid peer certificate: UnknownIssuer", "`ca`")]
+    #[case::other_issuer_of_the_name("invalid peer certificate: BadSignature", "`ca`")]
     #[case::name("invalid peer certificate: certificate not valid for name \"a\"", "`endpoint`")]
     #[case::resolver("dns error: failed to lookup address", "`endpoint`")]
+    #[case::no_tls("received corrupt message of type InvalidContentType", "speaks no TLS")]
     #[case::refused("tcp connect error: Connection refused", "Connection refused")]
     fn a_connection_that_cannot_be_made_names_the_way_out(#[case] causes: &str, #[case] expected: &str) {
         assert!(unconnected(causes).contains(expected));

@@ -56,6 +56,7 @@ impl Reply {
                 Fault::Credential,
                 format!("the API does not take the credential ({brief}); give the profile a valid one"),
             ),
+            404 | 405 => (Fault::Refused, format!("the API knows no such call ({brief}); is `endpoint` right?")),
             400..=499 => (Fault::Refused, format!("the API refuses ({brief})")),
             _ => (Fault::Lie, format!("the answer ({brief}) is none that the API documents")),
         };

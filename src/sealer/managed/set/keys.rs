@@ -63,9 +63,10 @@ impl Profiles {
         let Some(line) = self.lines.get(profile) else {
             return Err(ManagedError::Unavailable("there is no such profile".into()));
         };
-        self.block(line.budget(), call(Arc::clone(line))).map_err(|error| match error.kind {
-            Fault::Refused => ManagedError::Refused(error.text),
-            _ => ManagedError::Unavailable(error.text),
+        self.block(line.budget(), call(Arc::clone(line))).map_err(|ApiError { kind, text }| match kind {
+            Fault::Refused => ManagedError::Refused(text),
+            Fault::Credential => ManagedError::Credential(text),
+            _ => ManagedError::Unavailable(text),
         })
     }
 }
