@@ -104,6 +104,11 @@ impl Profiles {
         Ok(Arc::new(Self { lines: by_name, recipients, by_partition, runtime: Some(runtime) }))
     }
 
+    /// Whether a profile of this name is among them.
+    pub fn has(&self, name: &str) -> bool {
+        self.lines.contains_key(name)
+    }
+
     /// What must be listed in the partitions of profiles whose API keeps a recipient, in no order.
     pub fn expected(&self) -> Vec<Expected> {
         let expected = |((suite, key), profile): (&(u8, Vec<u8>), &Arc<str>)| {
