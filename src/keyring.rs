@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use crate::clock::SharedClock;
 use crate::crypto::kdf::sha256;
@@ -280,7 +280,11 @@ impl Keyring {
     }
 
     fn lock(&self) -> MutexGuard<'_, Io> {
-        self.io.lock().unwrap_or_else(PoisonError::into_inner)
+        self.io.lock().unwrap_or_else(|poisoned| {
+            let io = poisoned.into_inner();
+            io.calls.break_off();
+            io
+        })
     }
 
     /// Locks, and asks the store for news if the last are older than `max_stale`.

@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::keyring::{Keyring, KeyringError};
 use crate::metrics::Metrics;
 use crate::sealer::managed::set::Profiles;
+use crate::sealer::managed::settings::Provider;
 
 /// How often what is due in the life of partitions and epochs is done.
 const DUE_EVERY: Duration = Duration::from_secs(5);
@@ -48,6 +49,12 @@ impl AuthorityApp {
         let findings = Configured::new(config, Vec::new()).check(None, Some(&keyring), config.dev);
         if findings.has_errors() {
             return Err(AppError::Rules(findings));
+        }
+        for profile in config.profiles.iter().filter(|profile| matches!(profile.provider, Provider::Crypteron(_))) {
+            tracing::warn!(
+                profile = &*profile.name,
+                "an authority does not ask Crypteron what it allows: take the profile away, and serve Crypteron's API instead"
+            );
         }
         let authority = Arc::new(Authority::new(Arc::clone(&keyring), Arc::clone(clock), &settings.callers)?);
         keys::watch_stats(&keyring, Some(&authority.audit), &metrics);

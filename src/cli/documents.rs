@@ -22,6 +22,7 @@ use crate::rules::compile::{Context, Loaded, load, load_text};
 use crate::rules::route::{RequestFacts, normalize};
 use crate::sealer::joined::Joined;
 use crate::sealer::local::Local;
+use crate::sealer::managed::settings::Provider;
 use crate::transform::Sealer;
 use crate::transform::body::{BodyEdit, CallerRole, Progress};
 use crate::transform::plan::{Direction, HalfPlan};
@@ -63,6 +64,13 @@ impl Work {
         let options = profiles::reaching(configured(config)?, profiles.as_ref());
         let keyring = Arc::new(keys::open(&options, false, &clock)?);
         for profile in &config.profiles {
+            // What its control plane forbids must not be done for want of asking it.
+            let is_asked = profiles.as_ref().is_some_and(|profiles| profiles.has(&profile.name));
+            if matches!(profile.provider, Provider::Crypteron(_)) && !is_asked {
+                let text = format!("what Crypteron allows of profile `{}` cannot be asked", profile.name);
+                let help = format!("mend the profile: `sidecloak profiles check {}` tries it", profile.name);
+                return Err(Failure::new(Exit::NoPermission, text).help(help));
+            }
             // Nothing is sealed under other keys than the profile says.
             if profiles::partition(profile, &keyring)? == profiles::Partition::Another {
                 let text = format!("the API of profile `{}` is no recipient of its partition", profile.name);

@@ -284,6 +284,11 @@ impl Caches {
         self.declined.get(&id).filter(|(of, _)| of == digest).map(|(_, failure)| failure)
     }
 
+    /// Whether an API did not open some wraps of this epoch a moment ago.
+    pub fn is_declined(&self, id: EpochId) -> bool {
+        self.declined.contains_key(&id)
+    }
+
     pub fn put_declined(&self, id: EpochId, digest: [u8; 32], failure: Failure) {
         self.declined.insert(id, (digest, failure));
     }

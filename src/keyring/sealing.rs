@@ -314,6 +314,9 @@ impl Keyring {
                 (signed, true, inserted)
             }
         };
+        if made.is_some() {
+            self.desk.drop_made(name, kind);
+        }
         let encoded = record.encode();
         let epoch = match made {
             Some(made) if !self.opens_alone(io, &record) => {

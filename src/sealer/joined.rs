@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::local::Local;
 use super::managed::crypteron::{Roll, Standing, Watched};
@@ -21,6 +22,9 @@ use crate::transform::{Need, OpenFailure, OpenJob, Ready, SealFailure, SealJob, 
 /// Bits that forbid or record: either side may set them. All others allow, and both sides must.
 const STRICTER: u32 = Permissions::MASK | 0x000f_0000;
 
+/// A start is put off for so long by control planes that do not answer.
+const FIRST: Duration = Duration::from_secs(5);
+
 /// See the module.
 pub struct Joined {
     local: Local,
@@ -33,7 +37,7 @@ pub struct Joined {
 type Control = Box<dyn Fn() -> Option<Arc<Standing>> + Send + Sync>;
 
 impl Joined {
-    /// Begins to watch control planes.
+    /// Begins to watch control planes, and waits a moment for what they say first: until then nothing of theirs may be used.
     pub fn open(
         local: Local,
         profiles: Arc<Profiles>,
@@ -42,6 +46,8 @@ impl Joined {
         clock: &SharedClock,
     ) -> Result<Self, ProfileError> {
         let watched = profiles.watch(keyring, clock, &rolling(keyring, audit))?;
+        let until = Instant::now() + FIRST;
+        watched.values().for_each(|watched| watched.wait_for_first(until));
         let heard = |watched: Watched| -> Control { Box::new(move || watched.standing()) };
         let control = watched.into_iter().map(|(partition, watched)| (partition, heard(watched))).collect();
         Ok(Self { local, profiles, control })
@@ -109,9 +115,14 @@ impl Sealer for Joined {
     }
 
     fn open(&self, job: &OpenJob<'_>, memo: &mut Memo) -> Result<Ready<Opened>, OpenFailure> {
-        if !self.control.is_empty()
-            && let Cached::Hit(partition) = self.local.partition_of(job.token.epoch, memo)
-        {
+        if !self.control.is_empty() {
+            // What is not known now may be a moment later: it is not opened without having been asked about.
+            let partition = match self.local.partition_of(job.token.epoch, memo) {
+                Cached::Hit(partition) => partition,
+                Cached::Miss => return Ok(Ready::After(Need::Opening(job.token.epoch))),
+                Cached::Unknown => return Err(OpenFailure::UnknownEpoch),
+                Cached::Denied(state) => return Err(OpenFailure::Denied(state)),
+            };
             match self.hindered(&partition, false) {
                 Cached::Hit(()) => {}
                 Cached::Denied(state) => return Err(OpenFailure::Denied(state)),

@@ -25,6 +25,12 @@ pub(super) fn ensure(profile: &ProfileSettings, settings: &ExeQuantumSettings) -
         }
         None => None,
     };
+    // Of one that was killed before it had the key pair: nothing was sealed to it.
+    let empty = |path: &Path| path.metadata().is_ok_and(|file| file.is_file() && file.len() == 0);
+    if let Some(left) = [Some(settings.recipient.as_path()), secret].into_iter().flatten().find(|path| empty(path)) {
+        let text = format!("{} is empty: an earlier `profiles init` was broken off, or runs now", left.display());
+        return Err(Failure::new(Exit::Usage, text).help("if none runs, delete the file and run this again"));
+    }
     let there = (settings.recipient.exists(), secret.is_none_or(Path::exists));
     match there {
         (true, true) => return Ok(Vec::new()),

@@ -105,6 +105,10 @@ impl Checks<'_> {
             let message = format!("`{}` of a profile without TLS: no certificate is shown there", of.key("pins"));
             self.error("pins", message, &of.span, "write `https://`, or take the pins away");
         }
+        if plain && tls.client.pq_only {
+            let message = format!("`{}` of a profile without TLS: nothing is encrypted there", of.key("pq_only"));
+            self.error("pq-only", message, &of.span, "write `https://`, or take `pq_only` away");
+        }
         // A data key is always worth one more call; each value would be one more.
         let prove = value(file.prove.take()).unwrap_or(granularity == Granularity::Envelope);
         let provider = match provider {

@@ -251,6 +251,8 @@ fn plain_http_is_for_loopback_and_trials() {
     let pin = format!("sha256/{}", crate::crypto::base64::encode(&[7; 32]));
     let found = problems(&format!("{NCLOUD}, endpoint: 'http://127.0.0.1:1', pins: ['{pin}']"));
     assert_eq!(found.first().map(|(code, _)| *code), Some("pins"));
+    let found = problems(&format!("{NCLOUD}, endpoint: 'http://127.0.0.1:1', pq_only: true"));
+    assert_eq!(found.first().map(|(code, _)| *code), Some("pq-only"), "nothing is post-quantum without TLS");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What a keyring needs of managed APIs: found out under its lock, done without it, and then looked at again.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::super::caches::Loaded;
@@ -34,7 +35,15 @@ pub struct Calls {
     in_background: Cell<bool>,
     /// Whether that is what the last look came to.
     waits: Cell<bool>,
-    unconfirmed: RefCell<Vec<EpochId>>,
+    unconfirmed: RefCell<VecDeque<EpochId>>,
+}
+
+impl Calls {
+    /// After a panic under the lock: nobody waits for what it was about to do, and what comes next waits for its own calls.
+    pub(in super::super) fn break_off(&self) {
+        self.in_background.set(false);
+        drop(self.wanted.take());
+    }
 }
 
 thread_local! {
@@ -240,13 +249,15 @@ impl Keyring {
         (name, kind): (&PartitionName, Kind),
         (created, earliest, not_after): (u64, u64, u64),
     ) -> Result<Arc<Made>, KeyringError> {
-        if let Some(made) = self.desk.take_made(name, kind)
-            && made.held == held
-            && (earliest..=created).contains(&made.core.created)
-            && created.saturating_sub(made.core.created) <= FRESH
-            && (kind == Kind::Deterministic || made.core.not_after > self.clock.now())
-        {
-            return Ok(made);
+        if let Some(made) = self.desk.find_made(name, kind) {
+            let fits = made.held == held
+                && (earliest..=created).contains(&made.core.created)
+                && created.saturating_sub(made.core.created) <= FRESH
+                && (kind == Kind::Deterministic || made.core.not_after > self.clock.now());
+            if fits {
+                return Ok(made);
+            }
+            self.desk.drop_made(name, kind);
         }
         Err(self.want(io, Job::Make { name: name.clone(), kind, created, not_after, held }))
     }
@@ -270,7 +281,7 @@ impl Keyring {
     pub(in super::super) fn confirm_later(io: &Io, id: EpochId) {
         let mut waiting = io.calls.unconfirmed.borrow_mut();
         if waiting.len() < MAX_WAITING && !waiting.contains(&id) {
-            waiting.push(id);
+            waiting.push_back(id);
         }
     }
 
@@ -299,12 +310,19 @@ impl Keyring {
     }
 
     fn confirm_waiting(&self, io: &Io) -> Result<(), KeyringError> {
-        let waiting = io.calls.unconfirmed.take();
-        let (first, rest) = waiting.split_at(waiting.len().min(EACH_TICK));
-        io.calls.unconfirmed.borrow_mut().extend_from_slice(rest);
-        for id in first {
-            if let Some(row) = self.store.epoch(*id)?.filter(|row| !row.confirmed) {
-                self.confirm_row(io, &row)?;
+        let waiting = io.calls.unconfirmed.borrow().len();
+        for _ in 0..waiting.min(EACH_TICK) {
+            let next = io.calls.unconfirmed.borrow_mut().pop_front();
+            let Some(id) = next else { break };
+            let row = self.store.epoch(id);
+            let confirmed = row.map_err(KeyringError::from).and_then(|row| match row.filter(|row| !row.confirmed) {
+                Some(row) => self.confirm_row(io, &row),
+                None => Ok(()),
+            });
+            if let Err(error) = confirmed {
+                // The store's fault, which passes.
+                Self::confirm_later(io, id);
+                return Err(error);
             }
         }
         Ok(())
@@ -316,6 +334,8 @@ impl Keyring {
             Ok(_) => self.store.confirm(row.id, &row.record)?,
             Err(KeyringError::Unavailable(_)) if Self::waits(io) => Self::confirm_later(io, row.id),
             Err(KeyringError::Unavailable(text)) => return Err(KeyringError::Unavailable(text)),
+            // What an API says no to today it may open tomorrow, with its key enabled again.
+            Err(_) if self.caches.is_declined(row.id) => Self::confirm_later(io, row.id),
             Err(_) => self.caches.put_refused(row), // the alarm was raised where it was refused
         }
         Ok(())
@@ -324,9 +344,12 @@ impl Keyring {
     /// Has the API open again what it opened, before that is too long ago.
     fn renew_leases(&self, io: &Io) -> Result<(), KeyringError> {
         let now = self.clock.now();
-        let due =
-            self.desk.leases().all(now).into_iter().filter(|(_, lease)| lease.is_half_over(now) && !lease.is_over(now));
-        for (id, _) in due.take(EACH_TICK) {
+        let mut due = self.desk.leases().all(now);
+        due.retain(|(_, lease)| lease.is_half_over(now) && !lease.is_over(now));
+        // In turn: the many epochs of an API that is silent must not keep the others' from theirs.
+        due.sort_by_key(|(_, lease)| lease.tried());
+        for (id, lease) in due.into_iter().take(EACH_TICK) {
+            lease.try_at(now);
             let Some(row) = self.store.epoch(id)? else { continue };
             let record = match self.verified(io, &row) {
                 Ok(record) => record,

@@ -1,9 +1,10 @@
 //! Where calls are made: never under a lock, each once for all who want the same, and in the background within bounds.
 
+mod flight;
+
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ use crate::crypto::kdf::key_id;
 use crate::name::PartitionName;
 use crate::secret::Secret;
 use crate::token::EpochId;
+use flight::{Flight, Seat, Task};
+
+pub use flight::Ticket;
 
 /// Calls in the background at once, of all profiles and of one, so that a slow one leaves room for the others.
 const THREADS: usize = 8;
@@ -33,8 +37,6 @@ const WRAPPED: u64 = 1024;
 const FAILING: usize = 4096;
 /// The longest pause between two tries in the background.
 const LONGEST_PAUSE: u64 = 64;
-/// Longer than any profile's budget; the one who makes the calls answers within that.
-const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A data key for a new epoch, with its wraps by APIs.
 #[derive(Debug)]
@@ -94,12 +96,6 @@ struct Failing {
     next: u64,
 }
 
-#[derive(Default)]
-struct Flight {
-    landed: Mutex<Option<Result<(), Failure>>>,
-    arrived: Condvar,
-}
-
 impl Desk {
     /// For these APIs.
     pub fn new(keys: Option<Arc<dyn ManagedKeys>>, clock: SharedClock, caches: Arc<Caches>, spread: u8) -> Arc<Self> {
@@ -140,12 +136,15 @@ impl Desk {
         u64::from(self.spread)
     }
 
-    /// A data key that was made, once.
-    pub fn take_made(&self, name: &PartitionName, kind: Kind) -> Option<Arc<Made>> {
-        let key = (name.clone(), kind);
-        let made = self.made.get(&key);
-        self.made.invalidate(&key);
-        made
+    /// A data key that was made. It stays until it is dropped: where the store takes nothing, or another recipient cannot be
+    /// wrapped to, no API is asked for a new one with every request.
+    pub fn find_made(&self, name: &PartitionName, kind: Kind) -> Option<Arc<Made>> {
+        self.made.get(&(name.clone(), kind))
+    }
+
+    /// It was offered to the store, or does not fit any more.
+    pub fn drop_made(&self, name: &PartitionName, kind: Kind) {
+        self.made.invalidate(&(name.clone(), kind));
     }
 
     /// A wrap that was made.
@@ -339,6 +338,7 @@ impl Desk {
                 match &failure {
                     Failure::Refused(_) => {
                         self.caches.put_declined(*id, *digest, failure.clone());
+                        self.leases.refuse(*id);
                         self.caches.let_go(*id);
                     }
                     // Of a key that it gave before, nothing is known now that was not known then.
@@ -371,109 +371,4 @@ enum Output {
     Made(Made),
     Wrapped(Wrap),
     Opened(Unwrapped),
-}
-
-/// What somebody waits for, or is to do, without the lock.
-#[must_use]
-pub struct Ticket(Seat);
-
-enum Seat {
-    /// It was done a moment ago.
-    Done,
-    /// The profile, and whether it is for opening.
-    Waits(Arc<Flight>, Arc<str>, bool),
-    Does(Option<Box<Task>>),
-}
-
-impl Ticket {
-    /// The profile that the first call goes through.
-    pub fn profile(&self) -> Arc<str> {
-        match &self.0 {
-            Seat::Does(Some(task)) => task.job.profile(),
-            Seat::Waits(_, profile, _) => Arc::clone(profile),
-            Seat::Does(None) | Seat::Done => Arc::from(""),
-        }
-    }
-
-    /// Whether this is who makes the calls.
-    pub fn is_own(&self) -> bool {
-        matches!(&self.0, Seat::Does(Some(_)))
-    }
-
-    /// Does it, or waits for who does. Blocks for as long as the API takes.
-    pub fn work(self) -> Result<(), KeyringError> {
-        let (done, opens) = match self.0 {
-            Seat::Done | Seat::Does(None) => return Ok(()),
-            Seat::Waits(flight, _, opens) => (flight.wait(), opens),
-            Seat::Does(Some(task)) => {
-                let (desk, key) = (Arc::clone(&task.desk), task.key.clone());
-                let done = (*task).work();
-                if done.is_ok() {
-                    desk.failing().remove(&key);
-                }
-                (done, matches!(key, JobKey::Open(..)))
-            }
-        };
-        // The next look finds what was refused, and says it as fits there.
-        if opens && !matches!(done, Err(Failure::Unavailable(_))) {
-            return Ok(());
-        }
-        done.map_err(Failure::into_error)
-    }
-}
-
-impl fmt::Debug for Ticket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Ticket")
-    }
-}
-
-struct Task {
-    desk: Arc<Desk>,
-    key: JobKey,
-    job: Job,
-    flight: Arc<Flight>,
-}
-
-impl Task {
-    fn work(self) -> Result<(), Failure> {
-        let done = self.desk.perform(&self.job);
-        // In one step: whoever finds nobody at work finds what was done.
-        let mut flights = self.desk.flights();
-        let done = self.desk.keep(&self.key, done);
-        flights.remove(&self.key);
-        drop(flights);
-        self.flight.land(done.clone());
-        done
-    }
-}
-
-impl Drop for Task {
-    /// Also after a panic, or where nobody took it on.
-    fn drop(&mut self) {
-        if self.flight.is_up() {
-            self.desk.flights().remove(&self.key);
-            self.flight.land(Err(Failure::Unavailable("a call of a managed API was broken off; try again".into())));
-        }
-    }
-}
-
-impl Flight {
-    fn is_up(&self) -> bool {
-        self.landed.lock().unwrap_or_else(PoisonError::into_inner).is_none()
-    }
-
-    fn land(&self, done: Result<(), Failure>) {
-        *self.landed.lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
-        self.arrived.notify_all();
-    }
-
-    fn wait(&self) -> Result<(), Failure> {
-        let landed = self.landed.lock().unwrap_or_else(PoisonError::into_inner);
-        let (landed, _) = self
-            .arrived
-            .wait_timeout_while(landed, PATIENCE, |landed| landed.is_none())
-            .unwrap_or_else(PoisonError::into_inner);
-        landed.clone().unwrap_or_else(|| Err(Failure::Unavailable("a managed API takes too long".into())))
-    }
 }

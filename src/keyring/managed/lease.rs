@@ -14,27 +14,47 @@ pub struct Lease {
     max_stale: AtomicU64,
     answered: Freshness,
     ended: AtomicBool,
+    refused: AtomicBool,
+    /// When its renewal had its turn last.
+    tried: AtomicU64,
 }
 
 impl Lease {
     fn new(now: u64) -> Self {
-        Self { max_stale: AtomicU64::new(0), answered: Freshness::new(now), ended: AtomicBool::new(false) }
+        Self {
+            max_stale: AtomicU64::new(0),
+            answered: Freshness::new(now),
+            ended: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
+            tried: AtomicU64::new(0),
+        }
     }
 
     fn renew(&self, sample: (u64, u64), max_stale: Duration) {
         self.max_stale.store(max_stale.as_secs(), Ordering::Release);
         self.answered.renew(sample);
         self.ended.store(false, Ordering::Release);
+        self.refused.store(false, Ordering::Release);
     }
 
-    /// Whether the API has not answered for too long.
+    /// Whether the API has not answered for too long, or has refused.
     pub fn is_over(&self, now: u64) -> bool {
-        self.answered.age(now) > self.max_stale.load(Ordering::Acquire)
+        self.refused.load(Ordering::Acquire) || self.answered.age(now) > self.max_stale.load(Ordering::Acquire)
     }
 
     /// Whether it is time to ask again.
     pub fn is_half_over(&self, now: u64) -> bool {
         self.answered.age(now) >= self.max_stale.load(Ordering::Acquire).div_ceil(2).max(1)
+    }
+
+    /// When its renewal had its turn last; 0: never.
+    pub fn tried(&self) -> u64 {
+        self.tried.load(Ordering::Relaxed)
+    }
+
+    /// Its renewal has its turn now.
+    pub fn try_at(&self, now: u64) {
+        self.tried.store(now, Ordering::Relaxed);
     }
 
     /// Seconds until it is over.
@@ -64,6 +84,16 @@ impl Leases {
         let (_, elapsed) = lease.answered.sample(asked.time);
         lease.renew((asked.time, elapsed.saturating_sub(asked.at.elapsed().as_secs())), max_stale);
         lease
+    }
+
+    /// The API has refused: whoever still holds the epoch, or is about to put it into a cache, uses it no more.
+    pub fn refuse(&self, id: EpochId) {
+        let leases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lease) = leases.get(&id).and_then(Weak::upgrade) {
+            lease.refused.store(true, Ordering::Release);
+            // It is no silence that should be told of.
+            lease.ended.store(true, Ordering::Release);
+        }
     }
 
     /// All of them, those that end first in front.

@@ -720,3 +720,115 @@ fn requests_meet_at_a_barrier_and_renew_once() {
     });
     assert_eq!(api.calls(), (before.0 + 1, before.1 + 1));
 }
+
+#[test]
+fn what_an_api_refused_is_not_used_though_a_look_up_puts_it_back() {
+    let (place, api) = (Place::new(), Api::new());
+    let (_, keyring) = with_api(&place, &api);
+    let epoch = keyring.sealing(&name("partner"), Kind::Random).unwrap();
+    let sealing = keyring.caches.sealing(&name("partner"), Kind::Random).unwrap();
+    api.set(Mood::Refuses);
+    place.clock.advance(300);
+    tick_until(&keyring, "it is let go of", || keyring.caches.opened(epoch.id).is_none());
+    // As one does that found it a moment before.
+    keyring.caches.put_sealing(sealing);
+    assert!(!matches!(keyring.opening_cached(epoch.id), Cached::Hit(_)));
+    assert!(!matches!(keyring.sealing_cached(&name("partner"), Kind::Random), Cached::Hit(_)));
+    assert!(keyring.sealing(&name("partner"), Kind::Random).is_err());
+    api.set(Mood::Honest);
+    keyring.caches.forget_unknown();
+    assert_eq!(dek(&keyring.opening(epoch.id).unwrap()), dek(&epoch));
+}
+
+#[test]
+fn a_store_that_takes_nothing_makes_no_storm_of_calls() {
+    let (place, api) = (Place::new(), Api::new());
+    let (_, keyring) = with_api(&place, &api);
+    let first = keyring.sealing(&name("partner"), Kind::Random).unwrap();
+    // No second epoch is taken.
+    place.sql().execute("CREATE UNIQUE INDEX full ON epoch (kind)", []).unwrap();
+    for _ in 0..5 {
+        keyring.rollover(&name("partner"), &[Kind::Random]).unwrap_err();
+    }
+    assert_eq!(api.calls(), (2, 2), "what was made once is offered again");
+    place.sql().execute("DROP INDEX full", []).unwrap();
+    keyring.rollover(&name("partner"), &[Kind::Random]).unwrap();
+    assert_eq!(api.calls(), (2, 2));
+    let second = keyring.sealing(&name("partner"), Kind::Random).unwrap();
+    keyring.rollover(&name("partner"), &[Kind::Random]).unwrap();
+    let third = keyring.sealing(&name("partner"), Kind::Random).unwrap();
+    let deks = [&first, &second, &third].map(|epoch| dek(epoch));
+    assert!(deks[0] != deks[1] && deks[1] != deks[2], "and then never again");
+}
+
+#[test]
+fn a_silent_api_does_not_keep_the_epochs_of_another_from_being_renewed() {
+    let (place, api) = (Place::new(), Api::new());
+    let (options, keyring) = with_api(&place, &api);
+    let mut old: Vec<_> = (0..20)
+        .map(|_| {
+            keyring.rollover(&name("partner"), &[Kind::Random]).unwrap();
+            keyring.sealing(&name("partner"), Kind::Random).unwrap().id
+        })
+        .collect();
+    keyring.create_managed(&name("beside"), OTHER).unwrap();
+    let other = keyring.sealing(&name("beside"), Kind::Random).unwrap().id;
+    let second = place.try_open(&Options { max_stale: Duration::from_secs(DAY), ..options }).unwrap();
+    old.drain(..).for_each(|id| drop(second.opening(id).unwrap()));
+    place.clock.advance(1);
+    second.opening(other).unwrap();
+    let lease = second.desk.leases().all(START).into_iter().find(|(id, _)| *id == other).unwrap().1;
+    place.clock.advance(400);
+    api.gate.close();
+    let now = START + 401;
+    tick_until(&second, "the other is renewed", || !lease.is_half_over(now));
+    api.gate.open();
+}
+
+#[test]
+fn an_epoch_that_an_api_refuses_for_a_while_is_confirmed_when_it_opens_again() {
+    let (place, api) = (Place::new(), Api::new());
+    let (options, keyring) = with_api(&place, &api);
+    let epoch = keyring.sealing(&name("partner"), Kind::Random).unwrap();
+    place.write(&format!("UPDATE epoch SET confirmed = {}", place.truth(false))).unwrap();
+    api.set(Mood::Refuses);
+    let second = place.try_open(&options).unwrap();
+    tick_until(&second, "it is refused", || second.stats().managed.failing > 0);
+    second.tick();
+    api.set(Mood::Honest);
+    second.caches.forget_unknown(); // as time does
+    place.clock.advance(200);
+    tick_until(&second, "it is confirmed", || second.store.epoch(epoch.id).unwrap().unwrap().confirmed);
+}
+
+#[test]
+fn what_waits_to_be_confirmed_waits_on_when_the_store_fails() {
+    let (place, api) = (Place::new(), Api::new());
+    let (options, keyring) = with_api(&place, &api);
+    let epoch = keyring.sealing(&name("partner"), Kind::Random).unwrap();
+    keyring.sealing(&default(), Kind::Random).unwrap();
+    let id = place.bytes(&epoch.id.0);
+    place.write(&format!("UPDATE epoch SET confirmed = {} WHERE id = {id}", place.truth(false))).unwrap();
+    api.gate.close();
+    let second = place.try_open(&options).unwrap();
+    api.gate.wait_for(1);
+    // The other one is confirmed: no second may be.
+    place.sql().execute("CREATE UNIQUE INDEX full ON epoch (confirmed)", []).unwrap();
+    api.gate.open();
+    for _ in 0..50 {
+        second.tick();
+        thread::sleep(Duration::from_millis(2));
+    }
+    place.sql().execute("DROP INDEX full", []).unwrap();
+    tick_until(&second, "it is confirmed", || second.store.epoch(epoch.id).unwrap().unwrap().confirmed);
+}
+
+#[test]
+fn a_panic_under_the_lock_does_not_outlive_itself() {
+    let (place, api) = (Place::new(), Api::new());
+    let (_, keyring) = with_api(&place, &api);
+    let panics = || Keyring::in_background(&mut keyring.lock(), |_| panic!("as a library may"));
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics)).is_err());
+    keyring.sealing(&name("partner"), Kind::Random).unwrap();
+    assert_eq!(api.calls(), (1, 1));
+}

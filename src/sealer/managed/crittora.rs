@@ -2,6 +2,7 @@
 //! no call for several.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::credential::Credential;
 use super::http::{Http, Outgoing, Reply};
@@ -9,13 +10,16 @@ use super::settings::{CrittoraAccess, CrittoraSettings};
 use super::tokens::{Lent, TokenCache};
 use super::{Answering, Api, ApiError, Fault, How};
 use crate::clock::SharedClock;
+use crate::crypto::kdf::{pae, sha256};
 use crate::secret::SecretBytes;
 use answer::Answer;
 use login::LogIn;
+use password::Password;
 use request::Call;
 
 mod answer;
 mod login;
+mod password;
 mod request;
 
 /// Texts in one call.
@@ -28,6 +32,11 @@ pub const LONGEST: usize = 64 << 10;
 /// See the module.
 pub struct Crittora {
     http: Http,
+    account: Arc<Account>,
+}
+
+/// One for all endpoints of a profile: they share the log-in, and what is known of the password.
+struct Account {
     keys: Keys,
     access: Access,
 }
@@ -46,7 +55,7 @@ struct User {
 }
 
 enum Access {
-    Managed(User),
+    Managed(User, Password),
     Direct(LogIn),
 }
 
@@ -71,32 +80,43 @@ impl Crittora {
             CrittoraAccess::Managed if keys.access_key.is_none() || keys.secret_key.is_none() => {
                 return Err("Crittora's managed API wants `access_key` and `secret_key`, too: set both".into());
             }
-            CrittoraAccess::Managed => Access::Managed(user),
+            CrittoraAccess::Managed => Access::Managed(user, Password::default()),
             CrittoraAccess::Direct { client_id, .. } => {
                 let login = login.ok_or("Crittora's direct API wants a log-in: set `login`")?;
                 Access::Direct(LogIn::new(login, user, client_id, clock))
             }
         };
-        Ok(Self { http, keys, access })
+        Ok(Self { http, account: Arc::new(Account { keys, access }) })
+    }
+
+    /// The same user at another endpoint.
+    #[must_use]
+    pub fn at(&self, http: Http) -> Self {
+        Self { http, account: Arc::clone(&self.account) }
     }
 
     /// The log-in's tokens, for the metrics; `None` without one.
     pub fn tokens(&self) -> Option<&TokenCache> {
-        match &self.access {
-            Access::Managed(_) => None,
+        match &self.account.access {
+            Access::Managed(..) => None,
             Access::Direct(login) => Some(login.tokens()),
         }
     }
 
     async fn call(&self, call: Call, text: &[u8]) -> Result<SecretBytes, ApiError> {
-        match &self.access {
-            Access::Managed(user) => {
+        match &self.account.access {
+            Access::Managed(user, password) => {
                 let body = request::managed(call, text)?;
-                let mut headers = self.keys.headers()?;
+                let mut headers = self.account.keys.headers()?;
                 headers.push((request::USERNAME, user.name.header()?));
                 headers.push((request::PASSWORD, user.password.header()?));
-                let reply = self.send(call, headers, body).await?;
-                Answer::of(&reply).text(call, text)
+                let values: Vec<&[u8]> = headers.iter().map(|(_, value)| value.as_bytes()).collect();
+                let shown = sha256(SecretBytes::new(pae(&values)).expose());
+                let answered = async {
+                    let reply = self.send(call, headers, body).await?;
+                    Answer::of(&reply).text(call, text)
+                };
+                password.show(shown, answered).await
             }
             Access::Direct(login) => {
                 let (lent, reply) = self.direct(login, call, text).await?;
@@ -119,7 +139,7 @@ impl Crittora {
     async fn direct(&self, login: &LogIn, call: Call, text: &[u8]) -> Result<(Lent, Reply), ApiError> {
         let body = request::direct(call, text)?;
         let lent = login.token().await?;
-        let mut headers = self.keys.headers()?;
+        let mut headers = self.account.keys.headers()?;
         headers.push((http::header::AUTHORIZATION, request::bearer(&lent.token)?));
         let reply = self.send(call, headers, body).await?;
         Ok((lent, reply))

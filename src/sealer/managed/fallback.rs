@@ -26,7 +26,8 @@ impl Asked {
     pub fn and<T>(&mut self, answer: Result<T, ApiError>) -> ControlFlow<Result<T, ApiError>> {
         match (answer, &self.primary) {
             (Err(error), None) if is_away(error.kind) => self.primary = Some(error),
-            (Err(error), Some(_)) => tracing::warn!(%error, "a fallback endpoint does not open either"),
+            // Its breaker tells the log of an outage; a line for each call would fill the disk.
+            (Err(error), Some(_)) => tracing::debug!(%error, "a fallback endpoint does not open either"),
             (answer, _) => return ControlFlow::Break(answer),
         }
         ControlFlow::Continue(())
@@ -38,9 +39,10 @@ impl Asked {
     }
 }
 
-/// Whether another endpoint may do better.
+/// Whether another endpoint may do better. One that does not take our credential has answered: elsewhere a credential that was
+/// revoked may count for a while longer, and a wrong password that is shown everywhere locks its account the sooner.
 fn is_away(fault: Fault) -> bool {
-    fault.is_outage() || matches!(fault, Fault::Broken | Fault::Saturated)
+    fault != Fault::Credential && fault.is_outage() || matches!(fault, Fault::Broken | Fault::Saturated)
 }
 
 #[cfg(test)]
@@ -65,6 +67,7 @@ mod tests {
     fn the_others_are_asked_only_while_the_primary_is_away() {
         assert_eq!(ask(vec![Ok(1), Ok(2)]), (1, Ok(1)));
         assert_eq!(ask(vec![error(Fault::Refused), Ok(2)]), (1, Err(Fault::Refused)));
+        assert_eq!(ask(vec![error(Fault::Credential), Ok(2)]), (1, Err(Fault::Credential)), "it is revoked");
         for away in
             [Fault::Connection, Fault::Timeout, Fault::Throttled(None), Fault::Server, Fault::Lie, Fault::Broken]
         {

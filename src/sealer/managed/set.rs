@@ -93,6 +93,11 @@ impl Profiles {
         Ok(Arc::new(Self { lines: by_name, recipients, by_partition, runtime: Some(runtime) }))
     }
 
+    /// Whether a profile of this name is among them.
+    pub fn has(&self, name: &str) -> bool {
+        self.lines.contains_key(name)
+    }
+
     /// The partition's state is this now: what was opened is forgotten where it may not be opened any more.
     pub fn state_is(&self, partition: &PartitionName, state: State) {
         if !state.opens()

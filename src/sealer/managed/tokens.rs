@@ -1,6 +1,6 @@
 //! Tokens that an API gives for a time, or for a number of calls: kept, renewed early, and by one caller at a time.
 
-mod backoff;
+pub(super) mod backoff;
 mod stock;
 #[cfg(test)]
 mod tests;

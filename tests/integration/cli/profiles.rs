@@ -146,7 +146,12 @@ fn halves_of_a_recipient_are_not_overwritten() {
     place.run(&["profiles", "init", "later"]).ends(64).says("left as it is");
     assert_eq!(place.read("later.key"), "mine");
     assert!(!place.path("later.pub").exists(), "half a recipient is none");
-    std::fs::remove_file(place.path("later.key")).unwrap();
+    // As an init leaves them that is killed while the service makes the pair.
+    place.write("later.pub", "").write("later.key", "");
+    for file in ["later.pub", "later.key"] {
+        place.run(&["profiles", "init", "later"]).ends(64).says(file).says("delete the file");
+        std::fs::remove_file(place.path(file)).unwrap();
+    }
     place.run(&["profiles", "init", "later"]).ends(0).shows("later.key (0600)");
     std::fs::rename(place.path("later.key"), place.path("elsewhere.key")).unwrap();
     place.run(&["profiles", "init", "later"]).ends(64).says("private half");
@@ -180,6 +185,33 @@ fn documents_are_sealed_with_a_profile() {
         assert!(!sealed.contains("123-45"), "{sealed}");
         assert_eq!(place.feed(&[&["open", "--method", "POST"], &rules[..]].concat(), &sealed).ends(0).out, document);
     }
+}
+
+#[test]
+fn documents_are_sealed_as_far_as_the_control_plane_allows() {
+    let apis = Apis::start("");
+    let (place, vendor) = (&apis.place, &apis.vendor);
+    let config = place.read("sidecloak.yaml");
+    let tenant = config.lines().find(|line| line.starts_with("  tenant:")).unwrap();
+    place.write("sidecloak.yaml", format!("profiles:\n{tenant}\n"));
+    place.run(&["profiles", "init", "tenant"]).ends(0);
+    place.write(
+        "rules/customers.yaml",
+        "rules:\n  - name: customers\n    match: { path: /customers }\n    protect:\n      - { fields: [\"$..ssn\"], key: tenant }\n",
+    );
+    let seal = || place.feed(&["seal", "--rules", "rules", "--path", "/customers"], r#"{"ssn":"123-45-6789"}"#);
+    let sealed = seal().ends(0).out;
+    assert!(!sealed.contains("123-45"), "{sealed}");
+    let open = || place.feed(&["open", "--method", "POST", "--rules", "rules", "--path", "/customers"], &sealed);
+    open().ends(0).shows("123-45");
+    // Who cannot ask what is allowed is not allowed.
+    std::fs::rename(place.path("crypteron"), place.path("elsewhere")).unwrap();
+    seal().ends(77).says("profile `tenant`");
+    assert!(!open().ends(77).out.contains("123-45"));
+    std::fs::rename(place.path("elsewhere"), place.path("crypteron")).unwrap();
+    vendor.run(&["apps", "pause", "2376"]).ends(0);
+    let opened = open();
+    assert!(!opened.out.contains("123-45") && seal().out.is_empty(), "{opened:?}");
 }
 
 #[test]

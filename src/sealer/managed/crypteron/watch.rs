@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -48,6 +48,8 @@ struct Shared {
     highest: AtomicU64,
     failing: AtomicBool,
     not_rolling: AtomicBool,
+    /// Whether the first question was dealt with.
+    begun: (Mutex<bool>, Condvar),
 }
 
 /// An answer, and when it was asked for. Two clocks, since either may stand still: the time of day when it is set back, the
@@ -67,15 +69,25 @@ impl Watched {
             highest: AtomicU64::new(0),
             failing: AtomicBool::new(false),
             not_rolling: AtomicBool::new(false),
+            begun: (Mutex::new(false), Condvar::new()),
         });
         let polling = Arc::clone(&shared);
         let task = runtime.spawn(async move {
             loop {
                 polling.poll(&ask).await;
+                polling.dealt_with();
                 sleep(jittered(polling.watch.poll)).await;
             }
         });
         Self { shared, task: task.abort_handle() }
+    }
+
+    /// Waits until the first question was dealt with, at most until then: who begins before would find nothing said. Blocks.
+    pub fn wait_for_first(&self, until: Instant) {
+        let (begun, told) = &self.shared.begun;
+        let begun = begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let longest = until.saturating_duration_since(Instant::now());
+        drop(told.wait_timeout_while(begun, longest, |begun| !*begun));
     }
 
     /// What was said last; `None` before the first answer, when the last one is older than `max_stale`, and once the service has
@@ -109,6 +121,12 @@ impl Shared {
             }
             Err(error) => self.failed(&error),
         }
+    }
+
+    fn dealt_with(&self) {
+        let (begun, told) = &self.begun;
+        *begun.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        told.notify_all();
     }
 
     /// A standing whose version is not below one that was told before.

@@ -1,5 +1,6 @@
 //! From the settings of a profile to its clients.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use super::super::crittora::Crittora;
@@ -26,9 +27,15 @@ pub fn line(settings: ProfileSettings, clock: &SharedClock, metrics: &Metrics) -
                 CrittoraAccess::Managed => None,
                 CrittoraAccess::Direct { login, .. } => Some(Http::new(login, &settings.tls, settings.calls.answer)?),
             };
+            let account: OnceCell<Crittora> = OnceCell::new();
             Ends::Values(each(&settings, metrics, |http| -> Result<Arc<dyn Api>, String> {
-                let client = Crittora::new(http, login.clone(), crittora, Arc::clone(clock))?;
-                Ok(Arc::new(measured(client, Crittora::tokens, &seen)))
+                // A log-in at each would lock the account of a wrong password so much sooner.
+                if let Some(account) = account.get() {
+                    return Ok(Arc::new(account.at(http)));
+                }
+                let client = Crittora::new(http.clone(), login.clone(), crittora, Arc::clone(clock))?;
+                let client = measured(client, Crittora::tokens, &seen);
+                Ok(Arc::new(account.get_or_init(|| client).at(http)))
             })?)
         }
         Provider::NcloudKms(kms) => Ends::Values(each(&settings, metrics, |http| -> Result<Arc<dyn Api>, String> {

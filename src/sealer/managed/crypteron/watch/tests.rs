@@ -119,3 +119,26 @@ fn nobody_asks_later_than_configured() {
         assert!((Duration::from_secs(8)..=Duration::from_secs(10)).contains(&wait), "{wait:?}");
     }
 }
+
+#[test]
+fn who_waits_for_the_first_answer_finds_it_and_waits_for_so_long_only() {
+    let (place, runtime) = (Place::new(), Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap());
+    let watch = |rollover| Watch {
+        profile: "p".into(),
+        poll: Duration::from_secs(3600),
+        max_stale: Duration::from_secs(MAX_STALE),
+        clock: place.clock.clone(),
+        rollover,
+    };
+    let answers = Watched::start(runtime.handle(), watch(place.process()), || {
+        Box::pin(async {
+            sleep(Duration::from_millis(50)).await;
+            Ok(standing(1, State::Active))
+        })
+    });
+    answers.wait_for_first(Instant::now() + PATIENCE);
+    assert!(answers.standing().is_some());
+    let silent = Watched::start(runtime.handle(), watch(place.process()), || Box::pin(std::future::pending()));
+    silent.wait_for_first(Instant::now() + Duration::from_millis(20));
+    assert!(silent.standing().is_none());
+}
