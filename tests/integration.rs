@@ -88,6 +88,8 @@ mod patches;
 mod pki;
 #[path = "integration/postgres.rs"]
 mod postgres;
+#[path = "integration/profiles_keys.rs"]
+mod profiles_keys;
 #[path = "integration/reload.rs"]
 mod reload;
 #[path = "integration/remote_keyring.rs"]

@@ -48,7 +48,7 @@ pub trait ManagedKeys: Send + Sync + 'static {
     fn decapsulate(&self, profile: &str, kem_ct: &[u8]) -> Result<Secret<32>, ManagedError>;
 }
 
-/// Why a managed API did nothing.
+/// Why a managed API did nothing, in words that name the profile.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ManagedError {
     /// It says no, and would again: no such key, a key that is disabled, a ciphertext that is none of its own, no permission.

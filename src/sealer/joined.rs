@@ -5,6 +5,10 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::local::Local;
 use super::managed::crypteron::{Roll, Standing, Watched};
@@ -21,6 +25,9 @@ use crate::transform::{Need, OpenFailure, OpenJob, Ready, SealFailure, SealJob, 
 /// Bits that forbid or record: either side may set them. All others allow, and both sides must.
 const STRICTER: u32 = Permissions::MASK | 0x000f_0000;
 
+/// As long as any look-up may take.
+const FIRST_ANSWER: Duration = Duration::from_secs(5);
+
 /// See the module.
 pub struct Joined {
     local: Local,
@@ -29,8 +36,13 @@ pub struct Joined {
     control: HashMap<PartitionName, Control>,
 }
 
-/// What was heard of a partition, if that still holds.
-type Control = Box<dyn Fn() -> Option<Arc<Standing>> + Send + Sync>;
+/// What a control plane says of a partition.
+struct Control {
+    /// What was heard last, if that still holds.
+    heard: Box<dyn Fn() -> Option<Arc<Standing>> + Send + Sync>,
+    /// Whether it had the time to say anything since this process started.
+    asked: watch::Receiver<bool>,
+}
 
 impl Joined {
     /// Begins to watch control planes.
@@ -42,15 +54,15 @@ impl Joined {
         clock: &SharedClock,
     ) -> Result<Self, ProfileError> {
         let watched = profiles.watch(keyring, clock, &rolling(keyring, audit))?;
-        let heard = |watched: Watched| -> Control { Box::new(move || watched.standing()) };
-        let control = watched.into_iter().map(|(partition, watched)| (partition, heard(watched))).collect();
+        let of = |watched: Watched| Control { asked: watched.asked(), heard: Box::new(move || watched.standing()) };
+        let control = watched.into_iter().map(|(partition, watched)| (partition, of(watched))).collect();
         Ok(Self { local, profiles, control })
     }
 
     /// What the control plane says of a partition, if there is one; `Err` if it has not said anything for too long.
     fn standing(&self, partition: &PartitionName) -> Result<Option<Arc<Standing>>, Unheard> {
         match self.control.get(partition) {
-            Some(heard) => heard().map(Some).ok_or(Unheard),
+            Some(control) => (control.heard)().map(Some).ok_or(Unheard),
             None => Ok(None),
         }
     }
@@ -141,15 +153,21 @@ impl Sealer for Joined {
     }
 
     fn fetch(&self, need: Need) -> Pin<Box<dyn Future<Output = Result<(), KeyringError>> + Send + '_>> {
-        if let Some((partition, _)) = self.of(&need)
-            && self.standing(&partition).is_err()
-        {
-            let text = format!(
-                "the control plane of partition {partition} has not said for longer than `max_stale` that it may be used"
-            );
-            return Box::pin(std::future::ready(Err(KeyringError::Unavailable(text))));
-        }
-        self.local.fetch(need)
+        let Some((partition, _)) = self.of(&need) else { return self.local.fetch(need) };
+        let Some(control) = self.control.get(&partition).filter(|control| (control.heard)().is_none()) else {
+            return self.local.fetch(need);
+        };
+        Box::pin(async move {
+            // A process that has just started is not told of what it is about to hear.
+            let mut asked = control.asked.clone();
+            drop(timeout(FIRST_ANSWER, asked.wait_for(|asked| *asked)).await);
+            if (control.heard)().is_some() {
+                return self.local.fetch(need).await;
+            }
+            Err(KeyringError::Unavailable(format!(
+                "the control plane of partition {partition} has not said, or not for `max_stale`, that it may be used"
+            )))
+        })
     }
 }
 

@@ -93,10 +93,10 @@ impl Failure {
         }
     }
 
-    fn of(profile: &str, error: ManagedError) -> Self {
+    fn of(error: ManagedError) -> Self {
         match error {
-            ManagedError::Refused(text) => Self::Refused(format!("profile `{profile}`: {text}")),
-            ManagedError::Unavailable(text) => Self::Unavailable(format!("profile `{profile}`: {text}")),
+            ManagedError::Refused(text) => Self::Refused(text),
+            ManagedError::Unavailable(text) => Self::Unavailable(text),
         }
     }
 }
@@ -116,11 +116,10 @@ pub fn digest(wraps: &[(Held, Wrap)]) -> [u8; 32] {
 /// Has the API wrap a data key.
 pub fn wrap(keys: &dyn ManagedKeys, core: &Core, dek: &Secret<32>, held: &Held) -> Result<Wrap, Failure> {
     let Held { profile, recipient } = held;
-    let failed = |error| Failure::of(profile, error);
     let lied = |what: &str| Failure::Lied(format!("profile `{profile}`: {what}"));
     if recipient.suite == MANAGED {
         let text = to_text(dek);
-        let wrapped = keys.protect(profile, &text).map_err(failed)?;
+        let wrapped = keys.protect(profile, &text).map_err(Failure::of)?;
         if wrapped.is_empty() || wrapped.len() > MAX_WRAPPED {
             return Err(lied("what its API made of a data key is empty or longer than 16 KiB"));
         }
@@ -130,7 +129,7 @@ pub fn wrap(keys: &dyn ManagedKeys, core: &Core, dek: &Secret<32>, held: &Held) 
         }
         return Ok(Wrap { suite: MANAGED, recipient: key_id(&recipient.key), kem_ct: Vec::new(), wrapped });
     }
-    let (kem_ct, shared) = keys.encapsulate(profile).map_err(failed)?;
+    let (kem_ct, shared) = keys.encapsulate(profile).map_err(Failure::of)?;
     if kem_ct.is_empty() || kem_ct.len() > MAX_KEM_CT {
         return Err(lied("what its API gave is no KEM ciphertext"));
     }
@@ -146,7 +145,6 @@ pub fn open(keys: &dyn ManagedKeys, core: &Core, held: &Held, wrap: &Wrap) -> Re
             "epoch {id} does not open: profile `{profile}` gave another data key than it commits to, or its wrap was changed"
         ))
     };
-    let failed = |error| Failure::of(profile, error);
     if wrap.suite != recipient.suite || wrap.wrapped.is_empty() || wrap.wrapped.len() > MAX_WRAPPED {
         return Err(lied());
     }
@@ -154,13 +152,13 @@ pub fn open(keys: &dyn ManagedKeys, core: &Core, held: &Held, wrap: &Wrap) -> Re
         if !wrap.kem_ct.is_empty() {
             return Err(lied());
         }
-        let text = keys.unprotect(profile, &wrap.wrapped).map_err(failed)?;
+        let text = keys.unprotect(profile, &wrap.wrapped).map_err(Failure::of)?;
         return from_text(&text).filter(|dek| epoch::commits(core, dek)).ok_or_else(lied);
     }
     if wrap.kem_ct.len() > MAX_KEM_CT {
         return Err(lied());
     }
-    let shared = keys.decapsulate(profile, &wrap.kem_ct).map_err(failed)?;
+    let shared = keys.decapsulate(profile, &wrap.kem_ct).map_err(Failure::of)?;
     epoch::unwrap_shared(core, wrap, &recipient.key, &shared).ok_or_else(lied)
 }
 

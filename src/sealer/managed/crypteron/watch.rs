@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
@@ -45,6 +46,7 @@ struct Shared {
     watch: Watch,
     started: Instant,
     seen: ArcSwapOption<Seen>,
+    asked: watch::Sender<bool>,
     highest: AtomicU64,
     failing: AtomicBool,
     not_rolling: AtomicBool,
@@ -64,6 +66,7 @@ impl Watched {
             watch,
             started: Instant::now(),
             seen: ArcSwapOption::empty(),
+            asked: watch::Sender::new(false),
             highest: AtomicU64::new(0),
             failing: AtomicBool::new(false),
             not_rolling: AtomicBool::new(false),
@@ -76,6 +79,11 @@ impl Watched {
             }
         });
         Self { shared, task: task.abort_handle() }
+    }
+
+    /// Becomes true with the first answer, whatever it was.
+    pub fn asked(&self) -> watch::Receiver<bool> {
+        self.shared.asked.subscribe()
     }
 
     /// What was said last; `None` before the first answer, when the last one is older than `max_stale`, and once the service has
@@ -105,9 +113,13 @@ impl Shared {
                 }
                 let version = standing.version;
                 self.seen.store(Some(Arc::new(Seen { standing: Arc::new(standing), at })));
+                self.asked.send_replace(true);
                 self.follow(version).await;
             }
-            Err(error) => self.failed(&error),
+            Err(error) => {
+                self.failed(&error);
+                self.asked.send_replace(true);
+            }
         }
     }
 
