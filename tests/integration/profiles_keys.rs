@@ -35,7 +35,7 @@ use sidecloak::token::v1::{self, Token};
 use crate::authority::Place as House;
 use crate::cli::Place;
 use crate::cli::process::{Running, free_port};
-use crate::fleet::{App, exchange, private};
+use crate::fleet::{App, exchange, private, until};
 use crate::managed::double::{Act, Double, router};
 use crate::pki::Ca;
 use crate::support::{Client, Message};
@@ -53,10 +53,8 @@ impl Vendor {
     /// Whose callers may do everything that a face does.
     fn new() -> Self {
         let house = House::new(&[]);
-        for partition in ["default"] {
-            let name = PartitionName::new(partition).unwrap();
-            house.authority.keyring.set_role(&name, "default", Some(Permissions(0x000f_00fc))).unwrap();
-        }
+        let (all, default) = (Permissions(0x000f_00fc), PartitionName::default_name());
+        house.authority.keyring.set_role(&default, "default", Some(all)).unwrap();
         Self { house, ca: Ca::new("vendor") }
     }
 
@@ -66,7 +64,13 @@ impl Vendor {
     }
 
     /// An API key with its secrets.
-    fn key(&self, purpose: Purpose, role: &str, partition: Option<&str>, secrets: &'static [&'static str]) -> Vec<String> {
+    fn key(
+        &self,
+        purpose: Purpose,
+        role: &str,
+        partition: Option<&str>,
+        secrets: &'static [&'static str],
+    ) -> Vec<String> {
         let new = NewApiKey {
             purpose,
             label: "sidecar".into(),
@@ -247,6 +251,12 @@ fn shows(proxy: &Running, path: &str, ssn: &str) {
 
 fn log(proxy: &Running) -> String {
     proxy.log.lock().unwrap().clone()
+}
+
+/// Its log comes a moment after its answer.
+#[track_caller]
+fn logs(proxy: &Running, text: &str) {
+    until(text, || log(proxy).contains(text));
 }
 
 /// A metric's value, by how its line begins.

@@ -11,7 +11,8 @@ const NAMES: [&str; 4] = ["partner", "seoul", "pqc", "tenant"];
 fn a_process_starts_without_its_apis_and_finds_them_later() {
     let vendor = Vendor::new();
     let site = Site::new(&vendor);
-    let faces = [crittora::router, ncloud_kms::router, exequantum::router, crypteron::router].map(|face| vendor.serve(face));
+    let faces =
+        [crittora::router, ncloud_kms::router, exequantum::router, crypteron::router].map(|face| vendor.serve(face));
     private(&site.place, "crypteron", &vendor.key(Purpose::Crypteron, "admin", None, &[])[0]);
     let profiles = [
         vendor.crittora(&site, &faces[0]),
@@ -54,7 +55,11 @@ fn a_process_starts_without_its_apis_and_finds_them_later() {
         // What Crypteron has not allowed is not even asked for.
         let (status, again) = if name == "tenant" { (503, true) } else { (502, false) };
         assert_eq!(answer.status(), status, "{name}: {}", answer.text());
-        assert!(answer.field("retry-after").is_some() == again && !answer.text().contains(SSN), "{name}: {}", answer.head);
+        assert!(
+            answer.field("retry-after").is_some() == again && !answer.text().contains(SSN),
+            "{name}: {}",
+            answer.head
+        );
         stores(&proxy, "/local/2", SSN);
     }
     assert!(proxy.is_ready(), "an API that others share is no fault of this process");

@@ -133,7 +133,7 @@ fn roles_there_and_here_both_hold() {
     shows(&proxy, "/one/1", SSN);
     let sealed = site.app.document("/one/1").to_string();
     let until_shown = |what: &str, expected: &str| {
-        crate::fleet::until(what, || {
+        until(what, || {
             let answer = get(&proxy, "/one/1");
             answer.status() == 200 && answer.text() == expected
         });
@@ -152,7 +152,7 @@ fn roles_there_and_here_both_hold() {
     assert_eq!(post(&proxy, "/one/3", SSN).status(), 403);
     // Nor does more there give more than here.
     stage.roles(&role(0x7ff & !0x400));
-    crate::fleet::until("all there", || post(&proxy, "/one/3", SSN).status() == 200);
+    until("all there", || post(&proxy, "/one/3", SSN).status() == 200);
     site.place.run(&["keys", "role", "tenant", "default", "--allow", "encrypt"]).ends(0);
     until_shown("the token", &sealed);
     // A role that is not listed there may nothing.
@@ -184,7 +184,7 @@ fn two_proxies_on_one_database_roll_once() {
         let before = [stage.epoch("/one/1"), stage.epoch("/equal/1")];
         stage.roll();
         for proxy in &proxies {
-            crate::fleet::until("rolled", || {
+            until("rolled", || {
                 stores(proxy, "/one/1", SSN);
                 stores(proxy, "/equal/1", SSN);
                 stage.epoch("/one/1") != before[0] && stage.epoch("/equal/1") != before[1]

@@ -8,7 +8,11 @@ use super::*;
 const SSN: &str = "078-05-1120";
 
 fn rules() -> [(&'static str, &'static str); 3] {
-    [("one", "key: pqc"), ("two", "key: pqc, suite: 2, class: two"), ("three", "key: pqc, class: three, deterministic: true")]
+    [
+        ("one", "key: pqc"),
+        ("two", "key: pqc, suite: 2, class: two"),
+        ("three", "key: pqc, class: three, deterministic: true"),
+    ]
 }
 
 #[test]

@@ -3,14 +3,23 @@
 use sidecloak::authority::ncloud_kms;
 
 use super::*;
-use crate::fleet::until;
 
 const SSN: &str = "078-05-1120";
 
 /// A proxy's directory whose keyring is at this authority.
 fn sidecar(vendor: &Vendor, operator: &Site, authority: &Running, owner: &str) -> Site {
     let place = Place::empty();
-    let made = operator.place.run(&["apikeys", "create", "--purpose", "sidecar", "--label", "s", "--role", "default", "--json"]);
+    let made = operator.place.run(&[
+        "apikeys",
+        "create",
+        "--purpose",
+        "sidecar",
+        "--label",
+        "s",
+        "--role",
+        "default",
+        "--json",
+    ]);
     private(&place, "api.key", made.ends(0).json()["key"].as_str().unwrap());
     place.write("ca.pem", vendor.ca.pem());
     let store =
@@ -23,8 +32,10 @@ fn one_wraps_another_opens_and_who_has_no_profile_raises_no_alarm() {
     let vendor = Vendor::new();
     let (operator, face) = (Site::new(&vendor), vendor.serve(ncloud_kms::router));
     let (options, _key) = vendor.ncloud(&operator, &face);
-    let (profile, rules) =
-        (format!("  seoul: {{ {options} }}\n"), [("seoul", "key: seoul"), ("equal", "key: seoul, class: e, deterministic: true")]);
+    let (profile, rules) = (
+        format!("  seoul: {{ {options} }}\n"),
+        [("seoul", "key: seoul"), ("equal", "key: seoul, class: e, deterministic: true")],
+    );
     operator.configure(&profile, &rules);
     operator.init("seoul");
     let owner = operator.place.run(&["keys", "list", "--json"]).ends(0).json()["owner"].as_str().unwrap().to_owned();
