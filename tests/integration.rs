@@ -92,6 +92,8 @@ mod pki;
 mod postgres;
 #[path = "integration/profiles_chaos.rs"]
 mod profiles_chaos;
+#[path = "integration/profiles_keys.rs"]
+mod profiles_keys;
 #[path = "integration/profiles_values.rs"]
 mod profiles_values;
 #[path = "integration/reload.rs"]

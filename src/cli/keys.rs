@@ -172,8 +172,11 @@ pub(crate) enum Action {
         #[arg(long, default_value = "ml-kem-768", value_parser = PossibleValuesParser::new(["ml-kem-768", "ml-kem-1024", "x-wing"]))]
         kem: String,
         /// Where its key is written
-        #[arg(long, short, value_name = "FILE")]
-        output: PathBuf,
+        #[arg(long, short, value_name = "FILE", required_unless_present = "own", conflicts_with = "own")]
+        output: Option<PathBuf>,
+        /// Instead of a new one, the keyring's own: so that the master key opens what only a managed API opened
+        #[arg(long, conflicts_with = "kem")]
+        own: bool,
     },
     /// Move the keyring from its SQLite file to PostgreSQL, with directory and audit log; the file stays
     Migrate {
@@ -229,9 +232,10 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
         Action::RotateMaster { new_key_file, reseal } => make::rotate_master(options, new_key_file, *reseal, out),
         Action::Export { file } => make::export(options, file, out),
         Action::Import { file } => make::import(options, file, out),
-        Action::Recipient { partition, kem, output } => {
+        Action::Recipient { partition, kem, output: Some(output), .. } => {
             recovery::recipient(options, partition, suite(kem)?, output, out)
         }
+        Action::Recipient { partition, output: None, .. } => recovery::own_recipient(options, partition, out),
         Action::Migrate { to } => make::migrate(options, to, out),
         Action::EncryptOnly { partition, output } => recovery::encrypt_only(options, partition, output, out),
     }

@@ -51,6 +51,23 @@ impl Keyring {
         Ok(key)
     }
 
+    /// Has whoever holds the master key open a partition, such as one that only a managed API opened so far: adds the recipients of
+    /// `default` whose private keys are here, and wraps the partition's epochs to them. May block.
+    pub fn add_own_recipient(&self, name: &PartitionName) -> Result<(), KeyringError> {
+        let own: Vec<Recipient> = {
+            let io = self.lock_fresh()?;
+            self.owner_key(&io)?;
+            self.load_partition(&io, name)?;
+            let loaded = self.load_partition(&io, &PartitionName::default_name())?;
+            let ours = |r: &&Recipient| io.keys.recipients.iter().any(|(ours, _)| *ours == key_id(&r.key));
+            loaded.record.recipients.iter().filter(ours).cloned().collect()
+        };
+        if own.is_empty() {
+            return Err(KeyringError::Mismatch("partition default has no recipient whose private key is here".into()));
+        }
+        own.iter().try_for_each(|recipient| self.add_recipient_to(name, recipient))
+    }
+
     /// Takes over every epoch that `from` opens, into this keyring: tokens of the old one open here from then on. Missing
     /// partitions are made; nothing new is sealed under what was taken over. Returns how many there were.
     pub fn recover_from(&self, from: &Recovery) -> Result<usize, KeyringError> {

@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::local::Local;
 use super::managed::crypteron::{Roll, Standing, Watched};
@@ -22,8 +25,8 @@ use crate::transform::{Need, OpenFailure, OpenJob, Ready, SealFailure, SealJob, 
 /// Bits that forbid or record: either side may set them. All others allow, and both sides must.
 const STRICTER: u32 = Permissions::MASK | 0x000f_0000;
 
-/// A start is put off for so long by control planes that do not answer.
-const FIRST: Duration = Duration::from_secs(5);
+/// As long as any look-up may take.
+const FIRST_ANSWER: Duration = Duration::from_secs(5);
 
 /// See the module.
 pub struct Joined {
@@ -33,11 +36,16 @@ pub struct Joined {
     control: HashMap<PartitionName, Control>,
 }
 
-/// What was heard of a partition, if that still holds.
-type Control = Box<dyn Fn() -> Option<Arc<Standing>> + Send + Sync>;
+/// What a control plane says of a partition.
+struct Control {
+    /// What was heard last, if that still holds.
+    heard: Box<dyn Fn() -> Option<Arc<Standing>> + Send + Sync>,
+    /// Whether it had the time to say anything since this process started.
+    asked: watch::Receiver<bool>,
+}
 
 impl Joined {
-    /// Begins to watch control planes, and waits a moment for what they say first: until then nothing of theirs may be used.
+    /// Begins to watch control planes.
     pub fn open(
         local: Local,
         profiles: Arc<Profiles>,
@@ -46,17 +54,15 @@ impl Joined {
         clock: &SharedClock,
     ) -> Result<Self, ProfileError> {
         let watched = profiles.watch(keyring, clock, &rolling(keyring, audit))?;
-        let until = Instant::now() + FIRST;
-        watched.values().for_each(|watched| watched.wait_for_first(until));
-        let heard = |watched: Watched| -> Control { Box::new(move || watched.standing()) };
-        let control = watched.into_iter().map(|(partition, watched)| (partition, heard(watched))).collect();
+        let of = |watched: Watched| Control { asked: watched.asked(), heard: Box::new(move || watched.standing()) };
+        let control = watched.into_iter().map(|(partition, watched)| (partition, of(watched))).collect();
         Ok(Self { local, profiles, control })
     }
 
     /// What the control plane says of a partition, if there is one; `Err` if it has not said anything for too long.
     fn standing(&self, partition: &PartitionName) -> Result<Option<Arc<Standing>>, Unheard> {
         match self.control.get(partition) {
-            Some(heard) => heard().map(Some).ok_or(Unheard),
+            Some(control) => (control.heard)().map(Some).ok_or(Unheard),
             None => Ok(None),
         }
     }
@@ -69,6 +75,19 @@ impl Joined {
             Ok(Some(standing)) if !allowed(standing.state) => Cached::Denied(standing.state),
             Ok(_) => Cached::Hit(()),
         }
+    }
+
+    /// A process that has just started is not told of what it is about to hear.
+    async fn first_answer(&self, partition: &PartitionName) -> Result<(), KeyringError> {
+        let Some(control) = self.control.get(partition) else { return Ok(()) };
+        let mut asked = control.asked.clone();
+        drop(timeout(FIRST_ANSWER, asked.wait_for(|asked| *asked)).await);
+        if (control.heard)().is_some() {
+            return Ok(());
+        }
+        Err(KeyringError::Unavailable(format!(
+            "the control plane of partition {partition} has not said, or not for `max_stale`, that it may be used"
+        )))
     }
 
     /// The partition that a need is of, and whether it is to seal.
@@ -159,15 +178,12 @@ impl Sealer for Joined {
     }
 
     fn fetch(&self, need: Need) -> Pin<Box<dyn Future<Output = Result<(), KeyringError>> + Send + '_>> {
-        if let Some((partition, _)) = self.of(&need)
-            && self.standing(&partition).is_err()
-        {
-            let text = format!(
-                "the control plane of partition {partition} has not said for longer than `max_stale` that it may be used"
-            );
-            return Box::pin(std::future::ready(Err(KeyringError::Unavailable(text))));
-        }
+        let unheard = self.of(&need).map(|(partition, _)| partition);
+        let unheard = unheard.filter(|partition| self.standing(partition).is_err());
         Box::pin(async move {
+            if let Some(partition) = unheard {
+                self.first_answer(&partition).await?;
+            }
             let fetched = self.local.fetch(need).await;
             if let Err(KeyringError::Denied(partition, state)) = &fetched {
                 self.profiles.state_is(partition, *state);

@@ -259,13 +259,13 @@ impl Service {
 }
 
 /// An application that keeps documents by path.
-struct App {
-    url: String,
-    stored: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+pub struct App {
+    pub url: String,
+    pub stored: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
 }
 
 impl App {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let stored: Arc<Mutex<BTreeMap<String, Vec<u8>>>> = Arc::default();
         let documents = Arc::clone(&stored);
         let server = upstream(move |request, out| {
@@ -292,17 +292,17 @@ impl App {
         Self { url: format!("http://{at}"), stored }
     }
 
-    fn paths(&self) -> Vec<String> {
+    pub fn paths(&self) -> Vec<String> {
         self.stored.lock().unwrap().keys().cloned().collect()
     }
 
-    fn document(&self, path: &str) -> Value {
+    pub fn document(&self, path: &str) -> Value {
         serde_json::from_slice(&self.stored.lock().unwrap()[path]).unwrap()
     }
 }
 
 /// One request on a connection of its own; `None`: there was no whole answer.
-fn exchange(to: SocketAddr, method: &str, path: &str, body: &str) -> Option<Message> {
+pub fn exchange(to: SocketAddr, method: &str, path: &str, body: &str) -> Option<Message> {
     let mut stream = TcpStream::connect(to).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     let length = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
@@ -316,14 +316,14 @@ fn status(answer: Option<Message>) -> u16 {
     answer.map_or(0, |answer| answer.status())
 }
 
-fn private(place: &Place, name: &str, text: &str) {
+pub fn private(place: &Place, name: &str, text: &str) {
     place.write(name, text).chmod(name, 0o600);
 }
 
 /// Waits until it is so; how long that took is printed, not judged.
 #[track_caller]
 #[expect(clippy::print_stdout, reason = "how long it took is told, not judged")]
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
         assert!(start.elapsed() < 2 * PATIENCE, "{what}: never");

@@ -1,7 +1,7 @@
 //! The frozen vectors of `docs/token-format.md`, read by code that shares nothing with the keyring's own reader.
 
 #[path = "vectors/cbor.rs"]
-mod cbor;
+pub mod cbor;
 #[path = "vectors/make.rs"]
 mod make;
 #[path = "vectors/negative.rs"]

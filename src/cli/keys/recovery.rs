@@ -131,6 +131,13 @@ pub(super) fn recipient(
     done(out, &text, &json!({ "partition": name.as_str(), "file": output.display().to_string(), "owner": owner }))
 }
 
+pub(super) fn own_recipient(options: &Options, partition: &str, out: &mut Out) -> Result<(), Failure> {
+    let name = named(partition)?;
+    change(options, ("recipient.add", name.as_str()), |keyring| keyring.add_own_recipient(&name))?;
+    let text = format!("the master key opens partition {name} now, and what was sealed there before");
+    done(out, &text, &json!({ "partition": name.as_str() }))
+}
+
 fn create(path: &Path, mode: u32) -> Result<NewFile, Failure> {
     NewFile::create(path, mode).map_err(|e| match e.kind() {
         io::ErrorKind::AlreadyExists => there_already(path.display()),

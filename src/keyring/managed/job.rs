@@ -142,13 +142,13 @@ pub fn wrap(keys: &dyn ManagedKeys, core: &Core, dek: &Secret<32>, held: &Held) 
 /// Has the API open a wrap, and compares what it gives with what the epoch commits to.
 pub fn open(keys: &dyn ManagedKeys, core: &Core, held: &Held, wrap: &Wrap) -> Result<Secret<32>, Failure> {
     let Held { profile, recipient } = held;
+    let failed = |error| Failure::of(profile, error);
     let lied = || {
         let id = core.id();
         Failure::Lied(format!(
             "epoch {id} does not open: profile `{profile}` gave another data key than it commits to, or its wrap was changed"
         ))
     };
-    let failed = |error| Failure::of(profile, error);
     if wrap.suite != recipient.suite || wrap.wrapped.is_empty() || wrap.wrapped.len() > MAX_WRAPPED {
         return Err(lied());
     }

@@ -31,7 +31,8 @@ impl House {
         let mut joined = Joined::open(Local::new(Arc::clone(&keyring)), profiles, &keyring, None, &clock).unwrap();
         let said = Arc::new(ArcSwapOption::empty());
         let heard = Arc::clone(&said);
-        joined.control.insert(PartitionName::default_name(), Box::new(move || heard.load_full()));
+        let control = Control { heard: Box::new(move || heard.load_full()), asked: watch::channel(true).1 };
+        joined.control.insert(PartitionName::default_name(), control);
         Self { joined, said, _dir: dir }
     }
 

@@ -2,12 +2,13 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
@@ -45,11 +46,10 @@ struct Shared {
     watch: Watch,
     started: Instant,
     seen: ArcSwapOption<Seen>,
+    asked: watch::Sender<bool>,
     highest: AtomicU64,
     failing: AtomicBool,
     not_rolling: AtomicBool,
-    /// Whether the first question was dealt with.
-    begun: (Mutex<bool>, Condvar),
 }
 
 /// An answer, and when it was asked for. Two clocks, since either may stand still: the time of day when it is set back, the
@@ -66,28 +66,24 @@ impl Watched {
             watch,
             started: Instant::now(),
             seen: ArcSwapOption::empty(),
+            asked: watch::Sender::new(false),
             highest: AtomicU64::new(0),
             failing: AtomicBool::new(false),
             not_rolling: AtomicBool::new(false),
-            begun: (Mutex::new(false), Condvar::new()),
         });
         let polling = Arc::clone(&shared);
         let task = runtime.spawn(async move {
             loop {
                 polling.poll(&ask).await;
-                polling.dealt_with();
                 sleep(jittered(polling.watch.poll)).await;
             }
         });
         Self { shared, task: task.abort_handle() }
     }
 
-    /// Waits until the first question was dealt with, at most until then: who begins before would find nothing said. Blocks.
-    pub fn wait_for_first(&self, until: Instant) {
-        let (begun, told) = &self.shared.begun;
-        let begun = begun.lock().unwrap_or_else(PoisonError::into_inner);
-        let longest = until.saturating_duration_since(Instant::now());
-        drop(told.wait_timeout_while(begun, longest, |begun| !*begun));
+    /// Becomes true with the first answer, whatever it was.
+    pub fn asked(&self) -> watch::Receiver<bool> {
+        self.shared.asked.subscribe()
     }
 
     /// What was said last; `None` before the first answer, when the last one is older than `max_stale`, and once the service has
@@ -117,16 +113,14 @@ impl Shared {
                 }
                 let version = standing.version;
                 self.seen.store(Some(Arc::new(Seen { standing: Arc::new(standing), at })));
+                self.asked.send_replace(true);
                 self.follow(version).await;
             }
-            Err(error) => self.failed(&error),
+            Err(error) => {
+                self.failed(&error);
+                self.asked.send_replace(true);
+            }
         }
-    }
-
-    fn dealt_with(&self) {
-        let (begun, told) = &self.begun;
-        *begun.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        told.notify_all();
     }
 
     /// A standing whose version is not below one that was told before.
