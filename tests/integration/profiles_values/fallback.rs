@@ -1,6 +1,6 @@
 //! A second endpoint of the same service opens while the first is away; what is sealed waits for the first.
 
-use super::{Sidecar, Vendor, calls};
+use super::{Sidecar, Vendor, called, calls};
 use crate::managed::double::Act;
 use crate::stage::eventually;
 
@@ -80,4 +80,23 @@ fn a_fallback_has_no_word_on_what_is_refused() {
     assert_eq!(sidecar.stage.get("/1").status, 502);
     second.always(Act::Well);
     sidecar.shows("/1", body);
+}
+
+/// The log-in is elsewhere, and serves both.
+#[test]
+fn an_endpoint_behind_a_log_in_has_a_fallback_too() {
+    let vendor = Vendor::new();
+    let (first, second) = (vendor.crittora(), vendor.crittora());
+    let more = format!(", granularity: field, retries: 0, fallback_endpoints: ['{}']", second.url());
+    let profiles = vendor.direct(&first, &more);
+    let mut sidecar = Sidecar::new(&profiles, RULES);
+    let body = r#"{"ssn":"Sesame"}"#;
+    sidecar.stores("/1", body);
+    first.by(|_, call| if called(call.first_line()) == "/" { Act::Well } else { Act::status(503) });
+    sidecar.again(&profiles, RULES);
+    for _ in 0..5 {
+        sidecar.shows("/1", body);
+    }
+    assert_eq!((calls(&second, "/decrypt"), calls(&second, "/")), (5, 0));
+    assert_eq!(sidecar.stage.post("/2", body).status, 503);
 }
