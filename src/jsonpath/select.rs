@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::json::framing::Framing;
 use crate::json::scan::{Event, Kind, Scanner};
 use crate::json::text::unescape;
 use crate::jsonpath::canonical::push_name;
@@ -92,10 +93,13 @@ pub fn select(document: &[u8], paths: &[Arc<Path>]) -> Result<Vec<Selected>, Str
     }
 }
 
-/// The same in each of a body's documents; places are each document's own, spans the body's.
-pub fn select_each(body: &[u8], documents: &[Range<usize>], paths: &[Arc<Path>]) -> Result<Vec<Selected>, String> {
+/// The same in each of a body's documents, in a patch at the places that it writes; places are each document's own, spans the body's.
+pub fn select_each(body: &[u8], framing: Framing, paths: &[Arc<Path>]) -> Result<Vec<Selected>, String> {
+    if framing == Framing::Patch {
+        return Ok(select_patch(body, paths)?.selected);
+    }
     let mut all = Vec::new();
-    for document in documents {
+    for document in framing.split(body) {
         let found = select(body.get(document.clone()).unwrap_or_default(), paths)?;
         all.extend(found.into_iter().map(|mut one| {
             one.span = one.span.start + document.start..one.span.end + document.start;

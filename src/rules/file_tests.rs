@@ -249,10 +249,7 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
 
 /// In each document; places are each document's own, spans the body's.
 fn select(text: &str, framing: Framing, paths: &[Arc<Path>]) -> Result<Vec<jsonpath::Selected>, String> {
-    if framing == Framing::Patch {
-        return Ok(jsonpath::select_patch(text.as_bytes(), paths)?.selected);
-    }
-    jsonpath::select_each(text.as_bytes(), &framing.split(text.as_bytes()), paths)
+    jsonpath::select_each(text.as_bytes(), framing, paths)
 }
 
 /// A key template is filled once, from the request, before anything is changed.

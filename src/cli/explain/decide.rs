@@ -189,13 +189,14 @@ fn read(
 
 /// What the plan selects in a body; the error is a status, and why.
 fn select(plan: &HalfPlan, framing: Framing, body: &[u8]) -> Result<Vec<Selected>, (u16, String)> {
-    let documents = framing.split(body);
-    let not_json = |error: String| (400, format!("not JSON (`on_invalid_json`): {error}"));
-    if framing != Framing::Patch {
-        return jsonpath::select_each(body, &documents, &plan.paths).map_err(not_json);
+    let read = if framing == Framing::Patch { Framing::One } else { framing };
+    if let Err(error) = jsonpath::select_each(body, read, &[]) {
+        return Err((400, format!("not JSON (`on_invalid_json`): {error}")));
     }
-    jsonpath::select_each(body, &documents, &[]).map_err(not_json)?;
-    let undecided = |why: &str| (422, format!("it cannot be told what the patch does (`on_invalid_json`): {why}"));
+    let undecided = |why: &str| (422, format!("what is selected cannot be told (`on_invalid_json`): {why}"));
+    if framing != Framing::Patch {
+        return jsonpath::select_each(body, framing, &plan.paths).map_err(|error| undecided(&error));
+    }
     let patch = jsonpath::select_patch(body, &plan.paths).map_err(|error| undecided(&error))?;
     for field in patch.compared.iter().filter_map(|path| plan.fields.get(*path)) {
         field.compared().map_err(undecided)?;

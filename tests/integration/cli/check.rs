@@ -104,9 +104,10 @@ fn explanations() {
     explain(&["--path", "/else"]).shows("no rule matches");
     explain(&["--path", "/customers/7", "--content-type", "text/plain"]).shows("refused with 415");
     explain(&["--path", "/customers/7", "--content-type", "text/plain", "--response"]).shows("passes unread");
-    explain(&["--path", "/customers/7", "--content-type", "application/merge-patch+json"])
-        .shows("415")
-        .shows("not available yet");
+    explain(&["--path", "/customers/7", "--content-type", "application/merge-patch+json"]).shows("$['ssn']  sealed");
+    explain(&["--path", "/customers/7", "--content-type", "application/json-patch+json"])
+        .shows("refused with 422")
+        .shows("array of operations");
     explain(&["--path", "/customers/7", "-H", "Content-Encoding: gzip"]).shows("refused with 415");
     explain(&["--path", "/customers%2f7"]).shows("refused with 400");
     explain(&["--path", "/customers/7", "-H", "X-HTTP-Method-Override: GET"]).shows("refused with 400");
