@@ -100,7 +100,7 @@ class Bench:
         for command in [["keys", "init", "--partition", "customers"]] + [
             ["profiles", "init", name] for _, name, _ in KINDS if name != "customers"
         ]:
-            subprocess.run([binary, *command], check=True, stdout=subprocess.DEVNULL, **own)
+            subprocess.run([binary, *command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **own)
         log = open(folder / "sidecloak.log", "wb")
         proxy = Ended([binary, "run", "--log", "warn"], stdout=log, stderr=log, **own)
         running.callback(proxy.end)
@@ -151,6 +151,8 @@ profiles:
             def do_POST(self):
                 seen[self.path[1:]] = self.rfile.read(int(self.headers["Content-Length"])).decode()
                 self.send_response(204)
+                # Or the proxy would keep asking this one.
+                self.send_header("Connection", "close")
                 self.end_headers()
 
             def log_message(self, *_):
