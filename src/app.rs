@@ -413,7 +413,16 @@ impl Drop for Ticker {
 }
 
 /// A finding about a key that a rule names.
-pub(crate) fn unknown_partition(rule: &str, name: &str) -> Finding {
-    Finding::error("unknown-partition", format!("rule `{rule}`: the keyring has no partition `{name}`"))
-        .help(format!("make it with `sidecloak keys init --partition {name}`, or set `provision: true` on the rule"))
+fn unknown_partition(rule: &str, name: &str, profiles: &Configured) -> Finding {
+    let mut help =
+        format!("make it with `sidecloak keys init --partition {name}`, or set `provision: true` on the rule");
+    // A profile's name spelled wrong must not end as a partition of local keys.
+    let text = match profiles.names().as_slice() {
+        [] => format!("rule `{rule}`: the keyring has no partition `{name}`"),
+        names => {
+            help = format!("if a profile was meant, write one of {}; else {help}", names.join(", "));
+            format!("rule `{rule}`: the keyring has no partition `{name}`, and there is no profile of that name")
+        }
+    };
+    Finding::error("unknown-partition", text).help(help)
 }

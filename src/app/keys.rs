@@ -49,7 +49,7 @@ pub fn check_partitions(
             let make = dev || rule.limits.provision;
             if let Err(problem) = there(keyring, name, make, rule.limits.max_partitions) {
                 let finding = match problem {
-                    KeyringError::Unknown(_) => super::unknown_partition(&rule.name, name.as_str()),
+                    KeyringError::Unknown(_) => super::unknown_partition(&rule.name, name.as_str(), profiles),
                     other => Finding::error("keyring", format!("rule `{}`: {other}", rule.name)),
                 };
                 if !findings.0.contains(&finding) {

@@ -103,6 +103,11 @@ impl Configured {
         self.settings.iter().any(|profile| profile.partition == *partition)
     }
 
+    /// What rules may name, for a text.
+    pub fn names(&self) -> Vec<String> {
+        self.settings.iter().map(|profile| format!("`{}`", profile.name)).collect()
+    }
+
     /// A profile that rules may use must be usable, and its partition must be there and list the recipient that its API holds, or
     /// values would be sealed under other keys than the profile says: an error. Of a profile that no rule uses it is a warning, so
     /// that one can be configured before it is set up. With `dev`, partitions that are missing are made. Without rules, all are

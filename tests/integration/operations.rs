@@ -44,6 +44,31 @@ fn metrics_count_what_happened_to_each_field() {
 }
 
 #[test]
+fn every_metric_profiles_metrics_included_stands_in_the_docs() {
+    let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).unwrap();
+    let table = docs.split_once("## Metrics").unwrap().1.split_once("\n## ").unwrap().0;
+    // `a_{b,c}_{d,e}_total` stands for four.
+    let mut told: Vec<String> = table.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    while let Some(at) = told.iter().position(|name| name.contains('{')) {
+        let name = told.swap_remove(at);
+        let (before, rest) = name.split_once('{').unwrap();
+        let Some((words, after)) = rest.split_once('}') else { continue };
+        told.extend(words.split(',').map(|word| format!("{before}{word}{after}")));
+    }
+    let stage = Stage::new(RULES);
+    let metrics = &stage.app().shared().metrics;
+    metrics.managed("partner");
+    let text = metrics.render();
+    let names: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("# TYPE sidecloak_")).collect();
+    assert!(names.len() > 30, "{names:?}");
+    for line in names {
+        let (name, kind) = line.split_once(' ').unwrap();
+        let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+        assert!(told.contains(&name), "{name} is not in docs/operations.md");
+    }
+}
+
+#[test]
 fn a_bad_edit_shows_in_the_readiness_body_and_keeps_the_process_ready() {
     let stage = Stage::with(RULES, "", "probe: { bind: 127.0.0.1:0 }\n");
     let probe = stage.app().ports().probe.unwrap();

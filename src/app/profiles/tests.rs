@@ -98,6 +98,19 @@ fn a_profile_that_no_rule_uses_may_be_set_up_later() {
 }
 
 #[test]
+fn a_profile_s_name_spelled_wrong_is_not_made_a_partition_of_local_keys() {
+    let stage = Stage::new();
+    let text = "rules: [{ name: r, match: { path: /a }, request: [{ seal: $.a, key: planet }] }]";
+    let rules = load_text("a.yaml", text, &crate::app::context(&stage.config)).rules.unwrap();
+    let configured = Configured::new(&stage.config, Vec::new());
+    let check = |configured| crate::app::keys::check_partitions(&rules, configured, Some(&stage.keyring), false);
+    let found = check(&configured).unwrap_err().to_string();
+    assert!(found.contains("no profile of that name") && found.contains("`plane`"), "{found}");
+    let found = check(&Configured::default()).unwrap_err().to_string();
+    assert!(!found.contains("profile") && found.contains("--partition planet"), "{found}");
+}
+
+#[test]
 fn without_a_keyring_there_are_no_profiles() {
     let stage = Stage::new();
     let configured = Configured::new(&stage.config, Vec::new());
