@@ -55,7 +55,7 @@ struct User {
 }
 
 enum Access {
-    Managed(User, Password),
+    Managed(Box<(User, Password)>),
     Direct(LogIn),
 }
 
@@ -80,7 +80,7 @@ impl Crittora {
             CrittoraAccess::Managed if keys.access_key.is_none() || keys.secret_key.is_none() => {
                 return Err("Crittora's managed API wants `access_key` and `secret_key`, too: set both".into());
             }
-            CrittoraAccess::Managed => Access::Managed(user, Password::default()),
+            CrittoraAccess::Managed => Access::Managed(Box::new((user, Password::default()))),
             CrittoraAccess::Direct { client_id, .. } => {
                 let login = login.ok_or("Crittora's direct API wants a log-in: set `login`")?;
                 Access::Direct(LogIn::new(login, user, client_id, clock))
@@ -98,25 +98,26 @@ impl Crittora {
     /// The log-in's tokens, for the metrics; `None` without one.
     pub fn tokens(&self) -> Option<&TokenCache> {
         match &self.account.access {
-            Access::Managed(..) => None,
+            Access::Managed(_) => None,
             Access::Direct(login) => Some(login.tokens()),
         }
     }
 
     async fn call(&self, call: Call, text: &[u8]) -> Result<SecretBytes, ApiError> {
         match &self.account.access {
-            Access::Managed(user, password) => {
+            Access::Managed(shown) => {
+                let (user, password) = &**shown;
                 let body = request::managed(call, text)?;
                 let mut headers = self.account.keys.headers()?;
                 headers.push((request::USERNAME, user.name.header()?));
                 headers.push((request::PASSWORD, user.password.header()?));
                 let values: Vec<&[u8]> = headers.iter().map(|(_, value)| value.as_bytes()).collect();
-                let shown = sha256(SecretBytes::new(pae(&values)).expose());
+                let digest = sha256(SecretBytes::new(pae(&values)).expose());
                 let answered = async {
                     let reply = self.send(call, headers, body).await?;
                     Answer::of(&reply).text(call, text)
                 };
-                password.show(shown, answered).await
+                password.show(digest, answered).await
             }
             Access::Direct(login) => {
                 let (lent, reply) = self.direct(login, call, text).await?;

@@ -63,11 +63,8 @@ impl Password {
                 state.taken = None;
                 state.backoff.failed(error, Instant::now());
             }
-            // What it says of a value it says to who it knows.
             Ok(_) => *state = State { taken: Some(shown), ..State::default() },
-            Err(error) if error.kind == Fault::Refused => {
-                *state = State { taken: Some(shown), ..State::default() };
-            }
+            // What it says of a value it may say to anybody, before it looks at the password.
             Err(_) => {}
         }
     }
@@ -137,6 +134,11 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(api.password.show(RIGHT, away()).await.unwrap_err().kind, Fault::Server);
         }
+        let no = || async { Err::<(), _>(ApiError::new(Fault::Refused, "no ciphertext")) };
+        assert_eq!(api.call(WRONG).await.unwrap_err().kind, Fault::Credential);
+        advance(Duration::from_secs(2)).await;
+        assert_eq!(api.password.show(WRONG, no()).await.unwrap_err().kind, Fault::Refused);
+        assert!(api.many(WRONG).await.1 <= 1, "nor does a value that it refuses");
         // Nor does who goes away in the middle keep the others waiting.
         let hangs = api.password.show(RIGHT, std::future::pending::<Result<(), ApiError>>());
         assert!(tokio::time::timeout(Duration::from_secs(2), hangs).await.is_err());
