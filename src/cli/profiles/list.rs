@@ -75,7 +75,7 @@ impl Standing {
         let Some(keyring) = keyring else { return Self::NoKeyring };
         match profiles::partition(profile, keyring) {
             Ok(profiles::Partition::SetUp) => match keyring.partition(&profile.partition) {
-                Err(KeyringError::Denied(_, state)) => Self::SetUp(Some(state)),
+                Ok(found) if found.state != State::Active => Self::SetUp(Some(found.state)),
                 _ => Self::SetUp(None),
             },
             Ok(profiles::Partition::Missing) => Self::Missing,

@@ -143,8 +143,7 @@ impl Line {
             };
             let size = length.saturating_add(length / 3).saturating_add(AROUND);
             // What is opened goes out several times.
-            let (batch, room) =
-                if seals && !proves { (batch, room) } else { (order::asked(batch), order::asked(room)) };
+            let room = if seals && !proves { room } else { order::asked(room) };
             let empty = || (if seals { Call::Seal(how, Vec::new()) } else { Call::Open(how, Vec::new()) }, 0);
             let (call, used) = open.entry((seals, how)).or_insert_with(empty);
             if call.len() >= batch || (call.len() > 0 && used.saturating_add(size) > room) {
