@@ -59,6 +59,9 @@ pub fn reaching(options: &Options, profiles: Option<&Arc<Profiles>>) -> Options 
     Options { managed, ..options.clone() }
 }
 
+/// The code of a finding about a profile whose credentials or certificates cannot be read.
+pub const UNUSABLE: &str = "profile-unusable";
+
 /// What there is of a profile's partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Partition {
@@ -117,17 +120,22 @@ impl Configured {
             let (text, help) = self.problem(profile, keyring, dev)?;
             let used = rules.is_none_or(|rules| uses(rules, profile));
             let finding = if used { Finding::error } else { Finding::warning };
-            Some(finding("profile", text).help(help))
+            let code = if self.unusable(profile).is_some() { UNUSABLE } else { "profile" };
+            Some(finding(code, text).help(help))
         };
         Findings(self.settings.iter().filter_map(finding).collect())
+    }
+
+    fn unusable(&self, profile: &ProfileSettings) -> Option<&ProfileError> {
+        let of = |error: &&ProfileError| matches!(error, ProfileError::Profile(other, _) if *other == profile.name);
+        self.unusable.iter().find(of)
     }
 
     /// What is wrong, and the way out.
     fn problem(&self, profile: &ProfileSettings, keyring: Option<&Keyring>, dev: bool) -> Option<(String, String)> {
         let ProfileSettings { name, partition: place, .. } = profile;
         let init = format!("run `sidecloak profiles init {name}`");
-        let unusable = |error: &&ProfileError| matches!(error, ProfileError::Profile(other, _) if other == name);
-        if let Some(error) = self.unusable.iter().find(unusable) {
+        if let Some(error) = self.unusable(profile) {
             return Some((error.to_string(), format!("mend that, and see `sidecloak profiles check {name}`")));
         }
         let Some(keyring) = keyring else {

@@ -4,12 +4,13 @@ use std::fmt::Display;
 use std::io;
 
 use crate::app::AppError;
+use crate::app::profiles::UNUSABLE;
 use crate::authority::listen::ListenError;
 use crate::config;
 use crate::keyring::KeyringError;
 use crate::proxy::server::StartError;
 use crate::refusal::{Reason, Refusal};
-use crate::report::{Finding, Findings};
+use crate::report::{Finding, Findings, Severity};
 use crate::sealer::managed::set::ProfileError;
 
 /// The exit codes, as documented in `docs/cli.md`; most are those of `sysexits.h`.
@@ -125,7 +126,12 @@ impl From<KeyringError> for Failure {
 impl From<AppError> for Failure {
     fn from(error: AppError) -> Self {
         match error {
-            AppError::Rules(findings) => Self::findings(Exit::Usage, findings),
+            AppError::Rules(findings) => {
+                let mut errors = findings.0.iter().filter(|finding| finding.severity == Severity::Error).peekable();
+                // Credentials that cannot be read, and nothing else, are no fault of what was written.
+                let unreadable = errors.peek().is_some() && errors.all(|finding| finding.code == UNUSABLE);
+                Self::findings(if unreadable { Exit::NoPermission } else { Exit::Usage }, findings)
+            }
             AppError::Keyring(error) => error.into(),
             AppError::Start(error @ StartError::InUse { .. }) => Self::new(Exit::Unavailable, error.to_string()),
             AppError::Start(error) => Self::new(Exit::Io, error.to_string()),

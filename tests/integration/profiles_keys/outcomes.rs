@@ -116,7 +116,7 @@ fn init_check_and_list_end_as_what_they_found() {
     let code = done.code;
     let done = done.ends(code).shows("ok    seoul").shows("FAIL  `later`");
     assert!(!done.out.contains("wrong-secret") && !done.err.contains("wrong-secret"), "{done:?}");
-    assert_eq!(code, 69, "the API's word for a wrong secret is that it did not authenticate: {}", done.out);
+    assert_eq!(code, 77, "{}", done.out);
 }
 
 #[test]
