@@ -12,6 +12,10 @@ use crate::secret::SecretBytes;
 /// A text of this length does not stand in a ciphertext by chance.
 const NO_CHANCE: usize = 12;
 
+/// Longer than this beside what was asked about, an answer is neither a ciphertext nor a text: a body has room for a thousand
+/// values, which must not become as many answers of the longest kind.
+const ROOM: usize = 64 << 10;
+
 /// As many answers as questions.
 pub fn number(asked: usize, answered: usize) -> Result<(), ApiError> {
     if asked == answered {
@@ -35,6 +39,9 @@ pub fn sealed(
         if ciphertext.is_empty() || !ciphertext.starts_with(prefix.as_bytes()) {
             return Err(lie("what it calls a ciphertext is none of its own".into()));
         }
+        if ciphertext.len() > room(text.expose().len()) {
+            return Err(lie("what it calls a ciphertext is far longer than its text".into()));
+        }
         if shows(ciphertext, text.expose()) {
             return Err(lie("what it calls a ciphertext shows the text".into()));
         }
@@ -53,6 +60,15 @@ pub fn sealed(
     Ok(())
 }
 
+/// That texts can be those of the ciphertexts.
+pub fn opened(ciphertexts: &[Vec<u8>], texts: &[SecretBytes]) -> Result<(), ApiError> {
+    number(ciphertexts.len(), texts.len())?;
+    if ciphertexts.iter().zip(texts).all(|(ciphertext, text)| text.expose().len() <= room(ciphertext.len())) {
+        return Ok(());
+    }
+    Err(lie("what it opens is far longer than its ciphertext".into()))
+}
+
 /// That what was sealed opens to what it was.
 pub fn proven(texts: &[SecretBytes], opened: &[SecretBytes]) -> Result<(), ApiError> {
     number(texts.len(), opened.len())?;
@@ -60,6 +76,10 @@ pub fn proven(texts: &[SecretBytes], opened: &[SecretBytes]) -> Result<(), ApiEr
         return Ok(());
     }
     Err(lie("what it sealed it opens to something else".into()))
+}
+
+fn room(asked: usize) -> usize {
+    asked.saturating_mul(4).saturating_add(ROOM)
 }
 
 fn shows(ciphertext: &[u8], text: &[u8]) -> bool {
@@ -73,6 +93,19 @@ fn lie(text: String) -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_is_not_far_longer_than_what_was_asked_about() {
+        let long = |length: usize| vec![b'x'; length];
+        let asked = SecretBytes::new(long(100));
+        let cipher = |length: usize| vec![b'c'; length];
+        sealed(std::slice::from_ref(&asked), &[cipher(400 + ROOM)], None, How::default()).unwrap();
+        let error = sealed(std::slice::from_ref(&asked), &[cipher(401 + ROOM)], None, How::default()).unwrap_err();
+        assert_eq!(error.kind, Fault::Lie);
+        opened(&[cipher(100)], &[SecretBytes::new(long(400 + ROOM))]).unwrap();
+        assert_eq!(opened(&[cipher(100)], &[SecretBytes::new(long(401 + ROOM))]).unwrap_err().kind, Fault::Lie);
+        opened(&[cipher(100)], &[]).unwrap_err();
+    }
 
     fn texts(all: &[&str]) -> Vec<SecretBytes> {
         all.iter().map(|text| SecretBytes::new(text.as_bytes().to_vec())).collect()

@@ -192,7 +192,9 @@ impl Line {
 /// The texts of ciphertexts, each asked for in several places of the array where there is more than one.
 async fn opened(client: &dyn Api, ciphertexts: &[Vec<u8>], how: How) -> Result<Vec<SecretBytes>, ApiError> {
     let order = Order::new(ciphertexts.len())?;
-    order.read(client.decrypt(&order.ask(ciphertexts), how).await?)
+    let texts = order.read(client.decrypt(&order.ask(ciphertexts), how).await?)?;
+    checks::opened(ciphertexts, &texts)?;
+    Ok(texts)
 }
 
 /// A part of `max_stale`, so that an epoch that is opened again before that passes is opened by the API.

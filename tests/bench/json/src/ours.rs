@@ -8,7 +8,7 @@ use sidecloak::json::framing::Framing;
 use sidecloak::json::index::Sight;
 use sidecloak::json::splice::{Replace, Step};
 use sidecloak::jsonpath::{Editor, Path, Selectors, compile};
-use sidecloak::keyring::{KeySource, Keyring, Kind, Options, Permissions};
+use sidecloak::keyring::{KeySource, Keyring, Kind, Options};
 use sidecloak::name::PartitionName;
 use sidecloak::rules::compile::{Context, load_text};
 use sidecloak::rules::route::{NormalPath, RequestFacts};
@@ -132,6 +132,3 @@ impl Bodies {
         }
     }
 }
-
-/// So that the compiler tells when the bits of permissions change their type.
-const _: Permissions = Permissions::DECRYPT;
