@@ -12,6 +12,7 @@ mod parsed;
 pub mod plan;
 pub mod reveal;
 pub mod seal;
+mod tally;
 
 use std::fmt;
 use std::future::Future;

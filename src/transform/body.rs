@@ -20,6 +20,7 @@ use super::draft::Draft;
 use super::later::Later;
 use super::parsed::{self, Parsing};
 use super::plan::{HalfPlan, PlannedField, Target, changes};
+use super::tally::{Tally, used};
 use super::{Need, Sealer, open, seal};
 
 /// Nesting deeper than this is refused: no real document needs it, and every reader of ours is bounded by it.
@@ -119,7 +120,7 @@ impl BodyEdit {
         max_value: usize,
         framing: Framing,
     ) -> Self {
-        let tally = Tally(vec![[0; EVENTS.len()]; plan.fields.len()]);
+        let tally = Tally::of(plan.fields.len());
         let signs = |f: &PlannedField| {
             f.action.sign && f.action.verb == Verb::Seal && changes(&f.action) && f.action.key.delegated().is_none()
         };
@@ -253,26 +254,18 @@ impl BodyEdit {
         if self.documents.unread() > 0 {
             metrics.passed_unread(&self.fields.plan.rule, Reason::InvalidJson);
         }
-        for (field, counts) in self.fields.plan.fields.iter().zip(&self.fields.tally.0) {
-            let Some(of) = field.action.fields.get(field.index) else { continue };
-            let any: u64 = counts.iter().sum();
-            let found = if any == 0 { (FieldEvent::Absent, 1) } else { (FieldEvent::Matched, any) };
-            let events = EVENTS.into_iter().zip(counts.iter().copied()).chain([found]);
-            of.counters.count(metrics, &field.action.rule, of.class.as_str(), events);
-        }
+        self.fields.tally.count(&self.fields.plan.fields, metrics);
     }
 
     /// Writes down what was done with the values, also of a body that was not done to its end: some may have left.
     fn record(&self) {
         let fields = &self.fields;
-        for (index, (field, counts)) in fields.plan.fields.iter().zip(&fields.tally.0).enumerate() {
+        for (index, field) in fields.plan.fields.iter().enumerate() {
             let (Some(partition), Some(class)) = (field.target.partition(), field.class()) else { continue };
-            for what in [Use::Sealed, Use::Opened, Use::Refused] {
-                let events = EVENTS.into_iter().zip(counts).filter(|(event, _)| used(*event) == Some(what));
+            for (what, values) in fields.tally.uses(index) {
                 let broke = u64::from(what == Use::Refused && fields.broke == Some(index));
-                let values = events.map(|(_, n)| n).sum::<u64>() + broke;
-                if values > 0 {
-                    fields.sealer.record(&fields.caller.role, partition, class, what, values);
+                if values + broke > 0 {
+                    fields.sealer.record(&fields.caller.role, partition, class, what, values + broke);
                 }
             }
         }
@@ -317,42 +310,6 @@ impl Drop for BodyEdit {
         self.record();
     }
 }
-
-/// What the audit log calls it, if it goes there.
-fn used(event: FieldEvent) -> Option<Use> {
-    match event {
-        FieldEvent::Sealed => Some(Use::Sealed),
-        FieldEvent::Opened | FieldEvent::Masked | FieldEvent::Lesser => Some(Use::Opened),
-        FieldEvent::Withheld | FieldEvent::Refused => Some(Use::Refused),
-        FieldEvent::Matched | FieldEvent::Absent | FieldEvent::Plaintext | FieldEvent::AlreadySealed => None,
-    }
-}
-
-/// Events per field of the plan.
-#[derive(Debug, Clone)]
-struct Tally(Vec<[u64; EVENTS.len()]>);
-
-impl Tally {
-    fn add(&mut self, field: usize, event: FieldEvent) {
-        let slot = EVENTS.iter().position(|e| *e == event);
-        if let Some(count) = self.0.get_mut(field).zip(slot).and_then(|(counts, slot)| counts.get_mut(slot)) {
-            *count += 1;
-        }
-    }
-}
-
-/// The events that a value can end in; `Matched` here is a value that is let be (`null`).
-const EVENTS: [FieldEvent; 9] = [
-    FieldEvent::Matched,
-    FieldEvent::Sealed,
-    FieldEvent::Opened,
-    FieldEvent::Withheld,
-    FieldEvent::Masked,
-    FieldEvent::Plaintext,
-    FieldEvent::AlreadySealed,
-    FieldEvent::Lesser,
-    FieldEvent::Refused,
-];
 
 impl Replace for Fields {
     type Error = Refusal;
@@ -533,7 +490,7 @@ impl Fields {
     /// `required`: every selector of such an action must have matched, in a mode that acts.
     fn check_required(&self) -> Result<(), Refusal> {
         let fields = &self.plan.fields;
-        let matched = |i: usize| self.tally.0.get(i).is_some_and(|counts| counts.iter().any(|c| *c > 0));
+        let matched = |i: usize| self.tally.any(i);
         for (i, field) in fields.iter().enumerate() {
             if !field.action.required || !changes(&field.action) || matched(i) {
                 continue;
