@@ -3,14 +3,28 @@
 
 use libfuzzer_sys::fuzz_target;
 use sidecloak::crypto::base64url;
-use sidecloak::token::v1;
+use sidecloak::token::v1::managed::ManagedSuite;
+use sidecloak::token::v1::{self, AnyToken};
 
 fuzz_target!(|text: &[u8]| {
-    let parsed = v1::parse(text);
+    let parsed = v1::parse_any(text);
     assert_eq!(parsed.is_ok(), v1::inspect(text).is_ok());
+    assert_eq!(matches!(parsed, Ok(AnyToken::Local(_))), v1::parse(text).is_ok());
     let Ok(token) = parsed else { return };
-    let flags = u8::from(!token.is_string) | u8::from(token.signed) << 3 | u8::from(token.bound) << 5;
-    let header = [&[token.suite as u8, flags][..], &token.epoch.0].concat();
-    let again = format!("sc1.{}.{}", base64url::encode(&header), base64url::encode(&token.body));
-    assert_eq!(again.as_bytes(), text);
+    let (suite, [not_string, signed, bound], id, body) = match token {
+        AnyToken::Local(token) => {
+            let flags = [!token.is_string, token.signed, token.bound];
+            (token.suite as u8, flags, token.epoch.0, base64url::encode(&token.body).into_bytes())
+        }
+        AnyToken::Managed(token) => {
+            let body = match token.suite {
+                ManagedSuite::AsIs => token.ciphertext,
+                ManagedSuite::Encoded => base64url::encode(&token.ciphertext).into_bytes(),
+            };
+            (token.suite as u8, [!token.is_string, token.signed, token.bound], token.profile, body)
+        }
+    };
+    let flags = u8::from(not_string) | u8::from(signed) << 3 | u8::from(bound) << 5;
+    let header = base64url::encode(&[&[suite, flags][..], &id].concat());
+    assert_eq!([b"sc1.", header.as_bytes(), b".", &body].concat(), text);
 });
