@@ -17,6 +17,7 @@ mod respond;
 pub mod server;
 pub mod settings;
 pub mod shared;
+mod stream;
 mod tap;
 mod tunnel;
 mod upstream;

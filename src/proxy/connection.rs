@@ -16,12 +16,14 @@ use tokio::time;
 use crate::crypto::RandomError;
 use crate::crypto::random;
 use crate::metrics::{ListenerMetrics, WorkerMetrics};
+use crate::tls::PeerIdentity;
 
 use super::exchange;
 use super::forwarded::PeerHeaders;
 use super::settings::Listener;
 use super::shared::Shared;
-use super::upstream::{Stream, Upstream};
+use super::stream::{Protocol, Secured, Stream};
+use super::upstream::Upstream;
 
 /// How long a drain waits for the first request of a connection that has sent none yet.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
@@ -42,12 +44,22 @@ pub(super) struct Front {
     pub(super) closing: watch::Receiver<bool>,
 }
 
+/// How a connection came in.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) stream: Stream,
+    /// `None`: a unix socket, or a source that the PROXY protocol could not name.
+    pub(super) peer: Option<SocketAddr>,
+}
+
 /// What is known of a client before its first request.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) front: Arc<Front>,
     /// `None`: a unix socket. Such a peer has no address, so no list of addresses holds it.
     pub(super) peer: Option<SocketAddr>,
+    /// What its handshake told; `None`: it came in the clear.
+    tls: Option<Box<Secured>>,
     /// In `trusted_peers`.
     pub(super) trusted: bool,
     /// In `open_for`.
@@ -59,34 +71,55 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn new(front: Arc<Front>, peer: Option<SocketAddr>, reset: Arc<AtomicBool>) -> Self {
+    fn new(front: Arc<Front>, arrival: &Arrival) -> Self {
+        let Arrival { stream, peer } = arrival;
         // `::ffff:10.0.0.1` is 10.0.0.1.
-        let peer = peer.map(|peer| SocketAddr::new(peer.ip().to_canonical(), peer.port()));
+        let peer = peer.map(|peer: SocketAddr| SocketAddr::new(peer.ip().to_canonical(), peer.port()));
         let listed = |nets: &[ipnet::IpNet]| peer.is_some_and(|peer| nets.iter().any(|net| net.contains(&peer.ip())));
         Self {
             trusted: listed(&front.listener.trusted_peers),
             open: front.listener.open_for.as_deref().is_none_or(listed),
             headers: PeerHeaders::of(peer.map(|p| p.ip())),
-            reset,
+            reset: stream.reset(),
+            tls: stream.secured().map(Box::new),
             served: AtomicBool::new(false),
             front,
             peer,
         }
+    }
+
+    /// Whether the client came over TLS.
+    pub(super) fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Who the client's certificate names, verified.
+    pub(super) fn identity(&self) -> Option<&PeerIdentity> {
+        self.tls.as_ref()?.identity.as_ref()
+    }
+
+    /// The server that the client's handshake asked for, in lower case.
+    pub(super) fn sni(&self) -> Option<&str> {
+        self.tls.as_ref()?.sni.as_deref()
+    }
+
+    /// What ALPN chose.
+    pub(super) fn protocol(&self) -> Option<Protocol> {
+        self.tls.as_ref()?.protocol
     }
 }
 
 /// Serves it to its end.
 pub(super) async fn serve(
     front: Arc<Front>,
-    stream: Stream,
-    peer: Option<SocketAddr>,
+    arrival: Arrival,
     builder: Arc<auto::Builder<TokioExecutor>>,
     permit: OwnedSemaphorePermit,
 ) {
     let open = front.worker_metrics.connections.clone();
     open.inc();
     let mut closing = front.closing.clone();
-    let connection = Arc::new(Connection::new(front, peer, stream.reset()));
+    let connection = Arc::new(Connection::new(front, &arrival));
     let service = {
         let connection = Arc::clone(&connection);
         service_fn(move |request| {
@@ -96,7 +129,7 @@ pub(super) async fn serve(
         })
     };
     {
-        let mut serving = pin!(builder.serve_connection_with_upgrades(stream, service));
+        let mut serving = pin!(builder.serve_connection_with_upgrades(arrival.stream, service));
         let closed = async { drop(closing.wait_for(|closing| *closing).await) };
         // hyper times header sections from their first byte on, and does not time the bytes that tell the version.
         let silent = async {

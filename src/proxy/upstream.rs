@@ -23,9 +23,8 @@ use crate::refusal::{Reason, Refusal};
 use super::account::refusal_in;
 use super::exchange::Exchange;
 use super::payload::{Body, Outgoing};
-use super::settings::Listener;
+use super::settings::{Listener, UpstreamProtocol};
 use super::shared::{Shared, Timeouts};
-pub(super) use connect::Stream;
 use connect::{Connector, Targets};
 use http2::Http2;
 
@@ -54,7 +53,7 @@ impl Upstream {
         let timeouts = shared.timeouts;
         let connector = Connector::new(Arc::clone(&targets), timeouts.connect);
         let header_limit = shared.settings.limits.header.max(SMALLEST_HEADER_LIMIT);
-        let wire = if listener.upstream_http2 {
+        let wire = if listener.upstream_protocol == UpstreamProtocol::Http2 {
             let http2 = |target| Http2::new(connector.clone(), target, header_limit, timeouts.http2_ping);
             Wire::Http2((0..targets.len()).map(http2).collect())
         } else {

@@ -13,12 +13,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time;
 
-use super::connection::{self, Front, Ids};
+use super::connection::{self, Arrival, Front, Ids};
 use super::drain::{self, Phase};
 use super::listen::Listening;
 use super::settings::Listener;
 use super::shared::Shared;
-use super::upstream::{Stream, Upstream};
+use super::stream::{self, Stream};
+use super::upstream::Upstream;
 
 /// hyper's smallest; a smaller `limits.header` is rounded up to it.
 const SMALLEST_HEADER_LIMIT: usize = 8 * 1024;
@@ -105,10 +106,10 @@ async fn accept(front: Arc<Front>, socket: Listening, builder: Arc<auto::Builder
         };
         while connections.try_join_next().is_some() {}
         match accepted {
-            Ok((stream, peer)) => {
+            Ok(arrival) => {
                 // At the limit no more is accepted: the system's backlog waits, bounded, for us.
                 let Ok(permit) = Arc::clone(&front.shared.connections).acquire_owned().await else { break };
-                let connection = connection::serve(Arc::clone(&front), stream, peer, Arc::clone(&builder), permit);
+                let connection = connection::serve(Arc::clone(&front), arrival, Arc::clone(&builder), permit);
                 connections.spawn(connection);
             }
             Err(error) => {
@@ -137,15 +138,16 @@ impl Socket {
         })
     }
 
-    async fn accept(&self) -> io::Result<(Stream, Option<std::net::SocketAddr>)> {
-        match self {
+    async fn accept(&self) -> io::Result<Arrival> {
+        let (socket, peer) = match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok((Stream::tcp(stream), Some(peer)))
+                (stream::Socket::Tcp(stream), Some(peer))
             }
-            Self::Unix(listener) => Ok((Stream::unix(listener.accept().await?.0), None)),
-        }
+            Self::Unix(listener) => (stream::Socket::Unix(listener.accept().await?.0), None),
+        };
+        Ok(Arrival { stream: Stream::plain(socket), peer })
     }
 }
 
