@@ -5,6 +5,8 @@ use std::sync::{Arc, OnceLock};
 use crate::jsonpath::{Path, Selectors};
 use crate::name::Class;
 
+pub use self::words::Words;
+
 mod action;
 pub mod compile;
 mod conditions;
@@ -23,6 +25,7 @@ pub mod profile;
 pub mod route;
 pub mod schema;
 pub mod value;
+mod words;
 pub mod yaml;
 
 /// All rules of a load, in the order of their files.
