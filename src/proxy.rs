@@ -12,6 +12,7 @@ pub(crate) mod exchange;
 mod forwarded;
 pub mod headers;
 pub(crate) mod listen;
+mod lookalikes;
 pub mod payload;
 mod pipe;
 mod proxy_protocol;

@@ -106,6 +106,8 @@ mod remote_keyring;
 mod review;
 #[path = "integration/sealing.rs"]
 mod sealing;
+#[path = "integration/smuggling.rs"]
+mod smuggling;
 #[path = "integration/stage.rs"]
 mod stage;
 #[path = "integration/support.rs"]

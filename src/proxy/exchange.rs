@@ -23,7 +23,7 @@ use super::connection::Connection;
 use super::payload::{Answer, Body};
 use super::settings::Listener;
 use super::shared::Shared;
-use super::{body, forwarded, headers, respond, tunnel};
+use super::{body, forwarded, headers, lookalikes, respond, tunnel};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -71,6 +71,7 @@ pub(super) async fn serve(connection: Arc<Connection>, request: Request<Incoming
     let id = request_id(&connection, request.headers());
     let mut account = Account::open(&connection, id, &method, version);
 
+    let mut malformed = false;
     let mut response = match run(&connection, request, &mut account).await {
         Ok(Outcome::Answer(response)) => response,
         Ok(Outcome::Switch(client, mut response)) => {
@@ -80,6 +81,7 @@ pub(super) async fn serve(connection: Arc<Connection>, request: Request<Incoming
         }
         Err(Failure::Request(refusal)) => {
             account.refused(&refusal);
+            malformed = refusal.reason == Reason::BadRequest;
             respond::refused(&refusal, &account.id, &method)
         }
         Err(Failure::Response(refusal, upstream)) => {
@@ -88,7 +90,8 @@ pub(super) async fn serve(connection: Arc<Connection>, request: Request<Incoming
         }
     };
     account.status = response.status().as_u16();
-    if version != Version::HTTP_2 && *connection.front.closing.borrow() {
+    // Nobody can be sure where the next request begins, behind one that is malformed.
+    if version != Version::HTTP_2 && (malformed || *connection.front.closing.borrow()) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let limit = connection.front.shared.timeouts.response_body;
@@ -133,10 +136,12 @@ async fn run(
     if headers::came_through(&parts.headers, &shared.instance) {
         return Err(Refusal::new(Reason::Loop, "Via names this process; see where the upstream points to").into());
     }
+    lookalikes::transfer_coding(&parts.headers)?;
     headers::settle_host(&mut parts)?;
     let client = tunnel::wanted(&mut parts);
     headers::strip_hop_by_hop(&mut parts.headers);
     forwarded::drop_untrusted(connection, &mut parts.headers);
+    lookalikes::drop_from(connection, &mut parts.headers);
 
     // Route, match rules.
     let exchange = Arc::new(open(connection, account, &parts)?);
