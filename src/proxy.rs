@@ -3,7 +3,7 @@
 mod account;
 pub mod body;
 pub mod budget;
-mod caller;
+pub mod caller;
 mod connection;
 pub mod drain;
 pub(crate) mod exchange;
