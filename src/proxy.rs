@@ -5,6 +5,7 @@ mod arrive;
 pub mod body;
 pub mod budget;
 mod caller;
+pub mod caller;
 pub mod certificates;
 mod connection;
 pub mod drain;

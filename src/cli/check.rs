@@ -15,6 +15,7 @@ use crate::authority::listen::Bind;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Machine, Purpose};
 use crate::jsonpath::Buffering;
+use crate::jwt::keys::{KeySet, Source};
 use crate::keyring::{Keyring, Options, State};
 use crate::metrics::Metrics;
 use crate::report::{Finding, Findings, Severity};
@@ -124,6 +125,9 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
     if let Some(authority) = config.as_ref().and_then(|c| c.authority.as_ref()) {
         certificates(&authority.listen.binds, &mut report.findings);
     }
+    if let Some(config) = &config {
+        key_sets(config, &mut report.findings);
+    }
     let there = |c: &&Config| c.keyring.as_ref().is_some_and(|o| Keyring::exists(o).unwrap_or(true));
     if let Some(config) = config.as_ref().filter(there) {
         keyring(config, rules.as_ref(), &mut report);
@@ -195,6 +199,22 @@ fn certificates(binds: &[Bind], findings: &mut Findings) {
                     .push(Finding::warning("certificate", text).help("replace it; it is read again when it changes"));
             }
             Ok(_) => {}
+        }
+    }
+}
+
+/// The files of issuers' keys, read as a process would read them; nothing is fetched.
+fn key_sets(config: &Config, findings: &mut Findings) {
+    let of_callers = config.proxy.callers.iter().filter_map(|caller| Some(&caller.jwt.as_ref()?.keys));
+    let issuers = config.authority.iter().flat_map(|authority| &authority.callers.issuers);
+    let mut seen: Vec<&Source> = Vec::new();
+    for source in of_callers.chain(issuers.map(|issuer| &issuer.jwks)) {
+        if seen.contains(&source) {
+            continue;
+        }
+        seen.push(source);
+        if let Err(error) = KeySet::open(source) {
+            findings.push(Finding::error("jwks", error.to_string()));
         }
     }
 }
