@@ -8,6 +8,7 @@ pub mod drain;
 pub(crate) mod exchange;
 mod forwarded;
 pub mod headers;
+pub mod limits;
 pub(crate) mod listen;
 pub mod payload;
 mod pipe;

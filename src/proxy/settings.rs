@@ -1,4 +1,4 @@
-//! What the proxy is told: the compiled form of `listeners`, `callers`, `limits`, `drain` and `upstream_limits`.
+//! What the proxy is told: the compiled form of `listeners`, `callers`, `limits`, `timeouts`, `drain` and `upstream_limits`.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use http::header::HeaderName;
 use ipnet::IpNet;
+
+pub use super::limits::{Http2Limits, Limits, ListenerLimits, Timeouts};
 
 /// All of it.
 #[derive(Debug, Clone)]
@@ -22,6 +24,8 @@ pub struct Settings {
     pub callers: Vec<Caller>,
     /// Bounds.
     pub limits: Limits,
+    /// How long each stage may take.
+    pub timeouts: Timeouts,
     /// How the process stops.
     pub drain: Drain,
 }
@@ -49,6 +53,8 @@ pub struct Listener {
     pub trusted_headers: Vec<HeaderName>,
     /// Peers that may be shown plaintext; `None`: any.
     pub open_for: Option<Vec<IpNet>>,
+    /// Bounds of its own.
+    pub limits: ListenerLimits,
 }
 
 /// A place to listen on or connect to.
@@ -78,6 +84,8 @@ impl fmt::Display for Address {
 pub struct UpstreamLimits {
     /// Open at once.
     pub connections: usize,
+    /// Exchanges that may wait for one of them.
+    pub queue: usize,
     /// Kept idle.
     pub idle: usize,
     /// Kept idle for this long; below the upstream's own time.
@@ -91,23 +99,6 @@ pub struct Caller {
     pub headers: Vec<(HeaderName, String)>,
     /// The role.
     pub role: String,
-}
-
-/// Bounds of the process.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Bytes of all buffers together.
-    pub memory: usize,
-    /// Of a request's or response's header section.
-    pub header: usize,
-    /// Longest value sealed or opened.
-    pub value: usize,
-    /// Requests at once.
-    pub in_flight: usize,
-    /// Connections at once.
-    pub connections: usize,
-    /// Up to here a body is checked whole before its first byte is forwarded.
-    pub buffer: usize,
 }
 
 /// See config.md.

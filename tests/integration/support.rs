@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use sidecloak::clock::SystemClock;
 use sidecloak::metrics::Metrics;
-use sidecloak::proxy::settings::{Address, Caller, Drain, Limits, Listener, Settings, UpstreamLimits};
+use sidecloak::proxy::settings::{
+    Address, Caller, Drain, Limits, Listener, ListenerLimits, Settings, Timeouts, UpstreamLimits,
+};
 use sidecloak::proxy::{Server, Shared};
 use sidecloak::rules::RuleSet;
 
@@ -212,16 +214,15 @@ pub fn proxy_to(upstream: Vec<Address>) -> ProxyBuilder {
         settings: Settings {
             listeners: vec![Arc::new(listener("front", upstream))],
             workers: 1,
-            upstream_limits: UpstreamLimits { connections: 64, idle: 16, idle_timeout: Duration::from_secs(4) },
-            callers: Vec::new(),
-            limits: Limits {
-                memory: 64 << 20,
-                header: 32 << 10,
-                value: 1 << 20,
-                in_flight: 1024,
-                connections: 4096,
-                buffer: 64 << 10,
+            upstream_limits: UpstreamLimits {
+                connections: 64,
+                queue: 256,
+                idle: 16,
+                idle_timeout: Duration::from_secs(4),
             },
+            callers: Vec::new(),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
             drain: Drain { delay: Duration::ZERO, deadline: PATIENCE },
         },
         rules: RuleSet::default(),
@@ -241,6 +242,7 @@ pub fn listener(name: &str, upstream: Vec<Address>) -> Listener {
         trusted_peers: Vec::new(),
         trusted_headers: Vec::new(),
         open_for: None,
+        limits: ListenerLimits::default(),
     }
 }
 
