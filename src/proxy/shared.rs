@@ -15,6 +15,7 @@ use crate::rules::RuleSet;
 use crate::transform::Sealer;
 
 use super::budget::Budget;
+use super::certificates::Certificates;
 use super::headers::Via;
 use super::settings::Settings;
 
@@ -32,6 +33,8 @@ pub struct Shared {
     pub budget: Budget,
     /// What the probe says.
     pub health: Health,
+    /// Of the listeners with TLS.
+    pub certificates: Certificates,
     /// Random, of this process: `Via` and request ids carry it.
     pub instance: String,
     /// The time of day.
@@ -72,6 +75,7 @@ impl Shared {
             rules: ArcSwap::from_pointee(rules),
             instance,
             health: Health::default(),
+            certificates: Certificates::default(),
             settings,
             sealer,
             metrics,
