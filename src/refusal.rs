@@ -14,6 +14,12 @@ pub enum Reason {
     BadRequest,
     /// A value or body over its limit.
     TooLarge,
+    /// A header section over `limits.header` or `limits.headers`.
+    HeaderTooLarge,
+    /// A request line over `limits.request_line`.
+    LineTooLong,
+    /// The client was too slow with its body.
+    SlowClient,
     /// A media type that a rule must read and cannot.
     MediaType,
     /// A content coding that a rule must decode and cannot.
@@ -71,6 +77,9 @@ impl Reason {
             Self::AmbiguousPath => "ambiguous-path",
             Self::BadRequest => "bad-request",
             Self::TooLarge => "too-large",
+            Self::HeaderTooLarge => "header-too-large",
+            Self::LineTooLong => "line-too-long",
+            Self::SlowClient => "slow-client",
             Self::MediaType => "media-type",
             Self::Coding => "coding",
             Self::Signature => "signature",

@@ -177,6 +177,8 @@ pub struct Unreadable {
     pub max_partitions: usize,
     /// `max_buffered`
     pub max_buffered: Option<usize>,
+    /// `max_body`
+    pub max_body: Option<u64>,
     /// `validate`
     pub validate: Validate,
 }

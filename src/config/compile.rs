@@ -15,13 +15,12 @@ use super::{Admin, Authority, Config, LogLevel, Machine, Overrides, Purpose, sca
 use crate::authority::listen;
 use crate::keyring::store::StorePlace;
 use crate::keyring::{KeySource, Managed, Options};
-use crate::proxy::settings::{
-    Address, Drain, Limits, Listener, ProxyProtocol, Settings, UpstreamHost, UpstreamLimits, UpstreamProtocol,
-};
+use crate::proxy::settings::{Address, Listener, ProxyProtocol, Settings, UpstreamHost, UpstreamProtocol};
 use crate::report::{Finding, Findings, Source};
 use crate::tls;
 
 mod authority;
+mod bounds;
 mod callers;
 mod profiles;
 
@@ -65,7 +64,8 @@ pub(super) fn compile(
     let few = if purpose == Purpose::Authority { machine.cpus } else { machine.cpus.min(2) };
     let workers = checks.workers(file.workers, flags.workers, few);
     let limits = checks.limits(value(file.limits).unwrap_or_default(), machine);
-    let drain = checks.drain(value(file.drain).unwrap_or_default());
+    let timeouts = checks.timeouts(value(file.timeouts).unwrap_or_default());
+    let drain = checks.drain(value(file.drain).unwrap_or_default(), &timeouts);
     let authority = (file.authority.is_some() || purpose == Purpose::Authority).then(|| {
         let max_stale = keyring.as_ref().map_or(DEFAULT_STALE, |options| options.max_stale);
         let file = value(file.authority).unwrap_or_default();
@@ -83,6 +83,7 @@ pub(super) fn compile(
             upstream_limits: checks.upstream_limits(value(file.upstream_limits).unwrap_or_default()),
             callers,
             limits,
+            timeouts,
             drain,
         },
         rules,
@@ -193,6 +194,7 @@ impl Checks<'_> {
             trusted_headers: many(file.trusted_headers, |h| h.0),
             open_for: file.open_for.map(|networks| many(Some(networks), |n| n.0)),
             reject_invalid_jwt: value(file.on_invalid_jwt) != Some(OnInvalidJwt::Ignore),
+            limits: self.listener_limits(value(file.limits).unwrap_or_default()),
         };
         (listener, name_span)
     }
@@ -264,17 +266,6 @@ impl Checks<'_> {
         }
     }
 
-    fn drain(&mut self, file: file::Drain) -> Drain {
-        let written = file.delay.as_ref().or(file.deadline.as_ref()).map(|at| at.span.clone());
-        let delay = file.delay.map_or(Duration::from_secs(5), |d| d.value.0);
-        let deadline = file.deadline.map_or(Duration::from_secs(25), |d| d.value.0);
-        if let Some(span) = written.filter(|_| delay > deadline) {
-            let message = "`drain.delay` is longer than `drain.deadline`: what runs then is cut without time to end";
-            self.warning("drain-delay", message, &span, "the deadline includes the delay: raise it, or lower `delay`");
-        }
-        Drain { delay, deadline }
-    }
-
     fn probe(&mut self, file: Option<At<file::Probe>>, flag: Option<&str>) -> Option<Address> {
         match flag {
             Some(text) => address::listen(text).map_or_else(|p| self.flag_problem("--probe", p), Some),
@@ -343,45 +334,7 @@ impl Checks<'_> {
         }
     }
 
-    fn upstream_limits(&mut self, file: file::UpstreamLimits) -> UpstreamLimits {
-        let connections = self.count("upstream_limits.connections", file.connections, 64, 1);
-        UpstreamLimits {
-            connections,
-            idle: self.count("upstream_limits.idle", file.idle, 16, 0).min(connections),
-            idle_timeout: file.idle_timeout.map_or(Duration::from_secs(4), |d| d.value.0),
-        }
-    }
-
-    fn limits(&mut self, file: file::Limits, machine: Machine) -> Limits {
-        let share = machine.memory / 100;
-        let memory = match file.memory.as_ref().map_or(Size::Percent(60), |m| m.value.0) {
-            Size::Percent(percent) => share.saturating_mul(u64::from(percent)),
-            Size::Bytes(bytes) => bytes,
-        };
-        let memory_span = file.memory.map(|m| m.span);
-        let limits = Limits {
-            memory: usize::try_from(memory).unwrap_or(usize::MAX),
-            header: self.bytes("limits.header", file.header, 32 << 10),
-            value: self.bytes("limits.value", file.value, 1 << 20),
-            in_flight: self.count("limits.in_flight", file.in_flight, 1024, 1),
-            connections: self.count("limits.connections", file.connections, 4096, 1),
-            buffer: self.bytes("limits.buffer", file.buffer, 64 << 10),
-        };
-        // One request must be able to finish: header, buffer, and a value with its token (4/3) beside it.
-        let least = limits.header.saturating_add(limits.buffer).saturating_add(limits.value.saturating_mul(3));
-        if limits.memory < least {
-            let message =
-                format!("`limits.memory` is {} bytes; one request at the other limits needs {least}", limits.memory);
-            let help = "raise `limits.memory`, or lower `value`, `buffer` and `header`";
-            match memory_span {
-                Some(span) => self.error("memory-too-small", message, &span, help),
-                None => self.flag("memory-too-small", &message, help),
-            }
-        }
-        limits
-    }
-
-    fn bytes(&mut self, key: &str, at: Option<At<SizeText>>, default: usize) -> usize {
+    pub(super) fn bytes(&mut self, key: &str, at: Option<At<SizeText>>, default: usize) -> usize {
         let Some(at) = at else { return default };
         match at.value.0 {
             // What is a limit of one message is never near this; a `usize` of 32 bits holds it.

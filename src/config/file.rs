@@ -7,8 +7,8 @@ use super::node;
 use super::profiles::Profiles;
 use super::read::{FromNode, Many, NotYet, Reader, section};
 use super::scalar::{
-    CallerPurpose, Claims, DurationText, Header, Jwks, Listen, Network, OnAmbiguous, OnInvalidJwt, Owner, PathCase,
-    Paths, SecretSource, SizeText, Store, Table, Unmatched, Upstream, UpstreamProtocol,
+    CallerPurpose, Claims, DurationText, Header, Jwks, Listen, Network, OnAmbiguous, OnInvalidJwt, OrOff, Owner,
+    PathCase, Paths, SecretSource, SizeText, Store, Table, Unmatched, Upstream, UpstreamProtocol,
 };
 use crate::config::LogLevel;
 use crate::report::{Findings, Source};
@@ -53,6 +53,8 @@ section! {
         admin: Admin,
         /// Bounds of the process.
         limits: Limits,
+        /// How long each stage of an exchange may take.
+        timeouts: Timeouts,
         /// How the process stops.
         drain: Drain,
         /// The service of `sidecloak authority`.
@@ -91,6 +93,8 @@ section! {
         open_for: Many<Network>,
         /// What happens to a JSON Web Token that `callers` reads and that is not valid. Default: `reject`.
         on_invalid_jwt: OnInvalidJwt,
+        /// Bounds of this listener alone.
+        limits: ListenerLimits,
     }
 }
 
@@ -99,6 +103,8 @@ section! {
     UpstreamLimits {
         /// Open at once. Default: 64.
         connections: u64,
+        /// Exchanges that may wait for one. Default: 256.
+        queue: u64,
         /// Kept idle. Default: 16.
         idle: u64,
         /// Kept idle for this long; below the upstream's own time. Default: `4s`.
@@ -209,14 +215,86 @@ section! {
         memory: SizeText,
         /// Header section of a message. Default: `32KiB`.
         header: SizeText,
+        /// Fields of a header section. Default: 100.
+        headers: u64,
+        /// A request line. Default: `16KiB`.
+        request_line: SizeText,
         /// Longest value sealed or opened. Default: `1MiB`.
         value: SizeText,
+        /// Largest request body, where neither the listener nor a rule says otherwise. Default: `off`.
+        body: OrOff<SizeText>,
         /// Requests at once. Default: 1024.
         in_flight: u64,
         /// Connections at once. Default: 4096.
         connections: u64,
+        /// Connections at once of one client address. Default: `off`.
+        client_connections: OrOff<u64>,
+        /// Requests of one connection before it is closed in order. Default: `off`.
+        requests: OrOff<u64>,
         /// A body up to here is checked whole before its first byte is forwarded. Default: `64KiB`.
         buffer: SizeText,
+        /// Bytes a second, below which a client that is waited for counts as standing still. Default: `240B`.
+        min_rate: OrOff<SizeText>,
+        /// Of an HTTP/2 connection of a client.
+        http2: Http2Limits,
+    }
+}
+
+section! {
+    /// Bounds of an HTTP/2 connection of a client.
+    Http2Limits {
+        /// Streams at once. Default: 128.
+        streams: u64,
+        /// Of a request's body, on its way before it is taken. Default: `64KiB`.
+        stream_window: SizeText,
+        /// The same of all streams together. Default: `1MiB`.
+        connection_window: SizeText,
+        /// Requests called back within half a minute, unless they are less than half of all. Default: 100.
+        resets: u64,
+    }
+}
+
+section! {
+    /// Bounds of one listener, beside those of the process.
+    ListenerLimits {
+        /// Requests at once. Default: those of the process.
+        in_flight: u64,
+        /// Connections at once. Default: those of the process.
+        connections: u64,
+        /// Largest request body, where no rule says otherwise. Default: that of the process.
+        body: OrOff<SizeText>,
+    }
+}
+
+section! {
+    /// How long each stage of an exchange may take.
+    Timeouts {
+        /// A TLS handshake, or a PROXY protocol header. Default: `10s`.
+        handshake: DurationText,
+        /// A client's header section, first byte to last. Default: `30s`.
+        header: DurationText,
+        /// Between two exchanges of a connection. Default: `75s`.
+        keep_alive: DurationText,
+        /// A client that owes bytes of its request's body. Default: `60s`.
+        request_idle: DurationText,
+        /// A client that owes it to take bytes of its answer. Default: `60s`.
+        send: DurationText,
+        /// For a connection of `upstream_limits.connections` to come free. Default: `10s`.
+        queue: DurationText,
+        /// An upstream accepting a connection. Default: `5s`.
+        connect: DurationText,
+        /// An upstream beginning its answer. Default: `60s`.
+        first_byte: DurationText,
+        /// A silence within an answer. Default: `5m`.
+        response_idle: DurationText,
+        /// A whole exchange. Default: `off`.
+        total: OrOff<DurationText>,
+        /// A silence of both sides of a tunnel (WebSocket). Default: `1h`.
+        tunnel_idle: OrOff<DurationText>,
+        /// After which a client's connection is closed in order. Default: `1h`.
+        connection_age: OrOff<DurationText>,
+        /// Between an HTTP/2 peer's last sign of life and a ping, and for its answer. Default: `30s`.
+        ping: DurationText,
     }
 }
 

@@ -126,6 +126,36 @@ words!(impl LogLevel {
 
 pub(super) use {parsed, words};
 
+/// A bound, or the word `off`.
+#[derive(Debug, Clone)]
+pub(super) enum OrOff<T> {
+    Off,
+    Bound(T),
+}
+
+impl<T: FromNode> FromNode for OrOff<T> {
+    fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Text(text) if text == "off" => Some(Self::Off),
+            _ => T::from_node(node, reader).map(Self::Bound),
+        }
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for OrOff<T> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("{}OrOff", T::schema_name()).into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "const": "off" }, generator.subschema_for::<T>()] })
+    }
+}
+
 /// Names and values.
 #[derive(Debug, Clone)]
 pub(super) struct Table(pub Vec<(At<HeaderName>, String)>);

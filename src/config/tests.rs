@@ -5,7 +5,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::keyring::store::{Credential, Remote, StorePlace};
-use crate::proxy::settings::UpstreamProtocol;
+use crate::proxy::settings::{Http2Limits, Limits, ListenerLimits, Timeouts, UpstreamProtocol};
 
 const MACHINE: Machine = Machine { memory: 1 << 30, cpus: 4 };
 
@@ -528,4 +528,70 @@ fn the_reference_names_every_key_and_its_example_holds() {
         let named = |text: &str| text.contains(key.as_str());
         assert!(named(reference) || named(profiles), "neither docs/config.md nor docs/profiles.md names `{key}`");
     }
+}
+
+#[test]
+fn limits_and_timeouts_have_defaults_bounds_and_off() {
+    let standard = good(MINIMAL);
+    let limits = Limits { memory: standard.proxy.limits.memory, ..Limits::default() };
+    assert_eq!((standard.proxy.limits, standard.proxy.timeouts), (limits, Timeouts::default()));
+    let config = good(
+        "listeners: [{ upstream: 'http://127.0.0.1:9000', limits: { in_flight: 5, connections: 6, body: 2GiB } }]
+limits: { headers: 30, request_line: 4KiB, body: 10MiB, client_connections: 8, requests: 1000, min_rate: off,
+  http2: { streams: 10, stream_window: 128KiB, connection_window: 256KiB, resets: 7 } }
+timeouts: { handshake: 1s, header: 2s, keep_alive: 3s, request_idle: 4s, send: 5s, queue: 6s, connect: 7s, first_byte: 8s,
+  response_idle: 9s, total: 1m, tunnel_idle: off, connection_age: off, ping: 10s }
+upstream_limits: { queue: 0 }
+",
+    );
+    let (limits, timeouts) = (config.proxy.limits, config.proxy.timeouts);
+    let own = ListenerLimits { in_flight: Some(5), connections: Some(6), body: Some(Some(2 << 30)) };
+    assert_eq!((config.proxy.listeners[0].limits, config.proxy.upstream_limits.queue), (own, 0));
+    assert_eq!((limits.headers, limits.request_line, limits.body), (30, 4 << 10, Some(10 << 20)));
+    assert_eq!((limits.client_connections, limits.requests, limits.min_rate), (Some(8), Some(1000), None));
+    let http2 = Http2Limits { streams: 10, stream_window: 128 << 10, connection_window: 256 << 10, resets: 7 };
+    assert_eq!(limits.http2, http2);
+    assert_eq!(
+        (timeouts.total, timeouts.tunnel_idle, timeouts.connection_age),
+        (Some(Duration::from_mins(1)), None, None)
+    );
+    let (t, s) = (timeouts, Duration::from_secs);
+    let waits = [t.handshake, t.header, t.keep_alive, t.request_idle, t.send, t.queue, t.connect, t.first_byte];
+    assert_eq!(waits.to_vec(), (1..=8).map(s).collect::<Vec<_>>());
+    assert_eq!((t.response_idle, t.ping), (s(9), s(10)));
+}
+
+#[rstest]
+#[case("timeouts: { header: 0 }", "bad-duration")]
+#[case("timeouts: { total: 0s }", "bad-duration")]
+#[case("timeouts: { header: off }", "bad-duration")]
+#[case("timeouts: { body: 1s }", "unknown-field")]
+#[case("limits: { headers: 0 }", "bad-count")]
+#[case("limits: { client_connections: 0 }", "bad-count")]
+#[case("limits: { min_rate: 0 }", "bad-size")]
+#[case("limits: { body: 10% }", "bad-size")]
+#[case("limits: { body: 0 }", "bad-size")]
+#[case("limits: { in_flight: off }", "wrong-type")]
+#[case("limits: { http2: { streams: 0 } }", "bad-count")]
+fn bounds_that_bound_nothing_are_refused(#[case] text: &str, #[case] code: &str) {
+    assert_eq!(problems(&format!("{MINIMAL}{text}\n")).first().map(|(code, ..)| *code), Some(code));
+}
+
+#[rstest]
+#[case("timeouts: { first_byte: 1s }", "first-byte")]
+#[case("timeouts: { total: 5s }", "total")]
+#[case("timeouts: { total: 2m }\ndrain: { deadline: 30s }", "drain-deadline")]
+#[case("drain: { delay: 30s }", "drain-delay")]
+#[case("limits: { request_line: 64KiB }", "request-line")]
+#[case("limits: { headers: 3 }", "few-headers")]
+#[case("limits: { client_connections: 4096 }", "client-connections")]
+#[case("limits: { min_rate: 1MiB }", "min-rate")]
+#[case("limits: { memory: 64MiB, connections: 100000 }", "connections-memory")]
+#[case("limits: { http2: { stream_window: 2MiB } }", "stream-window")]
+#[case("limits: { http2: { stream_window: 16KiB, connection_window: 16KiB } }", "small-window")]
+fn contradictory_bounds_are_warned_of(#[case] text: &str, #[case] code: &str) {
+    let loaded = load(&format!("{MINIMAL}{text}\n"));
+    assert!(loaded.config.is_some(), "{}", loaded.findings);
+    let codes: Vec<_> = loaded.findings.0.iter().map(|f| f.code).filter(|code| *code != "no-rules").collect();
+    assert_eq!(codes, [code], "{}", loaded.findings);
 }

@@ -172,7 +172,7 @@ pub(super) async fn serve(
         let closed = async { drop(closing.wait_for(|closing| *closing).await) };
         // hyper times header sections from their first byte on, and does not time the bytes that tell the version.
         let silent = async {
-            time::sleep(connection.front.shared.timeouts.request_head).await;
+            time::sleep(connection.front.shared.settings.timeouts.header).await;
             if connection.served.load(Ordering::Relaxed) {
                 std::future::pending().await
             }

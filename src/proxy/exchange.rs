@@ -94,7 +94,7 @@ pub(super) async fn serve(connection: Arc<Connection>, request: Request<Incoming
     if version != Version::HTTP_2 && (malformed || *connection.front.closing.borrow()) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let limit = connection.front.shared.timeouts.response_body;
+    let limit = connection.front.shared.settings.timeouts.response_idle;
     response.map(|body| Answer::new(body, account, limit))
 }
 

@@ -19,6 +19,9 @@ pub(super) fn status(reason: Reason) -> StatusCode {
     match reason {
         Reason::InvalidJson | Reason::AmbiguousPath | Reason::BadRequest => StatusCode::BAD_REQUEST,
         Reason::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Reason::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        Reason::LineTooLong => StatusCode::URI_TOO_LONG,
+        Reason::SlowClient => StatusCode::REQUEST_TIMEOUT,
         Reason::MediaType | Reason::Coding | Reason::Signature => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Reason::Token
         | Reason::Plaintext
@@ -96,6 +99,9 @@ fn title(reason: Reason) -> &'static str {
         Reason::AmbiguousPath => "The path or method can be read in two ways",
         Reason::BadRequest => "The request is malformed",
         Reason::TooLarge => "The body or a value in it is too large",
+        Reason::HeaderTooLarge => "The header section is too large",
+        Reason::LineTooLong => "The request line is too long",
+        Reason::SlowClient => "The request did not come in time",
         Reason::MediaType => "The media type is not one that can be read here",
         Reason::Coding => "The content coding is not one that can be read here",
         Reason::Signature => "A signature covers a body that has to change",

@@ -1,4 +1,4 @@
-//! What the proxy is told: the compiled form of `listeners`, `callers`, `limits`, `drain` and `upstream_limits`.
+//! What the proxy is told: the compiled form of `listeners`, `callers`, `limits`, `timeouts`, `drain` and `upstream_limits`.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -11,6 +11,8 @@ use ipnet::IpNet;
 
 use crate::jwt::keys::Source;
 use crate::tls::{ClientTls, ServerTls};
+
+pub use super::limits::{Http2Limits, Limits, ListenerLimits, Timeouts};
 
 /// All of it.
 #[derive(Debug, Clone)]
@@ -25,6 +27,8 @@ pub struct Settings {
     pub callers: Vec<Caller>,
     /// Bounds.
     pub limits: Limits,
+    /// How long each stage may take.
+    pub timeouts: Timeouts,
     /// How the process stops.
     pub drain: Drain,
 }
@@ -62,6 +66,8 @@ pub struct Listener {
     pub open_for: Option<Vec<IpNet>>,
     /// `on_invalid_jwt`: reject (default), or ignore: such a caller has none
     pub reject_invalid_jwt: bool,
+    /// Bounds of its own.
+    pub limits: ListenerLimits,
 }
 
 /// `proxy_protocol`
@@ -136,6 +142,8 @@ impl fmt::Display for Address {
 pub struct UpstreamLimits {
     /// Open at once.
     pub connections: usize,
+    /// Exchanges that may wait for one of them.
+    pub queue: usize,
     /// Kept idle.
     pub idle: usize,
     /// Kept idle for this long; below the upstream's own time.
@@ -172,23 +180,6 @@ pub struct JwtIs {
 
 /// A header with the value that it must have.
 pub type HeaderIs = (HeaderName, String);
-
-/// Bounds of the process.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Bytes of all buffers together.
-    pub memory: usize,
-    /// Of a request's or response's header section.
-    pub header: usize,
-    /// Longest value sealed or opened.
-    pub value: usize,
-    /// Requests at once.
-    pub in_flight: usize,
-    /// Connections at once.
-    pub connections: usize,
-    /// Up to here a body is checked whole before its first byte is forwarded.
-    pub buffer: usize,
-}
 
 /// See config.md.
 #[derive(Debug, Clone, Copy)]

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
@@ -41,8 +40,6 @@ pub struct Shared {
     pub instance: String,
     /// The time of day.
     pub clock: SharedClock,
-    /// Waits that no setting names.
-    pub timeouts: Timeouts,
     /// Who is given which role.
     pub callers: Callers,
     /// `instance` as `Via` carries it.
@@ -83,7 +80,6 @@ impl Shared {
             instance,
             health: Health::default(),
             certificates: Certificates::default(),
-            timeouts: Timeouts::default(),
             settings,
             sealer,
             metrics,
@@ -96,40 +92,6 @@ impl Shared {
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").field("instance", &self.instance).finish_non_exhaustive()
-    }
-}
-
-/// Waits that no setting names.
-#[derive(Debug, Clone, Copy)]
-pub struct Timeouts {
-    /// For a client to announce itself and shake hands, where it must.
-    pub handshake: Duration,
-    /// For a client to send its header section, from the connection's begin or the end of the last answer: also how long
-    /// an idle connection is kept.
-    pub request_head: Duration,
-    /// For an upstream to accept a connection.
-    pub connect: Duration,
-    /// For one of the permits of `upstream_limits.connections`.
-    pub permit: Duration,
-    /// For an upstream to begin its answer, from the last byte of the request that moved.
-    pub response_head: Duration,
-    /// For the next bytes of an answer that has begun.
-    pub response_body: Duration,
-    /// Between an HTTP/2 client's last sign of life and a ping, and again for its answer.
-    pub http2_ping: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            handshake: Duration::from_secs(10),
-            request_head: Duration::from_secs(75),
-            connect: Duration::from_secs(5),
-            permit: Duration::from_secs(10),
-            response_head: Duration::from_secs(60),
-            response_body: Duration::from_secs(300),
-            http2_ping: Duration::from_secs(30),
-        }
     }
 }
 

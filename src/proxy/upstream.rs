@@ -24,8 +24,8 @@ use crate::refusal::{Reason, Refusal};
 use super::account::refusal_in;
 use super::exchange::Exchange;
 use super::payload::{Body, Outgoing};
-use super::settings::{Listener, UpstreamProtocol};
-use super::shared::{Shared, Timeouts};
+use super::settings::{Listener, Timeouts, UpstreamProtocol};
+use super::shared::Shared;
 use connect::{Connector, Targets};
 use http2::Http2;
 pub(super) use tls::Outward;
@@ -54,12 +54,12 @@ enum Wire {
 impl Upstream {
     pub(super) fn new(listener: &Listener, shared: &Shared, outward: Option<Arc<Outward>>) -> Self {
         let targets = Arc::new(Targets::new(&listener.upstream));
-        let timeouts = shared.timeouts;
+        let timeouts = shared.settings.timeouts;
         let scheme = if outward.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         let connector = Connector::new(Arc::clone(&targets), outward, timeouts.connect);
         let header_limit = shared.settings.limits.header.max(SMALLEST_HEADER_LIMIT);
         let wire = if listener.upstream_protocol == UpstreamProtocol::Http2 {
-            let http2 = |target| Http2::new(connector.clone(), target, header_limit, timeouts.http2_ping);
+            let http2 = |target| Http2::new(connector.clone(), target, header_limit, timeouts.ping);
             Wire::Http2((0..targets.len()).map(http2).collect())
         } else {
             let limits = shared.settings.upstream_limits;
@@ -128,13 +128,13 @@ impl Upstream {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             return Ok(permit);
         }
-        match time::timeout(self.timeouts.permit, Arc::clone(&self.permits).acquire_owned()).await {
+        match time::timeout(self.timeouts.queue, Arc::clone(&self.permits).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             _ => Err(Refusal::new(Reason::Overload, "no connection free within upstream_limits.connections")),
         }
     }
 
-    /// Waits as long as the request's body moves, and then for `response_head`.
+    /// Waits as long as the request's body moves, and then for `first_byte`.
     async fn answer(
         &self,
         exchange: &Exchange,
@@ -142,10 +142,10 @@ impl Upstream {
     ) -> Result<Response<Incoming>, Refusal> {
         let mut sent = pin!(sent);
         loop {
-            match time::timeout(self.timeouts.response_head, sent.as_mut()).await {
+            match time::timeout(self.timeouts.first_byte, sent.as_mut()).await {
                 Ok(answer) => return answer,
                 Err(_) if exchange.moved.swap(false, Ordering::Relaxed) => {}
-                Err(_) => return Err(Refusal::new(Reason::Timeout, silence(self.timeouts.response_head))),
+                Err(_) => return Err(Refusal::new(Reason::Timeout, silence(self.timeouts.first_byte))),
             }
         }
     }

@@ -154,19 +154,19 @@ impl Socket {
 }
 
 fn builder(shared: &Shared) -> auto::Builder<TokioExecutor> {
-    let (limits, timeouts) = (&shared.settings.limits, &shared.timeouts);
+    let (limits, timeouts) = (&shared.settings.limits, &shared.settings.timeouts);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(timeouts.request_head)
+        .header_read_timeout(timeouts.header)
         .max_buf_size(limits.header.max(SMALLEST_HEADER_LIMIT));
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(limits.header).unwrap_or(u32::MAX))
         .max_concurrent_streams(HTTP2_STREAMS)
-        .keep_alive_interval(timeouts.http2_ping)
-        .keep_alive_timeout(timeouts.http2_ping);
+        .keep_alive_interval(timeouts.ping)
+        .keep_alive_timeout(timeouts.ping);
     builder
 }

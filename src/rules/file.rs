@@ -102,6 +102,8 @@ mapping! {
         "max_partitions" max_partitions: usize,
         /// Longest part of a body that is held so that a filter or an index from the end can look at it. Default: `limits.value`.
         "max_buffered" max_buffered: usize,
+        /// Largest request body of exchanges that the rule meets, in bytes. Default: the listener's.
+        "max_body" max_body: usize,
         /// `structure`: where no selector selects anything, only strings and brackets are checked, which is faster, and risky.
         "validate" validate: Choice<Validate>,
         /// Run at every load, against all rules of the load; one that fails refuses the files.

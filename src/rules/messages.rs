@@ -57,6 +57,7 @@ pub(super) fn compile(e: &RuleEntry, drafts: &[Draft], reader: &mut Reader<'_>) 
         provision: e.provision.get().copied().unwrap_or(false),
         max_partitions: e.max_partitions.get().copied().unwrap_or(1_000),
         max_buffered: e.max_buffered.get().copied(),
+        max_body: e.max_body.get().map(|bytes| *bytes as u64),
         validate: e.validate.get().map_or(Validate::Full, |choice| choice.0),
     }
 }

@@ -10,7 +10,8 @@ use std::time::Duration;
 use sidecloak::clock::SystemClock;
 use sidecloak::metrics::Metrics;
 use sidecloak::proxy::settings::{
-    Address, Caller, Drain, Limits, Listener, ProxyProtocol, Settings, UpstreamHost, UpstreamLimits, UpstreamProtocol,
+    Address, Caller, Drain, Limits, Listener, ListenerLimits, ProxyProtocol, Settings, Timeouts, UpstreamHost,
+    UpstreamLimits, UpstreamProtocol,
 };
 use sidecloak::proxy::{Server, Shared};
 use sidecloak::rules::RuleSet;
@@ -214,16 +215,15 @@ pub fn proxy_to(upstream: Vec<Address>) -> ProxyBuilder {
         settings: Settings {
             listeners: vec![Arc::new(listener("front", upstream))],
             workers: 1,
-            upstream_limits: UpstreamLimits { connections: 64, idle: 16, idle_timeout: Duration::from_secs(4) },
-            callers: Vec::new(),
-            limits: Limits {
-                memory: 64 << 20,
-                header: 32 << 10,
-                value: 1 << 20,
-                in_flight: 1024,
-                connections: 4096,
-                buffer: 64 << 10,
+            upstream_limits: UpstreamLimits {
+                connections: 64,
+                queue: 256,
+                idle: 16,
+                idle_timeout: Duration::from_secs(4),
             },
+            callers: Vec::new(),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
             drain: Drain { delay: Duration::ZERO, deadline: PATIENCE },
         },
         rules: RuleSet::default(),
@@ -248,6 +248,7 @@ pub fn listener(name: &str, upstream: Vec<Address>) -> Listener {
         trusted_headers: Vec::new(),
         open_for: None,
         reject_invalid_jwt: true,
+        limits: ListenerLimits::default(),
     }
 }
 
