@@ -59,10 +59,11 @@ async fn serve(
     let (closing, closes) = watch::channel(false);
     let mut loops = JoinSet::new();
     let mut upstreams: Vec<(Arc<Listener>, Arc<Upstream>)> = Vec::new();
+    let idle = Arc::default();
     for (listener, socket) in sockets {
         let known = upstreams.iter().find(|(l, _)| Arc::ptr_eq(l, &listener)).map(|(_, u)| Arc::clone(u));
         let upstream = known.unwrap_or_else(|| {
-            let made = Arc::new(Upstream::new(&listener, shared));
+            let made = Arc::new(Upstream::new(&listener, shared, &idle));
             upstreams.push((Arc::clone(&listener), Arc::clone(&made)));
             made
         });
