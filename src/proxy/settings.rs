@@ -200,10 +200,13 @@ pub enum Retry {
 #[derive(Debug, Clone)]
 pub struct Caller {
     /// All must be present with exactly this value.
-    pub headers: Vec<(HeaderName, String)>,
+    pub headers: Vec<HeaderIs>,
     /// The role.
     pub role: String,
 }
+
+/// A header with the value that it must have.
+pub type HeaderIs = (HeaderName, String);
 
 /// Bounds of the process.
 #[derive(Debug, Clone, Copy)]

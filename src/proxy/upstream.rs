@@ -9,6 +9,7 @@ mod outgoing;
 mod pool;
 mod resolve;
 mod targets;
+mod tls;
 
 use std::fmt;
 use std::pin::pin;
@@ -44,6 +45,8 @@ use pool::{Connection, Pool, PoolLimits};
 pub(super) use pool::{IdleCount, Lease};
 use resolve::Names;
 use targets::{Endpoint, Targets};
+use tls::Offer;
+pub(super) use tls::Outward;
 
 /// hyper's smallest.
 const SMALLEST_HEADER_LIMIT: usize = 8 * 1024;
@@ -81,7 +84,12 @@ enum Link {
 
 impl Upstream {
     /// To be made within the worker's runtime.
-    pub(super) fn new(listener: &Listener, shared: &Shared, idle: &Arc<IdleCount>) -> Self {
+    pub(super) fn new(
+        listener: &Listener,
+        shared: &Shared,
+        idle: &Arc<IdleCount>,
+        outward: Option<Arc<Outward>>,
+    ) -> Self {
         let settings = &shared.settings;
         let (limits, failures) = (settings.upstream_limits, settings.upstream_failures);
         let rest = (failures.rest, failures.longest_rest.max(failures.rest));
@@ -102,11 +110,11 @@ impl Upstream {
             names: Names::watch(&targets, &pool, limits.resolve, &metrics),
             targets,
             pool,
-            connector: Connector::new(listener, shared.timeouts.connect),
             http1,
             http2: Http2Limits { header, ping: shared.timeouts.http2_ping, max_age: limits.max_age },
             protocol: listener.upstream_protocol,
-            tls: listener.upstream_tls.is_some(),
+            tls: outward.is_some(),
+            connector: Connector::new(outward, shared.timeouts.connect),
             host: listener.upstream_host.clone(),
             retry: failures.retry,
             breaker: (failures.breaker_after > 0)
@@ -290,7 +298,7 @@ impl Upstream {
                 return Ok(Link::Http1(connection));
             }
             if !chooses {
-                let stream = self.connector.connect_within(&endpoint.target, limit).await;
+                let stream = self.connector.connect_within(&endpoint.target, Offer::Http1, limit).await;
                 return self.begin_http1(stream.map_err(|e| Failure::connecting(&e))?).await.map(Link::Http1);
             }
         }
@@ -300,7 +308,8 @@ impl Upstream {
             return Ok(Link::Http2(standing));
         }
         let connect = async {
-            let stream = self.connector.connect(&endpoint.target).await.map_err(|e| Failure::connecting(&e))?;
+            let offer = if chooses { Offer::Either } else { Offer::Http2 };
+            let stream = self.connector.connect(&endpoint.target, offer).await.map_err(|e| Failure::connecting(&e))?;
             if chooses && stream.protocol() != Some(Protocol::Http2) {
                 return Ok(Err(stream));
             }

@@ -126,7 +126,8 @@ async fn http2(address: SocketAddr) -> See {
     }
 }
 
-const RULES: &str = "rules:\n  - name: records\n    match: { path: \"/**\" }\n    protect:\n      - fields: [\"$..ssn\"]\n";
+const RULES: &str =
+    "rules:\n  - name: records\n    match: { path: \"/**\" }\n    protect:\n      - fields: [\"$..ssn\"]\n";
 
 /// On a route without a rule, and on one whose answers are opened: the latter is checked whole before its first byte leaves.
 #[rstest]
