@@ -81,6 +81,7 @@ pub(super) fn compile(
             listeners: listeners.into_iter().map(Arc::new).collect(),
             workers,
             upstream_limits: checks.upstream_limits(value(file.upstream_limits).unwrap_or_default()),
+            upstream_failures: checks.upstream_failures(value(file.upstream_failures).unwrap_or_default()),
             callers,
             limits,
             timeouts,

@@ -120,10 +120,12 @@ words! {
     /// `upstream_protocol`
     UpstreamProtocol { Http1 = "http1", Http2 = "http2" }
 }
+words!(impl Retry { Never = "never", Idempotent = "idempotent", Any = "any" });
 words!(impl LogLevel {
     Off = "off", Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace"
 });
 
+pub(super) use crate::proxy::settings::Retry;
 pub(super) use {parsed, words};
 
 /// A bound, or the word `off`.

@@ -8,7 +8,7 @@ use crate::config::file::{self, At};
 use crate::config::machine::Machine;
 use crate::config::quantity::Size;
 use crate::config::scalar::{DurationText, OrOff, SizeText};
-use crate::proxy::settings::{Drain, Http2Limits, Limits, ListenerLimits, Timeouts, UpstreamLimits};
+use crate::proxy::settings::{Drain, Http2Limits, Limits, ListenerLimits, Timeouts, UpstreamFailures, UpstreamLimits};
 
 /// RFC 9113 6.9.1: the largest window.
 const MAX_WINDOW: usize = (1 << 31) - 1;
@@ -23,12 +23,33 @@ const MAX_BODY: u64 = 1 << 50;
 
 impl Checks<'_> {
     pub(super) fn upstream_limits(&mut self, file: file::UpstreamLimits) -> UpstreamLimits {
-        let connections = self.count("upstream_limits.connections", file.connections, 64, 1);
+        let default = UpstreamLimits::default();
+        let connections = self.count("upstream_limits.connections", file.connections, default.connections, 1);
         UpstreamLimits {
             connections,
-            queue: self.count("upstream_limits.queue", file.queue, 256, 0),
-            idle: self.count("upstream_limits.idle", file.idle, 16, 0).min(connections),
-            idle_timeout: file.idle_timeout.map_or(Duration::from_secs(4), |d| d.value.0),
+            queue: self.count("upstream_limits.queue", file.queue, default.queue, 0),
+            idle: self.count("upstream_limits.idle", file.idle, default.idle, 0).min(connections),
+            idle_timeout: file.idle_timeout.map_or(default.idle_timeout, |d| d.value.0),
+            max_age: file.max_age.map_or(default.max_age, |d| d.value.0),
+            resolve: file.resolve.map_or(default.resolve, |d| d.value.0),
+        }
+    }
+
+    pub(super) fn upstream_failures(&mut self, file: file::UpstreamFailures) -> UpstreamFailures {
+        let default = UpstreamFailures::default();
+        let rest = file.rest.map_or(default.rest, |d| d.value.0);
+        let longest = file.longest_rest.map(|d| (d.value.0, d.span));
+        if let Some((_, span)) = longest.as_ref().filter(|(longest, _)| *longest < rest) {
+            let message = "`upstream_failures.longest_rest` is shorter than `rest`".to_owned();
+            self.error("bad-duration", message, span, "raise it, or lower `rest`");
+        }
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        UpstreamFailures {
+            retry: value(file.retry).unwrap_or(default.retry),
+            rest,
+            longest_rest: longest.map_or_else(|| default.longest_rest.max(rest), |(longest, _)| longest),
+            breaker_after: count(self.count("upstream_failures.breaker_after", file.breaker_after, 0, 0)),
+            breaker_probes: count(self.count("upstream_failures.breaker_probes", file.breaker_probes, 3, 1)),
         }
     }
 
