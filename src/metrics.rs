@@ -43,6 +43,9 @@ pub enum FieldEvent {
     Absent,
     /// A plaintext where a token should be.
     Plaintext,
+    /// A plaintext whose token the application would not take: longer than `max_length`, or not of its `format`. Told while nothing is
+    /// sealed yet.
+    Unfit,
     /// A token where plaintext should be sealed.
     AlreadySealed,
     /// A token that lacks what the rule asks (`read`, `migrate`).

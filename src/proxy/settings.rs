@@ -145,10 +145,13 @@ pub struct UpstreamLimits {
 #[derive(Debug, Clone)]
 pub struct Caller {
     /// All must be present with exactly this value.
-    pub headers: Vec<(HeaderName, String)>,
+    pub headers: Vec<HeaderIs>,
     /// The role.
     pub role: String,
 }
+
+/// A header with the value that it must have.
+pub type HeaderIs = (HeaderName, String);
 
 /// Bounds of the process.
 #[derive(Debug, Clone, Copy)]
