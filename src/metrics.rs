@@ -5,6 +5,7 @@ mod labels;
 mod managed;
 mod tls;
 mod traffic;
+mod upstream;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -25,6 +26,7 @@ use labels::{FieldLabels, ReasonLabels, ReloadLabels};
 pub use managed::{CacheMetrics, CallMetrics, ManagedMetrics, TokenMetrics};
 pub use tls::{Failures, TlsMetrics};
 pub use traffic::{ListenerMetrics, WorkerMetrics};
+pub use upstream::UpstreamMetrics;
 
 /// What happened to a selected field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,6 +69,7 @@ struct Inner {
     rules: Gauge,
     rules_loaded: Gauge,
     traffic: traffic::Traffic,
+    upstream: upstream::Upstreams,
     tls: tls::Tls,
     managed: managed::Managed,
     keyring: Arc<OnceLock<KeyringStats>>,
@@ -128,6 +131,11 @@ impl Metrics {
         Arc::new(self.0.traffic.listener(name))
     }
 
+    /// The counters of a listener's upstream, to be kept.
+    pub fn upstream(&self, listener: &str) -> Arc<UpstreamMetrics> {
+        Arc::new(self.0.upstream.listener(listener))
+    }
+
     /// The counters of a listener's TLS, to be kept.
     pub fn tls(&self, listener: &str) -> TlsMetrics {
         self.0.tls.listener(listener)
@@ -187,6 +195,7 @@ impl Default for Inner {
             rules: Gauge::default(),
             rules_loaded: Gauge::default(),
             traffic: traffic::Traffic::registered(&mut registry),
+            upstream: upstream::Upstreams::registered(&mut registry),
             tls: tls::Tls::registered(&mut registry),
             managed: managed::Managed::registered(&mut registry),
             keyring: Arc::default(),

@@ -72,6 +72,8 @@ mod log;
 mod managed;
 #[path = "integration/management.rs"]
 mod management;
+#[path = "integration/misbehaving.rs"]
+mod misbehaving;
 #[path = "integration/ncloud_kms.rs"]
 mod ncloud_kms;
 #[path = "integration/operations.rs"]

@@ -15,7 +15,7 @@ use super::{Admin, Authority, Config, LogLevel, Machine, Overrides, Purpose, sca
 use crate::authority::listen;
 use crate::keyring::store::StorePlace;
 use crate::keyring::{KeySource, Managed, Options};
-use crate::proxy::settings::{Address, Caller, Drain, Limits, Listener, Settings, UpstreamLimits};
+use crate::proxy::settings::{Address, Caller, Drain, Limits, Listener, Settings, UpstreamFailures, UpstreamLimits};
 use crate::report::{Finding, Findings, Source};
 use crate::tls;
 
@@ -75,6 +75,7 @@ pub(super) fn compile(
         listeners: listeners.into_iter().map(Arc::new).collect(),
         workers,
         upstream_limits: checks.upstream_limits(value(file.upstream_limits).unwrap_or_default()),
+        upstream_failures: checks.upstream_failures(value(file.upstream_failures).unwrap_or_default()),
         callers,
         limits,
         drain,
@@ -373,11 +374,32 @@ impl Checks<'_> {
     }
 
     fn upstream_limits(&mut self, file: file::UpstreamLimits) -> UpstreamLimits {
-        let connections = self.count("upstream_limits.connections", file.connections, 64, 1);
+        let default = UpstreamLimits::default();
+        let connections = self.count("upstream_limits.connections", file.connections, default.connections, 1);
         UpstreamLimits {
             connections,
-            idle: self.count("upstream_limits.idle", file.idle, 16, 0).min(connections),
-            idle_timeout: file.idle_timeout.map_or(Duration::from_secs(4), |d| d.value.0),
+            idle: self.count("upstream_limits.idle", file.idle, default.idle, 0).min(connections),
+            idle_timeout: file.idle_timeout.map_or(default.idle_timeout, |d| d.value.0),
+            max_age: file.max_age.map_or(default.max_age, |d| d.value.0),
+            resolve: file.resolve.map_or(default.resolve, |d| d.value.0),
+        }
+    }
+
+    fn upstream_failures(&mut self, file: file::UpstreamFailures) -> UpstreamFailures {
+        let default = UpstreamFailures::default();
+        let rest = file.rest.map_or(default.rest, |d| d.value.0);
+        let longest = file.longest_rest.map(|d| (d.value.0, d.span));
+        if let Some((_, span)) = longest.as_ref().filter(|(longest, _)| *longest < rest) {
+            let message = "`upstream_failures.longest_rest` is shorter than `rest`".to_owned();
+            self.error("bad-duration", message, span, "raise it, or lower `rest`");
+        }
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        UpstreamFailures {
+            retry: value(file.retry).unwrap_or(default.retry),
+            rest,
+            longest_rest: longest.map_or_else(|| default.longest_rest.max(rest), |(longest, _)| longest),
+            breaker_after: count(self.count("upstream_failures.breaker_after", file.breaker_after, 0, 0)),
+            breaker_probes: count(self.count("upstream_failures.breaker_probes", file.breaker_probes, 3, 1)),
         }
     }
 

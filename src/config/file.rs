@@ -8,7 +8,7 @@ use super::profiles::Profiles;
 use super::read::{FromNode, Many, NotYet, Reader, section};
 use super::scalar::{
     CallerPurpose, Claims, DurationText, Header, Jwks, Listen, Network, OnAmbiguous, Owner, PathCase, Paths,
-    ProxyProtocol, SecretSource, SizeText, Store, Table, Unmatched, Upstream, UpstreamHost, UpstreamProtocol,
+    ProxyProtocol, Retry, SecretSource, SizeText, Store, Table, Unmatched, Upstream, UpstreamHost, UpstreamProtocol,
 };
 use crate::config::LogLevel;
 use crate::report::{Findings, Source};
@@ -41,6 +41,8 @@ section! {
         workers: u64,
         /// Connections to upstreams, over all workers.
         upstream_limits: UpstreamLimits,
+        /// What is done about upstreams that fail.
+        upstream_failures: UpstreamFailures,
         /// A file or directory of rules. Default: `rules/` if it is there.
         rules: String,
         /// Where keys are.
@@ -104,12 +106,32 @@ section! {
 section! {
     /// Connections to upstreams, over all workers.
     UpstreamLimits {
-        /// Open at once. Default: 64.
+        /// In use at once. Default: 64.
         connections: u64,
         /// Kept idle. Default: 16.
         idle: u64,
         /// Kept idle for this long; below the upstream's own time. Default: `4s`.
         idle_timeout: DurationText,
+        /// A connection is used for this long. Default: `10m`.
+        max_age: DurationText,
+        /// How often names of upstreams are looked up. Default: `30s`.
+        resolve: DurationText,
+    }
+}
+
+section! {
+    /// What is done about upstreams that fail.
+    UpstreamFailures {
+        /// What is sent a second time when a kept connection ends before an answer: nothing (`never`), `idempotent` methods, or `any`. Default: `idempotent`.
+        retry: Retry,
+        /// How long an address that cannot be reached is left out the first time, then twice as long each time. Default: `1s`.
+        rest: DurationText,
+        /// The longest such time. Default: `30s`.
+        longest_rest: DurationText,
+        /// Failures in a row that open the circuit breaker. Default: 0, which is none.
+        breaker_after: u64,
+        /// Exchanges at once that find out whether the upstream is well again. Default: 3.
+        breaker_probes: u64,
     }
 }
 

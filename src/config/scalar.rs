@@ -123,10 +123,12 @@ words! {
     /// `proxy_protocol`
     ProxyProtocol { Off = "off", Trusted = "trusted", Required = "required" }
 }
+words!(impl Retry { Never = "never", Idempotent = "idempotent", Any = "any" });
 words!(impl LogLevel {
     Off = "off", Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace"
 });
 
+pub(super) use crate::proxy::settings::Retry;
 pub(super) use {parsed, words};
 
 /// Names and values.

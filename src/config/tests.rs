@@ -5,7 +5,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::keyring::store::{Credential, Remote, StorePlace};
-use crate::proxy::settings::UpstreamProtocol;
+use crate::proxy::settings::{Retry, UpstreamProtocol};
 
 const MACHINE: Machine = Machine { memory: 1 << 30, cpus: 4 };
 
@@ -76,7 +76,8 @@ fn the_documented_file_is_read_whole() {
     bind: 127.0.0.1:8081
     upstream: unix:/run/app.sock
 workers: 3
-upstream_limits: { connections: 8, idle: 16, idle_timeout: 250ms }
+upstream_limits: { connections: 8, idle: 16, idle_timeout: 250ms, max_age: 1m, resolve: 5s }
+upstream_failures: { retry: never, rest: 2s, longest_rest: 4s, breaker_after: 10, breaker_probes: 5 }
 rules: my-rules/
 keyring:
   store: sqlite:/data/sidecloak.db
@@ -111,6 +112,11 @@ telemetry: { log: warn, paths: route }
     assert_eq!(back.upstream, [Address::Unix("/run/app.sock".into())]);
     assert_eq!(config.proxy.workers, 3);
     assert_eq!(config.proxy.upstream_limits.idle, 8, "no more idle than open");
+    assert_eq!(config.proxy.upstream_limits.max_age, Duration::from_mins(1));
+    assert_eq!(config.proxy.upstream_limits.resolve, Duration::from_secs(5));
+    let failures = config.proxy.upstream_failures;
+    assert_eq!((failures.retry, failures.breaker_after, failures.breaker_probes), (Retry::Never, 10, 5));
+    assert_eq!((failures.rest, failures.longest_rest), (Duration::from_secs(2), Duration::from_secs(4)));
     assert_eq!(config.rules, Some(PathBuf::from("my-rules/")));
     let keyring = config.keyring.unwrap();
     assert_eq!(keyring.store.to_string(), "/data/sidecloak.db");
@@ -203,6 +209,8 @@ fn refused_listeners(#[case] text: &str, #[case] expected: &[(&str, usize, usize
 #[case("workers: 100000", "bad-count")]
 #[case("workers: -1", "wrong-type")]
 #[case("upstream_limits: { connections: 0 }", "bad-count")]
+#[case("upstream_failures: { rest: 1m, longest_rest: 30s }", "bad-duration")]
+#[case("upstream_failures: { breaker_probes: 0 }", "bad-count")]
 #[case("limits: { in_flight: 0 }", "bad-count")]
 #[case("limits: { buffer: 60% }", "bad-size")]
 #[case("limits: { memory: 1MiB }", "memory-too-small")]

@@ -58,11 +58,12 @@ async fn serve(index: usize, shared: &Arc<Shared>, sockets: Vec<(Door, Listening
     let (closing, closes) = watch::channel(false);
     let mut loops = JoinSet::new();
     let mut upstreams: Vec<(Arc<Listener>, Arc<Upstream>)> = Vec::new();
+    let idle = Arc::default();
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
     for (Door { listener, tls, outward }, socket) in sockets {
         let known = upstreams.iter().find(|(l, _)| Arc::ptr_eq(l, &listener)).map(|(_, u)| Arc::clone(u));
         let upstream = known.unwrap_or_else(|| {
-            let made = Arc::new(Upstream::new(&listener, shared, outward));
+            let made = Arc::new(Upstream::new(&listener, shared, &idle, outward));
             upstreams.push((Arc::clone(&listener), Arc::clone(&made)));
             made
         });
