@@ -15,7 +15,7 @@ use super::{Admin, Authority, Config, LogLevel, Machine, Overrides, Purpose, sca
 use crate::authority::listen;
 use crate::keyring::store::StorePlace;
 use crate::keyring::{KeySource, Managed, Options};
-use crate::proxy::settings::{Address, Listener, ProxyProtocol, Settings, UpstreamHost, UpstreamProtocol};
+use crate::proxy::settings::{Address, Listener, Settings};
 use crate::report::{Finding, Findings, Source};
 use crate::tls;
 
@@ -74,19 +74,23 @@ pub(super) fn compile(
             listen::Settings { binds, insecure, workers, limits, drain, timeouts: listen::Timeouts::default() };
         Authority { listen, callers }
     });
+    let proxy = Settings {
+        listeners: listeners.into_iter().map(Arc::new).collect(),
+        workers,
+        upstream_limits: checks.upstream_limits(value(file.upstream_limits).unwrap_or_default()),
+        upstream_failures: checks.upstream_failures(value(file.upstream_failures).unwrap_or_default()),
+        callers,
+        limits,
+        timeouts,
+        drain,
+    };
+    if purpose == Purpose::Proxy {
+        checks.findings.0.extend(super::exposed(&proxy));
+    }
     Config {
         profiles,
         authority,
-        proxy: Settings {
-            listeners: listeners.into_iter().map(Arc::new).collect(),
-            workers,
-            upstream_limits: checks.upstream_limits(value(file.upstream_limits).unwrap_or_default()),
-            upstream_failures: checks.upstream_failures(value(file.upstream_failures).unwrap_or_default()),
-            callers,
-            limits,
-            timeouts,
-            drain,
-        },
+        proxy,
         rules,
         keyring,
         dev: flags.dev,
@@ -176,18 +180,20 @@ impl Checks<'_> {
             let message = "`trusted_headers` without `trusted_peers`: these headers are dropped from everybody";
             self.warning("nobody-trusted", message, &headers.span, "list the peers that set them in `trusted_peers`");
         }
+        let tls = file.tls.and_then(|tls| self.tls(tls.value, None, Some(tls.span)));
+        let upstream_tls = self.upstream_tls(file.upstream_tls, &upstream, &span);
+        let upstream_protocol = self.upstream_protocol(file.upstream_protocol, upstream_tls.is_some());
+        let proxy_protocol = self.proxy_protocol(file.proxy_protocol, !trusted_peers.is_empty(), &bind);
         let listener = Listener {
             name,
             bind,
-            upstream,
-            tls: None,
-            proxy_protocol: ProxyProtocol::Off,
-            upstream_protocol: match value(file.upstream_protocol) {
-                Some(scalar::UpstreamProtocol::Http2) => UpstreamProtocol::Http2,
-                Some(scalar::UpstreamProtocol::Http1) | None => UpstreamProtocol::Http1,
-            },
-            upstream_tls: None,
-            upstream_host: UpstreamHost::Keep,
+            upstream: upstream.into_iter().map(|target| target.address).collect(),
+            tls,
+            insecure_listen: value(file.insecure_listen).unwrap_or(false),
+            proxy_protocol,
+            upstream_protocol,
+            upstream_tls,
+            upstream_host: file.upstream_host.map(|host| host.value.0).unwrap_or_default(),
             reject_unmatched: value(file.unmatched) == Some(Unmatched::Reject),
             reject_ambiguous: value(file.on_ambiguous) != Some(OnAmbiguous::Pass),
             ignore_case: value(file.case) == Some(PathCase::Ignore),
@@ -358,12 +364,7 @@ impl Checks<'_> {
         default
     }
 
-    fn flag_addresses(
-        &mut self,
-        flag: &str,
-        texts: &[String],
-        parse: fn(&str) -> Result<Address, Problem>,
-    ) -> Vec<Address> {
+    fn flag_addresses<T>(&mut self, flag: &str, texts: &[String], parse: fn(&str) -> Result<T, Problem>) -> Vec<T> {
         texts.iter().filter_map(|text| parse(text).map_or_else(|p| self.flag_problem(flag, p), Some)).collect()
     }
 

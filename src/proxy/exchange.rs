@@ -130,6 +130,7 @@ async fn run(
     if account.over_limit() {
         return Err(Refusal::new(Reason::Overload, "limits.in_flight is reached").into());
     }
+    connection.agreed(version)?;
     if parts.method == Method::CONNECT {
         return Err(Refusal::new(Reason::NotYet, "CONNECT: this is no forward proxy").into());
     }

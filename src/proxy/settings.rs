@@ -46,6 +46,8 @@ pub struct Listener {
     pub upstream: Vec<Address>,
     /// `None`: in the clear.
     pub tls: Option<ServerTls>,
+    /// That this is meant, even beyond loopback.
+    pub insecure_listen: bool,
     /// Who may say, before the first byte of a connection, for whom it is.
     pub proxy_protocol: ProxyProtocol,
     /// What the upstream is spoken to in.

@@ -156,8 +156,9 @@ impl Upstream {
         let mut permit = None;
         let (mut parts, mut body) = (parts, body);
         let mut retried = false;
+        let upgrades = parts.headers.contains_key(header::UPGRADE);
         loop {
-            let (endpoint, link) = self.link(&mut permit, retried).await?;
+            let (endpoint, link) = self.link(&mut permit, retried, upgrades).await?;
             // What has been sent on a new connection is not sent again: who dies of it once will die of it twice.
             let may_repeat = !retried && (link.has_served() && self.retry != Retry::Never);
             let spare = may_repeat.then(|| (parts.method.clone(), parts.uri.clone(), parts.headers.clone()));
@@ -238,11 +239,13 @@ impl Upstream {
     }
 
     /// A connection to the next address. One that cannot be reached makes room for the one after it, within the time of
-    /// one connect. `fresh`: not one that has been idle, which might have ended likewise.
+    /// one connect. `fresh`: not one that has been idle, which might have ended likewise. `upgrades`: to what only HTTP/1.1
+    /// can switch to.
     async fn link(
         &self,
         permit: &mut Option<OwnedSemaphorePermit>,
         fresh: bool,
+        upgrades: bool,
     ) -> Result<(Arc<Endpoint>, Link), Failure> {
         let mut tried = Vec::new();
         let mut first = None;
@@ -260,7 +263,7 @@ impl Upstream {
             };
             let others = self.targets.all().len().saturating_sub(tried.len()).clamp(1, 3);
             let share = left / u32::try_from(others).unwrap_or(1);
-            match self.link_to(&endpoint, permit, fresh, share).await {
+            match self.link_to(&endpoint, permit, fresh, upgrades, share).await {
                 Ok(link) => return Ok((endpoint, link)),
                 Err(failure) if !failure.is_upstreams() => return Err(failure),
                 Err(failure) => {
@@ -281,10 +284,11 @@ impl Upstream {
         endpoint: &Arc<Endpoint>,
         permit: &mut Option<OwnedSemaphorePermit>,
         fresh: bool,
+        upgrades: bool,
         limit: Duration,
     ) -> Result<Link, Failure> {
         // What the other side chooses is known once there is a connection.
-        let chooses = self.tls && self.protocol == UpstreamProtocol::Auto;
+        let chooses = self.tls && self.protocol == UpstreamProtocol::Auto && !upgrades;
         if self.protocol != UpstreamProtocol::Http2 {
             if permit.is_none() && !chooses {
                 *permit = Some(self.permit().await?);

@@ -233,6 +233,7 @@ pub fn listener(name: &str, upstream: Vec<Address>) -> Listener {
         bind: vec![Address::Tcp(([127, 0, 0, 1], 0).into())],
         upstream,
         tls: None,
+        insecure_listen: false,
         proxy_protocol: ProxyProtocol::Off,
         upstream_protocol: UpstreamProtocol::Http1,
         upstream_tls: None,
