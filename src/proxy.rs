@@ -14,6 +14,7 @@ pub mod headers;
 pub mod limits;
 pub(crate) mod listen;
 mod lookalikes;
+mod outside;
 pub mod payload;
 mod pipe;
 mod proxy_protocol;

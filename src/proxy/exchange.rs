@@ -23,7 +23,7 @@ use super::connection::Connection;
 use super::payload::{Answer, Body};
 use super::settings::Listener;
 use super::shared::Shared;
-use super::{body, forwarded, headers, lookalikes, respond, tunnel};
+use super::{body, forwarded, headers, lookalikes, outside, respond, tunnel};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -50,6 +50,8 @@ pub(crate) struct Exchange {
     pub(crate) request: Option<Arc<HalfPlan>>,
     /// What happens to the answer's.
     pub(crate) response: Option<Arc<HalfPlan>>,
+    /// What happens to the request line and the header section of the request, and to the header section of the answer.
+    pub(super) outside: (Option<Arc<HalfPlan>>, Option<Arc<HalfPlan>>),
     /// The caller's role.
     pub(crate) role: String,
     /// The peer is in `open_for`.
@@ -101,7 +103,7 @@ pub(super) async fn serve(connection: Arc<Connection>, request: Request<Incoming
 enum Outcome {
     Answer(Response<Body>),
     /// 101, and the client's half of the tunnel.
-    Switch(OnUpgrade, Response<Incoming>),
+    Switch(OnUpgrade, Response<Body>),
 }
 
 enum Failure {
@@ -153,7 +155,11 @@ async fn run(
         return Err(refusal.into());
     }
 
-    // The request's body.
+    // What stands outside the request's body, and the body.
+    if version == Version::HTTP_2 {
+        headers::join_cookies(&mut parts.headers);
+    }
+    let again = outside::request(&exchange, &mut parts, !body.is_end_stream()).await?;
     if let Some(plan) = &exchange.response {
         headers::ask_for_readable(&mut parts.headers, plan.changes());
     }
@@ -165,15 +171,23 @@ async fn run(
     if client.is_some() {
         tunnel::ask(&mut parts.headers);
     }
-    if version == Version::HTTP_2 {
-        headers::join_cookies(&mut parts.headers);
-    }
     let asked = Instant::now();
-    let (mut response, lease) = connection.front.upstream.send(&exchange, parts, body).await?;
+    let again = again.map(|again| again.ask(&parts));
+    let (response, lease) = connection.front.upstream.send(&exchange, parts, body).await?;
     account.upstream = lease;
+    let mut response = response.map(Body::Incoming);
+    if let Some(parts) = again
+        && outside::found_nothing(&exchange.method, &mut response, shared.settings.timeouts.response_idle).await?
+    {
+        drop(response);
+        account.upstream = None;
+        let (second, lease) = connection.front.upstream.send(&exchange, parts, Body::Empty).await?;
+        account.upstream = lease;
+        response = second.map(Body::Incoming);
+    }
     connection.front.metrics.upstream_answered(asked.elapsed());
 
-    // The answer's body.
+    // The answer: what stands outside its body, and the body.
     headers::strip_hop_by_hop(response.headers_mut());
     let upstream_version = std::mem::replace(response.version_mut(), Version::HTTP_11);
     response.headers_mut().append(header::VIA, shared.via.of(upstream_version));
@@ -186,6 +200,9 @@ async fn run(
     }
     let status = response.status();
     let (mut parts, body) = response.into_parts();
+    if let Err(refusal) = outside::response(&exchange, &mut parts).await {
+        return Err(Failure::Response(refusal, status));
+    }
     match body::response(&exchange, &mut parts, body).await {
         Ok(body) => {
             if matches!(body, Body::Full(_)) {
@@ -222,6 +239,7 @@ fn open(connection: &Connection, account: &Account, parts: &request::Parts) -> R
         caller.admit(connection)?;
     }
     let words = caller.words(connection, &parts.headers);
+    let looks_up = matches!(parts.method, Method::GET | Method::HEAD);
     Ok(Exchange {
         shared: Arc::clone(&front.shared),
         worker: front.worker,
@@ -229,6 +247,10 @@ fn open(connection: &Connection, account: &Account, parts: &request::Parts) -> R
         method: parts.method.clone(),
         request: HalfPlan::new(Direction::Request, &route.rules, words)?.map(Arc::new),
         response: HalfPlan::new(Direction::Response, &route.rules, words)?.map(Arc::new),
+        outside: (
+            HalfPlan::outside(Direction::Request, &route.rules, words, looks_up)?.map(Arc::new),
+            HalfPlan::outside(Direction::Response, &route.rules, words, looks_up)?.map(Arc::new),
+        ),
         role: caller.role,
         may_see_plaintext: connection.open,
         request_id: Arc::clone(&account.id),

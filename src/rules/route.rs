@@ -227,6 +227,11 @@ impl Match {
         Ok(captures)
     }
 
+    /// Which segments of a path that it matches it captures.
+    pub fn captured(&self, segments: &[&str], ignore_case: bool) -> Vec<(&str, usize)> {
+        self.paths.iter().find_map(|pattern| pattern.captured(segments, ignore_case)).unwrap_or_default()
+    }
+
     /// Whether no request and response can meet both; errs on `false`.
     pub fn disjoint(&self, other: &Self) -> bool {
         let apart = |a: &[String], b: &[String]| !a.is_empty() && !b.is_empty() && !a.iter().any(|x| b.contains(x));
