@@ -25,7 +25,7 @@ pub use callers::CallerMetrics;
 pub use fields::FieldCounters;
 use labels::{FieldLabels, ReasonLabels, ReloadLabels};
 pub use managed::{CacheMetrics, CallMetrics, ManagedMetrics, TokenMetrics};
-pub use tls::TlsMetrics;
+pub use tls::{Failures, TlsMetrics};
 pub use traffic::{ListenerMetrics, WorkerMetrics};
 
 /// What happened to a selected field.
@@ -45,6 +45,9 @@ pub enum FieldEvent {
     Absent,
     /// A plaintext where a token should be.
     Plaintext,
+    /// A plaintext whose token the application would not take: longer than `max_length`, or not of its `format`. Told while nothing is
+    /// sealed yet.
+    Unfit,
     /// A token where plaintext should be sealed.
     AlreadySealed,
     /// A token that lacks what the rule asks (`read`, `migrate`).
@@ -136,6 +139,11 @@ impl Metrics {
     /// The counters of callers with these roles, to be kept; all others have the role `default`.
     pub fn callers<'a>(&self, roles: impl Iterator<Item = &'a str>, default: &str) -> CallerMetrics {
         self.0.callers.roles(roles, default)
+    }
+
+    /// The counter of a listener's connections that did not begin as its `proxy_protocol` says, to be kept.
+    pub fn unannounced(&self, listener: &str) -> Failures {
+        self.0.tls.unannounced(listener)
     }
 
     /// The handles of a profile, to be kept.

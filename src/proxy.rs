@@ -1,9 +1,11 @@
 //! The proxy: listeners, workers, and the life of a request, which `exchange` tells from top to bottom.
 
 mod account;
+mod arrive;
 pub mod body;
 pub mod budget;
 pub mod caller;
+pub mod certificates;
 mod connection;
 pub mod drain;
 pub(crate) mod exchange;
@@ -12,6 +14,7 @@ pub mod headers;
 pub(crate) mod listen;
 pub mod payload;
 mod pipe;
+mod proxy_protocol;
 mod pump;
 mod respond;
 pub mod server;

@@ -225,6 +225,8 @@ pub struct Action {
     pub reveal: Reveal,
     /// Whether any action of the set opens this one's class masked or redacted, so that a sealing action must refuse values of masked shape.
     pub refuses_masked: bool,
+    /// Whether the application is said (`format`) to check this field in a way that no token passes.
+    pub format_refuses: bool,
     /// `suite`
     pub suite: crate::token::Suite,
 }

@@ -10,29 +10,63 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioExecutor;
 use hyper_util::server::conn::auto;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time;
 
 use crate::crypto::RandomError;
 use crate::crypto::random;
-use crate::metrics::{ListenerMetrics, WorkerMetrics};
+use crate::metrics::{Failures, ListenerMetrics, TlsMetrics, WorkerMetrics};
 use crate::tls::PeerIdentity;
+use crate::tls::server::Server;
 
+use super::arrive::{Arrival, arrive};
 use super::exchange;
 use super::forwarded::PeerHeaders;
 use super::settings::Listener;
 use super::shared::Shared;
-use super::stream::{Protocol, Secured, Stream};
+use super::stream::{Protocol, Secured, Socket};
 use super::upstream::Upstream;
 
 /// How long a drain waits for the first request of a connection that has sent none yet.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
+
+/// A connection whose client showed a certificate ends with the request it is at when the certificate does, and at the latest after
+/// this time: it was looked at when the connection began, and its authority may have been taken away since.
+const IDENTIFIED: Duration = Duration::from_hours(1);
+
+/// What hyper is told, by what ALPN chose: then a connection speaks nothing else.
+#[derive(Debug)]
+pub(super) struct Builders {
+    either: auto::Builder<TokioExecutor>,
+    http1: auto::Builder<TokioExecutor>,
+    http2: auto::Builder<TokioExecutor>,
+}
+
+impl Builders {
+    pub(super) fn new(either: &auto::Builder<TokioExecutor>) -> Self {
+        Self { either: either.clone(), http1: either.clone().http1_only(), http2: either.clone().http2_only() }
+    }
+
+    fn of(&self, chosen: Option<Protocol>) -> &auto::Builder<TokioExecutor> {
+        match chosen {
+            None => &self.either,
+            Some(Protocol::Http1) => &self.http1,
+            Some(Protocol::Http2) => &self.http2,
+        }
+    }
+}
 
 /// One listener in one worker.
 #[derive(Debug)]
 pub(super) struct Front {
     pub(super) shared: Arc<Shared>,
     pub(super) listener: Arc<Listener>,
+    /// `None`: in the clear.
+    pub(super) tls: Option<(Server, TlsMetrics)>,
+    /// Of this worker, over all its listeners.
+    pub(super) handshakes: Arc<Semaphore>,
+    /// Connections that did not begin as `proxy_protocol` says.
+    pub(super) unannounced: Failures,
     pub(super) worker: usize,
     pub(super) upstream: Arc<Upstream>,
     pub(super) metrics: Arc<ListenerMetrics>,
@@ -42,14 +76,6 @@ pub(super) struct Front {
     pub(super) tunnels: AtomicUsize,
     /// `true`: this connection ends with the request it is at.
     pub(super) closing: watch::Receiver<bool>,
-}
-
-/// How a connection came in.
-#[derive(Debug)]
-pub(super) struct Arrival {
-    pub(super) stream: Stream,
-    /// `None`: a unix socket, or a source that the PROXY protocol could not name.
-    pub(super) peer: Option<SocketAddr>,
 }
 
 /// What is known of a client before its first request.
@@ -73,15 +99,16 @@ pub(super) struct Connection {
 impl Connection {
     fn new(front: Arc<Front>, arrival: &Arrival) -> Self {
         let Arrival { stream, peer } = arrival;
+        let tls = stream.secured().map(Box::new);
         // `::ffff:10.0.0.1` is 10.0.0.1.
         let peer = peer.map(|peer: SocketAddr| SocketAddr::new(peer.ip().to_canonical(), peer.port()));
         let listed = |nets: &[ipnet::IpNet]| peer.is_some_and(|peer| nets.iter().any(|net| net.contains(&peer.ip())));
         Self {
             trusted: listed(&front.listener.trusted_peers),
             open: front.listener.open_for.as_deref().is_none_or(listed),
-            headers: PeerHeaders::of(peer.map(|p| p.ip())),
+            headers: PeerHeaders::of(peer.map(|p| p.ip()), tls.is_some()),
             reset: stream.reset(),
-            tls: stream.secured().map(Box::new),
+            tls,
             served: AtomicBool::new(false),
             front,
             peer,
@@ -103,8 +130,14 @@ impl Connection {
         self.tls.as_ref()?.sni.as_deref()
     }
 
+    /// How long the client is who its certificate said; `None`: it showed none.
+    fn lifetime(&self) -> Option<Duration> {
+        let ends = self.identity()?.expires;
+        Some(Duration::from_secs(ends.saturating_sub(self.front.shared.clock.now())).min(IDENTIFIED))
+    }
+
     /// What ALPN chose.
-    pub(super) fn protocol(&self) -> Option<Protocol> {
+    fn protocol(&self) -> Option<Protocol> {
         self.tls.as_ref()?.protocol
     }
 }
@@ -112,12 +145,17 @@ impl Connection {
 /// Serves it to its end.
 pub(super) async fn serve(
     front: Arc<Front>,
-    arrival: Arrival,
-    builder: Arc<auto::Builder<TokioExecutor>>,
+    socket: Socket,
+    peer: Option<SocketAddr>,
+    builders: Arc<Builders>,
     permit: OwnedSemaphorePermit,
 ) {
     let open = front.worker_metrics.connections.clone();
     open.inc();
+    let Some(arrival) = arrive(&front, socket, peer).await else {
+        open.dec();
+        return;
+    };
     let mut closing = front.closing.clone();
     let connection = Arc::new(Connection::new(front, &arrival));
     let service = {
@@ -129,6 +167,7 @@ pub(super) async fn serve(
         })
     };
     {
+        let builder = builders.of(connection.protocol());
         let mut serving = pin!(builder.serve_connection_with_upgrades(arrival.stream, service));
         let closed = async { drop(closing.wait_for(|closing| *closing).await) };
         // hyper times header sections from their first byte on, and does not time the bytes that tell the version.
@@ -138,10 +177,17 @@ pub(super) async fn serve(
                 std::future::pending().await
             }
         };
+        let aged = async {
+            match connection.lifetime() {
+                Some(lifetime) => time::sleep(lifetime).await,
+                None => std::future::pending().await,
+            }
+        };
         let ended = tokio::select! {
             ended = serving.as_mut() => Some(ended),
             () = closed => None,
             () = silent => None,
+            () = aged => None,
         };
         let ended = match ended {
             Some(ended) => ended,

@@ -17,6 +17,7 @@ use crate::transform::Sealer;
 
 use super::budget::Budget;
 use super::caller::Callers;
+use super::certificates::Certificates;
 use super::headers::Via;
 use super::settings::Settings;
 
@@ -34,6 +35,8 @@ pub struct Shared {
     pub budget: Budget,
     /// What the probe says.
     pub health: Health,
+    /// Of the listeners with TLS.
+    pub certificates: Certificates,
     /// Random, of this process: `Via` and request ids carry it.
     pub instance: String,
     /// The time of day.
@@ -79,6 +82,7 @@ impl Shared {
             rules: ArcSwap::from_pointee(rules),
             instance,
             health: Health::default(),
+            certificates: Certificates::default(),
             timeouts: Timeouts::default(),
             settings,
             sealer,
@@ -98,6 +102,8 @@ impl fmt::Debug for Shared {
 /// Waits that no setting names.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
+    /// For a client to announce itself and shake hands, where it must.
+    pub handshake: Duration,
     /// For a client to send its header section, from the connection's begin or the end of the last answer: also how long
     /// an idle connection is kept.
     pub request_head: Duration,
@@ -116,6 +122,7 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
+            handshake: Duration::from_secs(10),
             request_head: Duration::from_secs(75),
             connect: Duration::from_secs(5),
             permit: Duration::from_secs(10),

@@ -15,6 +15,8 @@ use tokio::time;
 use crate::proxy::settings::Address;
 use crate::proxy::stream::{Socket, Stream};
 
+use super::tls::{Offer, Outward};
+
 /// How long a target that refused a connection is left out while another one may serve.
 const REST_MS: u64 = 2_000;
 
@@ -77,16 +79,19 @@ pub(super) fn authority(target: usize) -> Option<Authority> {
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
     targets: Arc<Targets>,
+    /// `None`: in the clear.
+    outward: Option<Arc<Outward>>,
     timeout: Duration,
 }
 
 impl Connector {
-    pub(super) fn new(targets: Arc<Targets>, timeout: Duration) -> Self {
-        Self { targets, timeout }
+    pub(super) fn new(targets: Arc<Targets>, outward: Option<Arc<Outward>>, timeout: Duration) -> Self {
+        Self { targets, outward, timeout }
     }
 
-    pub(super) async fn connect(&self, target: usize) -> io::Result<Stream> {
-        let opened = match time::timeout(self.timeout, self.open(target)).await {
+    /// A connection that is ready for requests, the handshake included.
+    pub(super) async fn connect(&self, target: usize, offer: Offer) -> io::Result<Stream> {
+        let opened = match time::timeout(self.timeout, self.open(target, offer)).await {
             Ok(opened) => opened,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         };
@@ -96,13 +101,17 @@ impl Connector {
         opened
     }
 
-    async fn open(&self, target: usize) -> io::Result<Stream> {
-        let tcp = |stream: TcpStream| stream.set_nodelay(true).map(|()| Stream::plain(Socket::Tcp(stream)));
-        match self.targets.addresses.get(target) {
-            Some(Address::Tcp(address)) => tcp(TcpStream::connect(address).await?),
-            Some(Address::Host(host, port)) => tcp(TcpStream::connect((host.as_str(), *port)).await?),
-            Some(Address::Unix(path)) => Ok(Stream::plain(Socket::Unix(UnixStream::connect(path).await?))),
-            None => Err(io::ErrorKind::NotFound.into()),
+    async fn open(&self, target: usize, offer: Offer) -> io::Result<Stream> {
+        let Some(address) = self.targets.addresses.get(target) else { return Err(io::ErrorKind::NotFound.into()) };
+        let tcp = |stream: TcpStream| stream.set_nodelay(true).map(|()| Socket::Tcp(stream));
+        let socket = match address {
+            Address::Tcp(address) => tcp(TcpStream::connect(address).await?)?,
+            Address::Host(host, port) => tcp(TcpStream::connect((host.as_str(), *port)).await?)?,
+            Address::Unix(path) => Socket::Unix(UnixStream::connect(path).await?),
+        };
+        match &self.outward {
+            Some(outward) => outward.secure(socket, address, offer).await,
+            None => Ok(Stream::plain(socket)),
         }
     }
 }
@@ -119,6 +128,6 @@ impl tower_service::Service<Uri> for Connector {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let this = self.clone();
         let target = uri.host().and_then(|host| host.strip_prefix('u')?.parse().ok());
-        Box::pin(async move { this.connect(target.unwrap_or(usize::MAX)).await })
+        Box::pin(async move { this.connect(target.unwrap_or(usize::MAX), Offer::Http1).await })
     }
 }
