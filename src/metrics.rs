@@ -6,6 +6,7 @@ mod labels;
 mod managed;
 mod tls;
 mod traffic;
+mod upstream;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -27,6 +28,7 @@ use labels::{FieldLabels, ReasonLabels, ReloadLabels};
 pub use managed::{CacheMetrics, CallMetrics, ManagedMetrics, TokenMetrics};
 pub use tls::{Failures, TlsMetrics};
 pub use traffic::{ListenerMetrics, WorkerMetrics};
+pub use upstream::UpstreamMetrics;
 
 /// What happened to a selected field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,6 +71,7 @@ struct Inner {
     rules: Gauge,
     rules_loaded: Gauge,
     traffic: traffic::Traffic,
+    upstream: upstream::Upstreams,
     tls: tls::Tls,
     callers: callers::Callers,
     managed: managed::Managed,
@@ -129,6 +132,11 @@ impl Metrics {
     /// The counters of a listener, to be kept: finding them costs a lock.
     pub fn listener(&self, name: &str) -> Arc<ListenerMetrics> {
         Arc::new(self.0.traffic.listener(name))
+    }
+
+    /// The counters of a listener's upstream, to be kept.
+    pub fn upstream(&self, listener: &str) -> Arc<UpstreamMetrics> {
+        Arc::new(self.0.upstream.listener(listener))
     }
 
     /// The counters of a listener's TLS, to be kept.
@@ -195,6 +203,7 @@ impl Default for Inner {
             rules: Gauge::default(),
             rules_loaded: Gauge::default(),
             traffic: traffic::Traffic::registered(&mut registry),
+            upstream: upstream::Upstreams::registered(&mut registry),
             tls: tls::Tls::registered(&mut registry),
             callers: callers::Callers::registered(&mut registry),
             managed: managed::Managed::registered(&mut registry),

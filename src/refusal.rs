@@ -54,6 +54,8 @@ pub enum Reason {
     Loop,
     /// The upstream cannot be reached, or broke off.
     Upstream,
+    /// The upstream failed again and again, and is left alone for a while.
+    Unavailable,
     /// What the configuration asks is not available yet.
     NotYet,
 }
@@ -91,6 +93,7 @@ impl Reason {
             Self::Timeout => "timeout",
             Self::Loop => "loop",
             Self::Upstream => "upstream",
+            Self::Unavailable => "upstream-unavailable",
             Self::NotYet => "not-yet",
         }
     }

@@ -66,12 +66,16 @@ mod json_server;
 mod lifecycle;
 #[path = "integration/listen.rs"]
 mod listen;
+#[path = "integration/listener_tls.rs"]
+mod listener_tls;
 #[path = "integration/log.rs"]
 mod log;
 #[path = "integration/managed.rs"]
 mod managed;
 #[path = "integration/management.rs"]
 mod management;
+#[path = "integration/misbehaving.rs"]
+mod misbehaving;
 #[path = "integration/ncloud_kms.rs"]
 mod ncloud_kms;
 #[path = "integration/operations.rs"]
@@ -100,6 +104,8 @@ mod profiles_chaos;
 mod profiles_keys;
 #[path = "integration/profiles_values.rs"]
 mod profiles_values;
+#[path = "integration/relay.rs"]
+mod relay;
 #[path = "integration/reload.rs"]
 mod reload;
 #[path = "integration/remote_keyring.rs"]
@@ -118,5 +124,7 @@ mod tenants;
 mod tls;
 #[path = "integration/tools.rs"]
 mod tools;
+#[path = "integration/upstream_tls.rs"]
+mod upstream_tls;
 #[path = "integration/vectors.rs"]
 mod vectors;

@@ -15,9 +15,7 @@ use super::{Admin, Authority, Config, LogLevel, Machine, Overrides, Purpose, sca
 use crate::authority::listen;
 use crate::keyring::store::StorePlace;
 use crate::keyring::{KeySource, Managed, Options};
-use crate::proxy::settings::{
-    Address, Drain, Limits, Listener, ProxyProtocol, Settings, UpstreamHost, UpstreamLimits, UpstreamProtocol,
-};
+use crate::proxy::settings::{Address, Drain, Limits, Listener, Settings, UpstreamFailures, UpstreamLimits};
 use crate::report::{Finding, Findings, Source};
 use crate::tls;
 
@@ -74,17 +72,22 @@ pub(super) fn compile(
             listen::Settings { binds, insecure, workers, limits, drain, timeouts: listen::Timeouts::default() };
         Authority { listen, callers }
     });
+    let proxy = Settings {
+        listeners: listeners.into_iter().map(Arc::new).collect(),
+        workers,
+        upstream_limits: checks.upstream_limits(value(file.upstream_limits).unwrap_or_default()),
+        upstream_failures: checks.upstream_failures(value(file.upstream_failures).unwrap_or_default()),
+        callers,
+        limits,
+        drain,
+    };
+    if purpose == Purpose::Proxy {
+        checks.findings.0.extend(super::exposed(&proxy));
+    }
     Config {
         profiles,
         authority,
-        proxy: Settings {
-            listeners: listeners.into_iter().map(Arc::new).collect(),
-            workers,
-            upstream_limits: checks.upstream_limits(value(file.upstream_limits).unwrap_or_default()),
-            callers,
-            limits,
-            drain,
-        },
+        proxy,
         rules,
         keyring,
         dev: flags.dev,
@@ -174,18 +177,20 @@ impl Checks<'_> {
             let message = "`trusted_headers` without `trusted_peers`: these headers are dropped from everybody";
             self.warning("nobody-trusted", message, &headers.span, "list the peers that set them in `trusted_peers`");
         }
+        let tls = file.tls.and_then(|tls| self.tls(tls.value, None, Some(tls.span)));
+        let upstream_tls = self.upstream_tls(file.upstream_tls, &upstream, &span);
+        let upstream_protocol = self.upstream_protocol(file.upstream_protocol, upstream_tls.is_some());
+        let proxy_protocol = self.proxy_protocol(file.proxy_protocol, !trusted_peers.is_empty(), &bind);
         let listener = Listener {
             name,
             bind,
-            upstream,
-            tls: None,
-            proxy_protocol: ProxyProtocol::Off,
-            upstream_protocol: match value(file.upstream_protocol) {
-                Some(scalar::UpstreamProtocol::Http2) => UpstreamProtocol::Http2,
-                Some(scalar::UpstreamProtocol::Http1) | None => UpstreamProtocol::Http1,
-            },
-            upstream_tls: None,
-            upstream_host: UpstreamHost::Keep,
+            upstream: upstream.into_iter().map(|target| target.address).collect(),
+            tls,
+            insecure_listen: value(file.insecure_listen).unwrap_or(false),
+            proxy_protocol,
+            upstream_protocol,
+            upstream_tls,
+            upstream_host: file.upstream_host.map(|host| host.value.0).unwrap_or_default(),
             reject_unmatched: value(file.unmatched) == Some(Unmatched::Reject),
             reject_ambiguous: value(file.on_ambiguous) != Some(OnAmbiguous::Pass),
             ignore_case: value(file.case) == Some(PathCase::Ignore),
@@ -344,11 +349,32 @@ impl Checks<'_> {
     }
 
     fn upstream_limits(&mut self, file: file::UpstreamLimits) -> UpstreamLimits {
-        let connections = self.count("upstream_limits.connections", file.connections, 64, 1);
+        let default = UpstreamLimits::default();
+        let connections = self.count("upstream_limits.connections", file.connections, default.connections, 1);
         UpstreamLimits {
             connections,
-            idle: self.count("upstream_limits.idle", file.idle, 16, 0).min(connections),
-            idle_timeout: file.idle_timeout.map_or(Duration::from_secs(4), |d| d.value.0),
+            idle: self.count("upstream_limits.idle", file.idle, default.idle, 0).min(connections),
+            idle_timeout: file.idle_timeout.map_or(default.idle_timeout, |d| d.value.0),
+            max_age: file.max_age.map_or(default.max_age, |d| d.value.0),
+            resolve: file.resolve.map_or(default.resolve, |d| d.value.0),
+        }
+    }
+
+    fn upstream_failures(&mut self, file: file::UpstreamFailures) -> UpstreamFailures {
+        let default = UpstreamFailures::default();
+        let rest = file.rest.map_or(default.rest, |d| d.value.0);
+        let longest = file.longest_rest.map(|d| (d.value.0, d.span));
+        if let Some((_, span)) = longest.as_ref().filter(|(longest, _)| *longest < rest) {
+            let message = "`upstream_failures.longest_rest` is shorter than `rest`".to_owned();
+            self.error("bad-duration", message, span, "raise it, or lower `rest`");
+        }
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        UpstreamFailures {
+            retry: value(file.retry).unwrap_or(default.retry),
+            rest,
+            longest_rest: longest.map_or_else(|| default.longest_rest.max(rest), |(longest, _)| longest),
+            breaker_after: count(self.count("upstream_failures.breaker_after", file.breaker_after, 0, 0)),
+            breaker_probes: count(self.count("upstream_failures.breaker_probes", file.breaker_probes, 3, 1)),
         }
     }
 
@@ -404,12 +430,7 @@ impl Checks<'_> {
         default
     }
 
-    fn flag_addresses(
-        &mut self,
-        flag: &str,
-        texts: &[String],
-        parse: fn(&str) -> Result<Address, Problem>,
-    ) -> Vec<Address> {
+    fn flag_addresses<T>(&mut self, flag: &str, texts: &[String], parse: fn(&str) -> Result<T, Problem>) -> Vec<T> {
         texts.iter().filter_map(|text| parse(text).map_or_else(|p| self.flag_problem(flag, p), Some)).collect()
     }
 

@@ -5,10 +5,11 @@ use schemars::JsonSchema;
 
 use super::node;
 use super::profiles::Profiles;
-use super::read::{FromNode, Many, NotYet, Reader, section};
+use super::read::{FromNode, Many, Reader, section};
 use super::scalar::{
     CallerPurpose, Claims, DurationText, Header, Jwks, Listen, Network, OnAmbiguous, OnInvalidJwt, Owner, PathCase,
-    Paths, SecretSource, SizeText, Store, Table, Unmatched, Upstream, UpstreamProtocol,
+    Paths, ProxyProtocol, Retry, SecretSource, SizeText, Store, Table, Unmatched, Upstream, UpstreamHost,
+    UpstreamProtocol,
 };
 use crate::config::LogLevel;
 use crate::report::{Findings, Source};
@@ -41,6 +42,8 @@ section! {
         workers: u64,
         /// Connections to upstreams, over all workers.
         upstream_limits: UpstreamLimits,
+        /// What is done about upstreams that fail.
+        upstream_failures: UpstreamFailures,
         /// A file or directory of rules. Default: `rules/` if it is there.
         rules: String,
         /// Where keys are.
@@ -71,12 +74,21 @@ section! {
         name: String,
         /// Where to listen: `127.0.0.1:8080`, `unix:/PATH`, or a list. Default: `127.0.0.1:8080`.
         bind: Many<Listen>,
-        /// Not available yet.
-        tls: NotYet,
-        /// Where to forward: `http://host:port`, `unix:/PATH`, or a list taken in turn.
+        /// Its certificate, and whom it lets in. Default: in the clear.
+        tls: Tls,
+        /// Listens beyond loopback without TLS, and no warning says so: something else encrypts the way. Default: false.
+        insecure_listen: bool,
+        /// Whether connections of `trusted_peers` begin with a header of the PROXY protocol (version 1 or 2), and others are turned
+        /// away. Default: `off`.
+        proxy_protocol: ProxyProtocol,
+        /// Where to forward: `http://host:port`, `https://host:port`, `unix:/PATH`, or a list taken in turn.
         upstream: Many<Upstream>,
-        /// What the upstream speaks. Default: `http1`.
+        /// What the upstream speaks. Default: `auto` over TLS, else `http1`.
         upstream_protocol: UpstreamProtocol,
+        /// TLS to `https://` upstreams.
+        upstream_tls: UpstreamTls,
+        /// The `Host` that the upstream sees: the client's (`keep`), that of its URL (`upstream`), or this one. Default: `keep`.
+        upstream_host: UpstreamHost,
         /// What happens to a request that no rule matches. Default: `pass`.
         unmatched: Unmatched,
         /// What happens to a path that can be read two ways. Default: `reject`.
@@ -97,12 +109,32 @@ section! {
 section! {
     /// Connections to upstreams, over all workers.
     UpstreamLimits {
-        /// Open at once. Default: 64.
+        /// In use at once. Default: 64.
         connections: u64,
         /// Kept idle. Default: 16.
         idle: u64,
         /// Kept idle for this long; below the upstream's own time. Default: `4s`.
         idle_timeout: DurationText,
+        /// A connection is used for this long. Default: `10m`.
+        max_age: DurationText,
+        /// How often names of upstreams are looked up. Default: `30s`.
+        resolve: DurationText,
+    }
+}
+
+section! {
+    /// What is done about upstreams that fail.
+    UpstreamFailures {
+        /// What is sent a second time when a kept connection ends before an answer: nothing (`never`), `idempotent` methods, or `any`. Default: `idempotent`.
+        retry: Retry,
+        /// How long an address that cannot be reached is left out the first time, then twice as long each time. Default: `1s`.
+        rest: DurationText,
+        /// The longest such time. Default: `30s`.
+        longest_rest: DurationText,
+        /// Failures in a row that open the circuit breaker. Default: 0, which is none.
+        breaker_after: u64,
+        /// Exchanges at once that find out whether the upstream is well again. Default: 3.
+        breaker_probes: u64,
     }
 }
 
@@ -330,11 +362,29 @@ section! {
         cert: String,
         /// PEM file: its private key, not encrypted.
         key: String,
+        /// Further certificates, for clients that ask for a name which the first does not have.
+        certificates: Vec<At<Identity>>,
         /// PEM file: who may issue client certificates.
         client_ca: String,
         /// Turns clients without a certificate away. Default: false.
         require_client_cert: bool,
         /// Post-quantum key exchange only (X25519MLKEM768, SecP256r1MLKEM768), and TLS 1.3 only. Default: false.
+        pq_only: bool,
+    }
+}
+
+section! {
+    /// TLS to an upstream; its certificate is always verified. Files are read again when they change.
+    UpstreamTls {
+        /// PEM: who may have issued its certificate. Default: the system's roots.
+        ca: String,
+        /// PEM: the certificate shown to it, then its intermediates.
+        cert: String,
+        /// PEM: the private key of that, not encrypted.
+        key: String,
+        /// The name asked for (SNI) and that its certificate must have. Default: the host of the URL.
+        server_name: String,
+        /// Post-quantum key exchange only, and TLS 1.3 only. Default: false.
         pq_only: bool,
     }
 }

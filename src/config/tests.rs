@@ -5,7 +5,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::keyring::store::{Credential, Remote, StorePlace};
-use crate::proxy::settings::UpstreamProtocol;
+use crate::proxy::settings::{Retry, UpstreamProtocol};
 
 const MACHINE: Machine = Machine { memory: 1 << 30, cpus: 4 };
 
@@ -76,7 +76,8 @@ fn the_documented_file_is_read_whole() {
     bind: 127.0.0.1:8081
     upstream: unix:/run/app.sock
 workers: 3
-upstream_limits: { connections: 8, idle: 16, idle_timeout: 250ms }
+upstream_limits: { connections: 8, idle: 16, idle_timeout: 250ms, max_age: 1m, resolve: 5s }
+upstream_failures: { retry: never, rest: 2s, longest_rest: 4s, breaker_after: 10, breaker_probes: 5 }
 rules: my-rules/
 keyring:
   store: sqlite:/data/sidecloak.db
@@ -111,6 +112,11 @@ telemetry: { log: warn, paths: route }
     assert_eq!(back.upstream, [Address::Unix("/run/app.sock".into())]);
     assert_eq!(config.proxy.workers, 3);
     assert_eq!(config.proxy.upstream_limits.idle, 8, "no more idle than open");
+    assert_eq!(config.proxy.upstream_limits.max_age, Duration::from_mins(1));
+    assert_eq!(config.proxy.upstream_limits.resolve, Duration::from_secs(5));
+    let failures = config.proxy.upstream_failures;
+    assert_eq!((failures.retry, failures.breaker_after, failures.breaker_probes), (Retry::Never, 10, 5));
+    assert_eq!((failures.rest, failures.longest_rest), (Duration::from_secs(2), Duration::from_secs(4)));
     assert_eq!(config.rules, Some(PathBuf::from("my-rules/")));
     let keyring = config.keyring.unwrap();
     assert_eq!(keyring.store.to_string(), "/data/sidecloak.db");
@@ -131,7 +137,7 @@ fn all_errors_are_reported_at_once_each_at_its_place() {
     let text = "listeners:
   - nam: front
     bind: localhost:8080
-    upstream: https://app
+    upstream: ftp://app
     unmatched: drop
     case: [ignore]
 workers: many
@@ -147,7 +153,7 @@ extra: 1
     let mut expected = vec![
         ("unknown-field", 2, 5),
         ("bad-address", 3, 11),
-        ("not-yet", 4, 15),
+        ("bad-upstream", 4, 15),
         ("wrong-type", 5, 16),
         ("wrong-type", 6, 11),
         ("wrong-type", 7, 10),
@@ -172,8 +178,6 @@ extra: 1
 }
 
 #[rstest]
-#[case("listeners: [{ upstream: 'http://a', tls: { cert: a, key: b } }]", "`listeners.tls`")]
-#[case("listeners: [{ upstream: 'https://a' }]", "`https://` upstream")]
 #[case("telemetry: { paths: raw }", "`telemetry.paths`")]
 fn what_is_not_there_yet_is_refused_by_name(#[case] text: &str, #[case] names: &str) {
     let loaded = load(text);
@@ -203,6 +207,8 @@ fn refused_listeners(#[case] text: &str, #[case] expected: &[(&str, usize, usize
 #[case("workers: 100000", "bad-count")]
 #[case("workers: -1", "wrong-type")]
 #[case("upstream_limits: { connections: 0 }", "bad-count")]
+#[case("upstream_failures: { rest: 1m, longest_rest: 30s }", "bad-duration")]
+#[case("upstream_failures: { breaker_probes: 0 }", "bad-count")]
 #[case("limits: { in_flight: 0 }", "bad-count")]
 #[case("limits: { buffer: 60% }", "bad-size")]
 #[case("limits: { memory: 1MiB }", "memory-too-small")]
@@ -376,7 +382,7 @@ fn flags_alone_are_enough_and_are_checked_the_same() {
     assert!(load_text("f", "", &flags, Purpose::Proxy, MACHINE).config.is_some());
     let flags = Overrides {
         listen: vec!["here".into()],
-        upstream: vec!["https://app".into()],
+        upstream: vec!["ftp://app".into()],
         keyring: Some("ftp://authority".into()),
         owner: Some("x".into()),
         admin: Some("0.0.0.0:1".into()),
@@ -388,7 +394,7 @@ fn flags_alone_are_enough_and_are_checked_the_same() {
     let codes: Vec<_> = findings.0.iter().map(|f| f.code).filter(|c| *c != "no-rules").collect();
     assert_eq!(
         codes,
-        ["bad-address", "not-yet", "bad-address", "admin-exposed", "bad-owner", "bad-store", "bad-count"],
+        ["bad-address", "bad-upstream", "bad-address", "admin-exposed", "bad-owner", "bad-store", "bad-count"],
         "{findings}"
     );
 }

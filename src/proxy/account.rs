@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use http::{Method, Version};
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::refusal::{Reason, Refusal};
 
 use super::connection::Connection;
 use super::exchange::Exchange;
+use super::upstream::Lease;
 
 /// Lives as long as its exchange; dropping it, however that comes about, ends the account.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(super) struct Account {
     /// The answer's body has ended as it should.
     pub(super) complete: bool,
     /// A connection to the upstream is in use until the answer's end.
-    pub(super) upstream_permit: Option<OwnedSemaphorePermit>,
+    pub(super) upstream: Option<Lease>,
     failure: Option<Reason>,
 }
 
@@ -50,7 +50,7 @@ impl Account {
             status: 0,
             bytes: 0,
             complete: false,
-            upstream_permit: None,
+            upstream: None,
             failure: None,
         })
     }
@@ -76,6 +76,13 @@ impl Account {
         );
     }
 
+    /// The upstream's part is over, though the client has not got all of it.
+    pub(super) fn upstream_done(&mut self) {
+        if let Some(lease) = self.upstream.take() {
+            lease.done();
+        }
+    }
+
     /// Notes that the answer broke off.
     pub(super) fn cut(&mut self, error: &(dyn std::error::Error + 'static)) {
         if self.version <= Version::HTTP_10 {
@@ -95,6 +102,9 @@ pub(super) fn refusal_in<'a>(error: &'a (dyn std::error::Error + 'static)) -> Op
 
 impl Drop for Account {
     fn drop(&mut self) {
+        if self.complete {
+            self.upstream_done();
+        }
         let front = &self.connection.front;
         let took = self.started.elapsed();
         front.shared.in_flight.fetch_sub(1, Ordering::Relaxed);

@@ -127,6 +127,7 @@ async fn run(
     if account.over_limit() {
         return Err(Refusal::new(Reason::Overload, "limits.in_flight is reached").into());
     }
+    connection.agreed(version)?;
     if parts.method == Method::CONNECT {
         return Err(Refusal::new(Reason::NotYet, "CONNECT: this is no forward proxy").into());
     }
@@ -163,8 +164,8 @@ async fn run(
         headers::join_cookies(&mut parts.headers);
     }
     let asked = Instant::now();
-    let (mut response, permit) = connection.front.upstream.send(&exchange, parts, body).await?;
-    account.upstream_permit = permit;
+    let (mut response, lease) = connection.front.upstream.send(&exchange, parts, body).await?;
+    account.upstream = lease;
     connection.front.metrics.upstream_answered(asked.elapsed());
 
     // The answer's body.
@@ -181,7 +182,12 @@ async fn run(
     let status = response.status();
     let (mut parts, body) = response.into_parts();
     match body::response(&exchange, &mut parts, body).await {
-        Ok(body) => Ok(Outcome::Answer(Response::from_parts(parts, body))),
+        Ok(body) => {
+            if matches!(body, Body::Full(_)) {
+                account.upstream_done();
+            }
+            Ok(Outcome::Answer(Response::from_parts(parts, body)))
+        }
         Err(refusal) => Err(Failure::Response(refusal, status)),
     }
 }

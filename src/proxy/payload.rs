@@ -1,9 +1,7 @@
 //! Bodies as they travel: untouched ones pass without a box or a copy.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +12,6 @@ use tokio::time::{self, Instant, Sleep};
 use crate::refusal::{Reason, Refusal};
 
 use super::account::Account;
-use super::exchange::Exchange;
 
 /// Whatever ends a body early. A [`Refusal`] in here decides the answer, if that has not begun.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -65,37 +62,6 @@ impl HttpBody for Body {
             Self::Incoming(body) => body.size_hint(),
             Self::Stream(body) => body.size_hint(),
         }
-    }
-}
-
-/// A request's body on its way to the upstream; notes that it moves, so that a long upload is no silence.
-pub(super) struct Outgoing {
-    body: Body,
-    exchange: Arc<Exchange>,
-}
-
-impl Outgoing {
-    pub(super) fn new(body: Body, exchange: &Arc<Exchange>) -> Self {
-        Self { body, exchange: Arc::clone(exchange) }
-    }
-}
-
-impl HttpBody for Outgoing {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        self.exchange.moved.store(true, Ordering::Relaxed);
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

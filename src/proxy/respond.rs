@@ -30,7 +30,7 @@ pub(super) fn status(reason: Reason) -> StatusCode {
         Reason::Role | Reason::PartitionState | Reason::Rejected | Reason::Unmatched | Reason::TooManyPartitions => {
             StatusCode::FORBIDDEN
         }
-        Reason::KeyService | Reason::Overload => StatusCode::SERVICE_UNAVAILABLE,
+        Reason::KeyService | Reason::Overload | Reason::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         Reason::Timeout => StatusCode::GATEWAY_TIMEOUT,
         Reason::Loop => StatusCode::LOOP_DETECTED,
         Reason::Upstream => StatusCode::BAD_GATEWAY,
@@ -115,6 +115,7 @@ fn title(reason: Reason) -> &'static str {
         Reason::Timeout => "The upstream did not answer in time",
         Reason::Loop => "The request came through here before",
         Reason::Upstream => "The upstream cannot be reached",
+        Reason::Unavailable => "The upstream is left alone for a while",
         Reason::NotYet => "Not available yet",
     }
 }

@@ -21,6 +21,8 @@ pub struct Settings {
     pub workers: usize,
     /// Over all workers.
     pub upstream_limits: UpstreamLimits,
+    /// What is done about upstreams that fail.
+    pub upstream_failures: UpstreamFailures,
     /// First match wins; none: role `default`.
     pub callers: Vec<Caller>,
     /// Bounds.
@@ -40,6 +42,8 @@ pub struct Listener {
     pub upstream: Vec<Address>,
     /// `None`: in the clear.
     pub tls: Option<ServerTls>,
+    /// That this is meant, even beyond loopback.
+    pub insecure_listen: bool,
     /// Who may say, before the first byte of a connection, for whom it is.
     pub proxy_protocol: ProxyProtocol,
     /// What the upstream is spoken to in.
@@ -134,12 +138,67 @@ impl fmt::Display for Address {
 /// Of the connections to upstreams.
 #[derive(Debug, Clone, Copy)]
 pub struct UpstreamLimits {
-    /// Open at once.
+    /// In use at once.
     pub connections: usize,
     /// Kept idle.
     pub idle: usize,
     /// Kept idle for this long; below the upstream's own time.
     pub idle_timeout: Duration,
+    /// Used for this long.
+    pub max_age: Duration,
+    /// How often names are looked up.
+    pub resolve: Duration,
+}
+
+impl Default for UpstreamLimits {
+    fn default() -> Self {
+        Self {
+            connections: 64,
+            idle: 16,
+            idle_timeout: Duration::from_secs(4),
+            max_age: Duration::from_mins(10),
+            resolve: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What is done about upstreams that fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpstreamFailures {
+    /// What is sent a second time when a kept connection ends before an answer.
+    pub retry: Retry,
+    /// How long an address that cannot be reached is left out the first time, and an upstream whose breaker has opened.
+    pub rest: Duration,
+    /// Each time twice as long, up to this.
+    pub longest_rest: Duration,
+    /// Failures in a row that open the circuit breaker; 0: none does.
+    pub breaker_after: u32,
+    /// Exchanges at once that find out whether the upstream is well again.
+    pub breaker_probes: u32,
+}
+
+impl Default for UpstreamFailures {
+    fn default() -> Self {
+        Self {
+            retry: Retry::Idempotent,
+            rest: Duration::from_secs(1),
+            longest_rest: Duration::from_secs(30),
+            breaker_after: 0,
+            breaker_probes: 3,
+        }
+    }
+}
+
+/// `upstream_failures.retry`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Retry {
+    /// Only what has not left at all.
+    Never,
+    /// Idempotent methods (RFC 9110 § 9.2.2), and what the upstream has provably not processed.
+    #[default]
+    Idempotent,
+    /// All methods.
+    Any,
 }
 
 /// Gives a caller a role; all conditions must hold, and there is one.

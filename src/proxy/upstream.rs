@@ -1,151 +1,430 @@
 //! The other side: connections to a listener's upstreams, one set per worker.
 
+mod breaker;
 mod connect;
+mod counted;
+mod failure;
 mod http2;
+mod outgoing;
+mod pool;
+mod resolve;
+mod targets;
 mod tls;
 
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderValue, Method, Request, Response, Version, header, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time;
 
+use crate::crypto::random;
+use crate::metrics::UpstreamMetrics;
 use crate::refusal::{Reason, Refusal};
 
-use super::account::refusal_in;
 use super::exchange::Exchange;
-use super::payload::{Body, Outgoing};
-use super::settings::{Listener, UpstreamProtocol};
+use super::payload::Body;
+use super::settings::{Listener, Retry, UpstreamHost, UpstreamProtocol};
 use super::shared::{Shared, Timeouts};
-use connect::{Connector, Targets};
-use http2::Http2;
+use super::stream::{Protocol, Stream};
+use breaker::{Breaker, Leave};
+use connect::Connector;
+use counted::Counted;
+use failure::{Failure, Sent};
+use http2::Http2Limits;
+use outgoing::{Again, Outgoing};
+use pool::{Connection, Pool, PoolLimits};
+pub(super) use pool::{IdleCount, Lease};
+use resolve::Names;
+use targets::{Endpoint, Targets};
+use tls::Offer;
 pub(super) use tls::Outward;
 
 /// hyper's smallest.
 const SMALLEST_HEADER_LIMIT: usize = 8 * 1024;
+/// So many times `limits.header` may come before the answer's header section is complete: interim answers are many, not
+/// without end.
+const INTERIM: u64 = 16;
 
 /// A listener's upstreams, taken in turn.
 pub(super) struct Upstream {
     targets: Arc<Targets>,
-    next: AtomicUsize,
-    wire: Wire,
+    names: Option<Names>,
+    pool: Arc<Pool>,
+    connector: Connector,
+    http1: http1::Builder,
+    http2: Http2Limits,
+    protocol: UpstreamProtocol,
+    tls: bool,
+    host: UpstreamHost,
+    retry: Retry,
+    breaker: Option<Breaker>,
     permits: Arc<Semaphore>,
     timeouts: Timeouts,
-    /// What HTTP/2 tells the upstream of how it is spoken to.
-    scheme: Scheme,
+    metrics: Arc<UpstreamMetrics>,
 }
 
-enum Wire {
-    /// One exchange at a time per connection. The authority stands for the target: all Hosts share the pool.
-    Http1(Box<Client<Connector, Outgoing>>, Vec<Authority>),
-    /// One connection per target.
-    Http2(Vec<Http2>),
+/// Why a request that may have been processed is not sent again.
+const NOT_REPEATED: &str =
+    "; it was a kept connection, but the request may have been processed, or part of its body is gone: not sent again";
+
+/// A connection over which one request may be sent.
+enum Link {
+    Http1(Connection),
+    Http2(http2::Standing),
 }
 
 impl Upstream {
-    pub(super) fn new(listener: &Listener, shared: &Shared, outward: Option<Arc<Outward>>) -> Self {
-        let targets = Arc::new(Targets::new(&listener.upstream));
-        let timeouts = shared.timeouts;
-        let scheme = if outward.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
-        let connector = Connector::new(Arc::clone(&targets), outward, timeouts.connect);
-        let header_limit = shared.settings.limits.header.max(SMALLEST_HEADER_LIMIT);
-        let wire = if listener.upstream_protocol == UpstreamProtocol::Http2 {
-            let http2 = |target| Http2::new(connector.clone(), target, header_limit, timeouts.http2_ping);
-            Wire::Http2((0..targets.len()).map(http2).collect())
-        } else {
-            let limits = shared.settings.upstream_limits;
-            let client = Client::builder(TokioExecutor::new())
-                .pool_timer(TokioTimer::new())
-                .pool_idle_timeout(limits.idle_timeout)
-                .pool_max_idle_per_host(limits.idle.div_ceil(shared.settings.workers.max(1)))
-                // A connection that the upstream closed while idle: the request was not sent, so it is safe to send.
-                .retry_canceled_requests(true)
-                .set_host(false)
-                .http1_max_buf_size(header_limit)
-                .build(connector);
-            Wire::Http1(Box::new(client), (0..targets.len()).filter_map(connect::authority).collect())
+    /// To be made within the worker's runtime.
+    pub(super) fn new(
+        listener: &Listener,
+        shared: &Shared,
+        idle: &Arc<IdleCount>,
+        outward: Option<Arc<Outward>>,
+    ) -> Self {
+        let settings = &shared.settings;
+        let (limits, failures) = (settings.upstream_limits, settings.upstream_failures);
+        let rest = (failures.rest, failures.longest_rest.max(failures.rest));
+        let metrics = shared.metrics.upstream(&listener.name);
+        let header = settings.limits.header.max(SMALLEST_HEADER_LIMIT);
+        let targets = Arc::new(Targets::new(&listener.upstream, rest, &metrics));
+        let pool_limits = PoolLimits {
+            idle: limits.idle.div_ceil(settings.workers.max(1)),
+            most: if limits.idle == 0 { 0 } else { limits.connections },
+            idle_timeout: limits.idle_timeout,
+            max_age: limits.max_age,
         };
+        let pool = Pool::new(pool_limits, idle, &metrics);
+        pool.keep_swept(&targets);
+        let mut http1 = http1::Builder::new();
+        http1.max_buf_size(header);
         Self {
+            names: Names::watch(&targets, &pool, limits.resolve, &metrics),
             targets,
-            next: AtomicUsize::new(0),
-            wire,
+            pool,
+            http1,
+            http2: Http2Limits { header, ping: shared.timeouts.http2_ping, max_age: limits.max_age },
+            protocol: listener.upstream_protocol,
+            tls: outward.is_some(),
+            connector: Connector::new(outward, shared.timeouts.connect),
+            host: listener.upstream_host.clone(),
+            retry: failures.retry,
+            breaker: (failures.breaker_after > 0)
+                .then(|| Breaker::new(failures.breaker_after, failures.breaker_probes, rest, &metrics)),
             permits: Arc::clone(&shared.upstream_permits),
-            timeouts,
-            scheme,
+            timeouts: shared.timeouts,
+            metrics,
         }
     }
 
-    /// Sends the request and waits for the answer's header section. The permit belongs to the answer until its end.
+    /// Sends the request and waits for the answer's header section. The lease belongs to the answer until its end.
     pub(super) async fn send(
         &self,
         exchange: &Arc<Exchange>,
-        mut parts: request::Parts,
+        parts: request::Parts,
         body: Body,
-    ) -> Result<(Response<Incoming>, Option<OwnedSemaphorePermit>), Refusal> {
-        let target = self.targets.pick(self.next.fetch_add(1, Ordering::Relaxed));
-        let path = std::mem::take(&mut parts.uri).into_parts().path_and_query;
-        let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let body = Outgoing::new(body, exchange);
-        match &self.wire {
-            Wire::Http1(client, authorities) => {
-                let permit = self.permit().await?;
-                let authority = authorities.get(target).cloned();
-                parts.uri = uri(Scheme::HTTP, authority, path)?;
-                parts.version = Version::HTTP_11;
-                if !parts.headers.contains_key(header::HOST) {
-                    parts.headers.insert(header::HOST, self.targets.host(target));
-                }
-                if parts.headers.contains_key(header::TE) {
-                    parts.headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
-                }
-                keep_body(&mut parts, &body);
-                let sent = client.request(Request::from_parts(parts, body));
-                let response =
-                    self.answer(exchange, async { sent.await.map_err(|e| refusal(&e, e.is_connect())) }).await;
-                Ok((response?, Some(permit)))
+    ) -> Result<(Response<Incoming>, Option<Lease>), Refusal> {
+        let leave = self.breaker.as_ref().map_or(Ok(Leave::free()), Breaker::enter)?;
+        match self.exchange(exchange, parts, body).await {
+            Ok(answer) => {
+                leave.succeeded();
+                Ok(answer)
             }
-            Wire::Http2(targets) => {
-                let host = parts.headers.remove(header::HOST).unwrap_or_else(|| self.targets.host(target));
-                parts.uri = uri(self.scheme.clone(), Authority::try_from(host.as_bytes()).ok(), path)?;
-                parts.version = Version::HTTP_2;
-                let Some(http2) = targets.get(target) else { return Err(none()) };
-                let sent = http2.send(Request::from_parts(parts, body));
-                Ok((self.answer(exchange, sent).await?, None))
+            Err(failure) => {
+                if failure.is_upstreams() {
+                    leave.failed();
+                }
+                Err(failure.refusal)
             }
         }
     }
 
-    async fn permit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+    async fn exchange(
+        &self,
+        exchange: &Arc<Exchange>,
+        parts: request::Parts,
+        body: Body,
+    ) -> Result<(Response<Incoming>, Option<Lease>), Failure> {
+        let mut permit = None;
+        let (mut parts, mut body) = (parts, body);
+        let mut retried = false;
+        loop {
+            let (endpoint, link) = self.link(&mut permit, retried).await?;
+            // What has been sent on a new connection is not sent again: who dies of it once will die of it twice.
+            let may_repeat = !retried && (link.has_served() && self.retry != Retry::Never);
+            let spare = may_repeat.then(|| (parts.method.clone(), parts.uri.clone(), parts.headers.clone()));
+            let sent = match link {
+                Link::Http1(connection) => {
+                    let sent = self.send_http1(exchange, &endpoint, connection, parts, body, may_repeat).await;
+                    match sent {
+                        Ok((response, mut connection)) => {
+                            connection.learn(response.headers());
+                            self.targets.well(&endpoint);
+                            let lease = permit.map(|permit| Lease {
+                                connection,
+                                endpoint,
+                                pool: Arc::clone(&self.pool),
+                                permit,
+                            });
+                            return Ok((response, lease));
+                        }
+                        Err(sent) => sent,
+                    }
+                }
+                Link::Http2(standing) => {
+                    match self.send_http2(exchange, &endpoint, &standing, parts, body, may_repeat).await {
+                        Ok(response) => {
+                            self.targets.well(&endpoint);
+                            return Ok((response, None));
+                        }
+                        Err(sent) => {
+                            if sent.ends_connection() {
+                                endpoint.http2.forget(&standing).await;
+                            }
+                            sent
+                        }
+                    }
+                }
+            };
+            match sent {
+                // It never left: an idle connection had ended. There are no more of those than were idle.
+                Sent::Unsent(unsent, served, failure) => {
+                    if !served && std::mem::replace(&mut retried, true) {
+                        self.targets.silent(&endpoint);
+                        return Err(failure);
+                    }
+                    let (head, unsent) = unsent.into_parts();
+                    let Some(unsent) = unsent.into_body() else { return Err(failure) };
+                    (parts, body) = (head, unsent);
+                }
+                Sent::Died(again, mut failure) => {
+                    if failure.is_upstreams() && !(may_repeat && failure.dead) {
+                        self.targets.silent(&endpoint);
+                    }
+                    let repeats = failure.unprocessed || failure.dead && self.may_repeat(spare.as_ref().map(|s| &s.0));
+                    let (Some((method, uri, headers)), true, Some(kept)) =
+                        (spare, repeats, again.and_then(Again::body))
+                    else {
+                        if may_repeat && failure.dead {
+                            self.metrics.not_retried.inc();
+                            failure.refusal.detail.push_str(NOT_REPEATED);
+                        }
+                        return Err(failure);
+                    };
+                    retried = true;
+                    self.metrics.retries.inc();
+                    (parts, ()) = Request::new(()).into_parts();
+                    (parts.method, parts.uri, parts.headers) = (method, uri, headers);
+                    body = kept;
+                }
+            }
+        }
+    }
+
+    fn may_repeat(&self, method: Option<&Method>) -> bool {
+        match self.retry {
+            Retry::Never => false,
+            Retry::Idempotent => method.is_some_and(Method::is_idempotent),
+            Retry::Any => true,
+        }
+    }
+
+    /// A connection to the next address. One that cannot be reached makes room for the one after it, within the time of
+    /// one connect. `fresh`: not one that has been idle, which might have ended likewise.
+    async fn link(
+        &self,
+        permit: &mut Option<OwnedSemaphorePermit>,
+        fresh: bool,
+    ) -> Result<(Arc<Endpoint>, Link), Failure> {
+        let mut tried = Vec::new();
+        let mut first = None;
+        let began = Instant::now();
+        loop {
+            let mut endpoint = self.targets.pick(&tried);
+            if let (None, Some(names), true) = (&endpoint, &self.names, tried.is_empty()) {
+                names.first(self.connector.timeout()).await;
+                endpoint = self.targets.pick(&tried);
+            }
+            let left = self.connector.timeout().saturating_sub(began.elapsed());
+            let Some(endpoint) = endpoint.filter(|_| !left.is_zero()) else {
+                let nothing = || Failure::connect("none of the upstream's names has an address");
+                return Err(first.unwrap_or_else(nothing));
+            };
+            let others = self.targets.all().len().saturating_sub(tried.len()).clamp(1, 3);
+            let share = left / u32::try_from(others).unwrap_or(1);
+            match self.link_to(&endpoint, permit, fresh, share).await {
+                Ok(link) => return Ok((endpoint, link)),
+                Err(failure) if !failure.is_upstreams() => return Err(failure),
+                Err(failure) => {
+                    self.metrics.connect_failures.inc();
+                    self.targets.unreachable(&endpoint);
+                    if let Some(names) = &self.names {
+                        names.look_again();
+                    }
+                    tried.push(endpoint);
+                    first.get_or_insert(failure);
+                }
+            }
+        }
+    }
+
+    async fn link_to(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        permit: &mut Option<OwnedSemaphorePermit>,
+        fresh: bool,
+        limit: Duration,
+    ) -> Result<Link, Failure> {
+        // What the other side chooses is known once there is a connection.
+        let chooses = self.tls && self.protocol == UpstreamProtocol::Auto;
+        if self.protocol != UpstreamProtocol::Http2 {
+            if permit.is_none() && !chooses {
+                *permit = Some(self.permit().await?);
+            }
+            let idle = if fresh { None } else { self.pool.take(endpoint).await };
+            if let Some(connection) = idle {
+                if permit.is_none() {
+                    *permit = Some(self.permit().await?);
+                }
+                self.metrics.reused.inc();
+                return Ok(Link::Http1(connection));
+            }
+            if !chooses {
+                let stream = self.connector.connect_within(&endpoint.target, Offer::Http1, limit).await;
+                return self.begin_http1(stream.map_err(|e| Failure::connecting(&e))?).await.map(Link::Http1);
+            }
+        }
+        let mut place = endpoint.http2.place().await;
+        if let Some(standing) = http2::standing(&place) {
+            self.metrics.reused.inc();
+            return Ok(Link::Http2(standing));
+        }
+        let connect = async {
+            let offer = if chooses { Offer::Either } else { Offer::Http2 };
+            let stream = self.connector.connect(&endpoint.target, offer).await.map_err(|e| Failure::connecting(&e))?;
+            if chooses && stream.protocol() != Some(Protocol::Http2) {
+                return Ok(Err(stream));
+            }
+            http2::begin(&mut place, stream, self.http2).await.map(Ok).map_err(|e| Failure::handshake(&e))
+        };
+        match time::timeout(limit, connect).await.unwrap_or_else(|_| Err(Failure::connect("no HTTP/2 in time")))? {
+            Ok(standing) => {
+                self.metrics.opened.inc();
+                Ok(Link::Http2(standing))
+            }
+            Err(stream) => {
+                drop(place);
+                if permit.is_none() {
+                    *permit = Some(self.permit().await?);
+                }
+                self.begin_http1(stream).await.map(Link::Http1)
+            }
+        }
+    }
+
+    async fn begin_http1(&self, stream: Stream) -> Result<Connection, Failure> {
+        let (counted, traffic) = Counted::new(stream);
+        let handshake = self.http1.handshake(TokioIo::new(counted)).await;
+        let (sender, connection) = handshake.map_err(|e| Failure::handshake(&e))?;
+        tokio::spawn(async move { drop(connection.with_upgrades().await) });
+        self.metrics.opened.inc();
+        Ok(self.pool.connection(sender, traffic))
+    }
+
+    async fn send_http1(
+        &self,
+        exchange: &Arc<Exchange>,
+        endpoint: &Endpoint,
+        mut connection: Connection,
+        mut parts: request::Parts,
+        body: Body,
+        may_repeat: bool,
+    ) -> Result<(Response<Incoming>, Connection), Sent> {
+        self.shape(&mut parts, endpoint);
+        let (body, again) = outgoing(body, exchange, may_repeat);
+        for_http1(&mut parts, &body);
+        let traffic = Arc::clone(&connection.traffic);
+        let (read, written) = (traffic.read(), traffic.written());
+        traffic.allow((self.http2.header as u64).saturating_mul(INTERIM));
+        let sent = connection.sender.try_send_request(Request::from_parts(parts, body));
+        let sent = async {
+            sent.await.map_err(|mut error| match error.take_message() {
+                Some(unsent) => Sent::Unsent(Box::new(unsent), connection.reused, Failure::sending(error.error())),
+                None => {
+                    let mut failure = Failure::sending(error.error());
+                    failure.dead &= traffic.read() == read;
+                    failure.unprocessed |= failure.dead && traffic.written() == written;
+                    if traffic.is_flooded() {
+                        failure = Failure::flooded();
+                    }
+                    Sent::Died(again, failure)
+                }
+            })
+        };
+        let response = self.answer(exchange, sent).await?;
+        traffic.allow(u64::MAX);
+        Ok((response, connection))
+    }
+
+    async fn send_http2(
+        &self,
+        exchange: &Arc<Exchange>,
+        endpoint: &Endpoint,
+        standing: &http2::Standing,
+        mut parts: request::Parts,
+        body: Body,
+        may_repeat: bool,
+    ) -> Result<Response<Incoming>, Sent> {
+        self.shape(&mut parts, endpoint);
+        for_http2(&mut parts, endpoint, self.tls)?;
+        let (body, again) = outgoing(body, exchange, may_repeat);
+        let sent = standing.sender.clone().try_send_request(Request::from_parts(parts, body));
+        let sent = async {
+            sent.await.map_err(|mut error| match error.take_message() {
+                Some(unsent) => Sent::Unsent(Box::new(unsent), true, Failure::sending(error.error())),
+                None => Sent::Died(again, Failure::sending(error.error())),
+            })
+        };
+        self.answer(exchange, sent).await
+    }
+
+    /// The `Host` that this upstream is to see.
+    fn shape(&self, parts: &mut request::Parts, endpoint: &Endpoint) {
+        match &self.host {
+            UpstreamHost::Keep if parts.headers.contains_key(header::HOST) => {}
+            UpstreamHost::Keep | UpstreamHost::Upstream => {
+                parts.headers.insert(header::HOST, endpoint.host.clone());
+            }
+            UpstreamHost::Name(name) => drop(parts.headers.insert(header::HOST, name.clone())),
+        }
+    }
+
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, Failure> {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             return Ok(permit);
         }
         match time::timeout(self.timeouts.permit, Arc::clone(&self.permits).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Refusal::new(Reason::Overload, "no connection free within upstream_limits.connections")),
+            _ => Err(Failure::ours(Reason::Overload, "no connection free within upstream_limits.connections")),
         }
     }
 
     /// Waits as long as the request's body moves, and then for `response_head`.
-    async fn answer(
-        &self,
-        exchange: &Exchange,
-        sent: impl Future<Output = Result<Response<Incoming>, Refusal>>,
-    ) -> Result<Response<Incoming>, Refusal> {
+    async fn answer<T>(&self, exchange: &Exchange, sent: impl Future<Output = Result<T, Sent>>) -> Result<T, Sent> {
         let mut sent = pin!(sent);
         loop {
             match time::timeout(self.timeouts.response_head, sent.as_mut()).await {
                 Ok(answer) => return answer,
                 Err(_) if exchange.moved.swap(false, Ordering::Relaxed) => {}
-                Err(_) => return Err(Refusal::new(Reason::Timeout, silence(self.timeouts.response_head))),
+                Err(_) => return Err(Sent::Died(None, Failure::silence(self.timeouts.response_head))),
             }
         }
     }
@@ -157,8 +436,36 @@ impl fmt::Debug for Upstream {
     }
 }
 
-/// hyper leaves out the body of a GET or HEAD whose length it does not know, unless it is told that there is one.
-fn keep_body(parts: &mut request::Parts, body: &Outgoing) {
+impl Link {
+    /// Whether it may have ended since it served last.
+    fn has_served(&self) -> bool {
+        match self {
+            Self::Http1(connection) => connection.reused,
+            // One connection for all: whether it is new is no sign.
+            Self::Http2(_) => true,
+        }
+    }
+}
+
+fn outgoing(body: Body, exchange: &Arc<Exchange>, may_repeat: bool) -> (Outgoing, Option<Again>) {
+    if !may_repeat {
+        return (Outgoing::once(body, exchange), None);
+    }
+    let (body, again) = Outgoing::kept(body, exchange);
+    (body, Some(again))
+}
+
+/// A target in origin form (RFC 9112 § 3.2.1), and framing that hyper does not lose.
+fn for_http1(parts: &mut request::Parts, body: &Outgoing) {
+    parts.version = Version::HTTP_11;
+    if parts.uri.authority().is_some() {
+        let path = std::mem::take(&mut parts.uri).into_parts().path_and_query;
+        parts.uri = path.unwrap_or_else(|| PathAndQuery::from_static("/")).into();
+    }
+    if parts.headers.contains_key(header::TE) {
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+    }
+    // hyper leaves out the body of a GET or HEAD whose length it does not know, unless it is told that there is one.
     let left_out = matches!(parts.method, Method::GET | Method::HEAD)
         && !body.is_end_stream()
         && body.size_hint().exact().is_none()
@@ -168,42 +475,21 @@ fn keep_body(parts: &mut request::Parts, body: &Outgoing) {
     }
 }
 
-fn silence(waited: Duration) -> String {
-    format!("the upstream did not begin its answer within {waited:?}; see whether it hangs")
+/// `Host` becomes `:authority`, the target absolute.
+fn for_http2(parts: &mut request::Parts, endpoint: &Endpoint, tls: bool) -> Result<(), Failure> {
+    parts.version = Version::HTTP_2;
+    let host = parts.headers.remove(header::HOST);
+    let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let mut uri = std::mem::take(&mut parts.uri).into_parts();
+    uri.scheme = Some(if tls { Scheme::HTTPS } else { Scheme::HTTP });
+    uri.authority = authority.or_else(|| endpoint.authority.clone());
+    uri.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
+    let no_uri = |_| Failure::ours(Reason::BadRequest, "the request's target is no URI");
+    parts.uri = Uri::from_parts(uri).map_err(no_uri)?;
+    Ok(())
 }
 
-fn uri(scheme: Scheme, authority: Option<Authority>, path: PathAndQuery) -> Result<Uri, Refusal> {
-    let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(scheme);
-    parts.authority = authority;
-    parts.path_and_query = Some(path);
-    Uri::from_parts(parts).map_err(|_| Refusal::new(Reason::BadRequest, "the request's target is no URI"))
-}
-
-fn none() -> Refusal {
-    Refusal::new(Reason::Upstream, "the listener has no upstream")
-}
-
-/// Whose fault it was: a body that was refused on the way, the client that broke off, or the upstream.
-fn refusal(error: &(dyn std::error::Error + 'static), connecting: bool) -> Refusal {
-    if let Some(refusal) = refusal_in(error) {
-        return refusal.clone();
-    }
-    let hyper = std::iter::successors(Some(error), |e| e.source()).find_map(|e| e.downcast_ref::<hyper::Error>());
-    if connecting {
-        let system = std::iter::successors(Some(error), |e| e.source()).last();
-        let what = system.map(ToString::to_string).unwrap_or_default();
-        return Refusal::new(Reason::Upstream, format!("cannot connect to the upstream: {what}"));
-    }
-    match hyper {
-        Some(e) if e.is_user() => Refusal::new(Reason::BadRequest, "the request's body broke off"),
-        Some(e) if e.is_parse() => Refusal::new(Reason::Upstream, "the upstream's answer is not HTTP"),
-        Some(e) if e.is_timeout() => Refusal::new(Reason::Timeout, "the upstream did not answer in time"),
-        _ => Refusal::new(Reason::Upstream, "the upstream closed the connection before it answered"),
-    }
-}
-
-/// The `Host` of a request whose HTTP/1.0 client sent none.
-fn host_value(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("localhost"))
+/// For jitter: nothing depends on nobody's guessing it.
+fn random_below(bound: u64) -> u64 {
+    random::bytes().map_or(0, u64::from_ne_bytes).checked_rem(bound).unwrap_or(0)
 }

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time;
 
-use super::connection::{self, Builders, Front, Ids};
+use super::connection::{self, Front, Ids};
 use super::drain::{self, Phase};
 use super::listen::Listening;
 use super::server::Door;
@@ -47,7 +47,7 @@ pub(super) fn run(
 }
 
 async fn serve(index: usize, shared: &Arc<Shared>, sockets: Vec<(Door, Listening)>, phase: watch::Receiver<Phase>) {
-    let builders = Arc::new(Builders::new(&builder(shared)));
+    let builder = Arc::new(builder(shared));
     let metrics = shared.metrics.worker(index);
     let Ok(ids) = Ids::seeded() else {
         tracing::error!("the operating system gave no random bytes; worker {index} does not start");
@@ -58,11 +58,12 @@ async fn serve(index: usize, shared: &Arc<Shared>, sockets: Vec<(Door, Listening
     let (closing, closes) = watch::channel(false);
     let mut loops = JoinSet::new();
     let mut upstreams: Vec<(Arc<Listener>, Arc<Upstream>)> = Vec::new();
+    let idle = Arc::default();
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
     for (Door { listener, tls, outward }, socket) in sockets {
         let known = upstreams.iter().find(|(l, _)| Arc::ptr_eq(l, &listener)).map(|(_, u)| Arc::clone(u));
         let upstream = known.unwrap_or_else(|| {
-            let made = Arc::new(Upstream::new(&listener, shared, outward));
+            let made = Arc::new(Upstream::new(&listener, shared, &idle, outward));
             upstreams.push((Arc::clone(&listener), Arc::clone(&made)));
             made
         });
@@ -80,14 +81,14 @@ async fn serve(index: usize, shared: &Arc<Shared>, sockets: Vec<(Door, Listening
             tunnels: AtomicUsize::new(0),
             closing: closes.clone(),
         });
-        loops.spawn(accept(front, socket, Arc::clone(&builders)));
+        loops.spawn(accept(front, socket, Arc::clone(&builder)));
     }
 
     drain::run(loops, shared.settings.drain, &closing, phase, &format!("worker {index}")).await;
 }
 
 /// Accepts until the drain closes the listener, then waits for the connections.
-async fn accept(front: Arc<Front>, socket: Listening, builders: Arc<Builders>) {
+async fn accept(front: Arc<Front>, socket: Listening, builder: Arc<auto::Builder<TokioExecutor>>) {
     let socket = match Socket::new(socket) {
         Ok(socket) => socket,
         Err(error) => {
@@ -112,7 +113,7 @@ async fn accept(front: Arc<Front>, socket: Listening, builders: Arc<Builders>) {
             Ok((socket, peer)) => {
                 // At the limit no more is accepted: the system's backlog waits, bounded, for us.
                 let Ok(permit) = Arc::clone(&front.shared.connections).acquire_owned().await else { break };
-                let connection = connection::serve(Arc::clone(&front), socket, peer, Arc::clone(&builders), permit);
+                let connection = connection::serve(Arc::clone(&front), socket, peer, Arc::clone(&builder), permit);
                 connections.spawn(connection);
             }
             Err(error) => {

@@ -1,7 +1,9 @@
 //! Who calls: roles and keys by JSON Web Token and client certificate, through the real proxy.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
@@ -9,12 +11,17 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
     RsaKeyPair,
 };
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use sidecloak::clock::{Clock, ManualClock, SystemClock};
 use sidecloak::crypto::base64url;
 use sidecloak::keyring::Permissions;
 use sidecloak::name::PartitionName;
+use sidecloak::tls::ClientTls;
 
+use super::pki::{Ca, Pair, Secure};
+use super::relay;
 use super::stage::{Reply, Stage, eventually};
 
 const ISSUER: &str = "https://id.bank";
@@ -391,4 +398,163 @@ fn role_headers_count_from_trusted_peers_alone() {
     let place = Place::new(&[signer.jwk("one")], "    trusted_peers: [127.0.0.0/8]\n");
     assert_eq!(place.get(&[("x-role", "teller")]).text(), MASKED);
     assert!(place.get(&[("x-role", "teller"), ("x-role", "teller")]).text().contains("sc1."), "twice is not once");
+}
+
+/// A listener that asks for certificates, and who comes with one.
+struct Mutual {
+    place: relay::Place,
+    stage: Stage,
+}
+
+impl Mutual {
+    fn new(rules: &str, callers: &str) -> Self {
+        let place = relay::Place::new();
+        let server = place.mutual(false);
+        let listener = format!(
+            "    tls: {{ cert: \"{}\", key: \"{}\", client_ca: \"{}\" }}\n",
+            server.cert.display(),
+            server.key.display(),
+            server.client_ca.as_ref().unwrap().display()
+        );
+        let stage = Stage::with(rules, &listener, callers);
+        Self { place, stage }
+    }
+
+    /// Somebody with a certificate, or without.
+    fn client(&self, name: &str, pair: Option<&Pair>) -> Arc<ClientConfig> {
+        let identity = pair.map(|pair| pair.write(self.place.path(), name));
+        relay::offering(&ClientTls { identity, ..self.place.client() }, &["http/1.1"])
+    }
+
+    fn call(&self, client: &Arc<ClientConfig>, method: &str, path: &str, body: &str) -> (u16, String) {
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut secure = Secure::to(self.stage.front, name, client).unwrap();
+        let answer = secure.call(method, path, &[("content-type", "application/json")], body).unwrap();
+        (answer.status(), answer.text().to_owned())
+    }
+}
+
+#[test]
+fn certificates_give_roles_keys_and_rules() {
+    let rules = r#"rules:
+  - name: desk-alone
+    match: { path: "/desk/**", client: ["spiffe://bank/ns/desk/*", "spiffe://bank/ns/teller/*"] }
+    protect: [{ fields: ["$..ssn"] }]
+  - name: desk-done
+    match: { path: "/desk/**", client: ["spiffe://bank/ns/desk/*", "spiffe://bank/ns/teller/*"] }
+    action: pass
+  - name: nobody-else
+    match: { path: "/desk/**" }
+    action: reject
+  - name: by-client
+    match: { path: "/mine/**" }
+    provision: true
+    protect: [{ fields: ["$..ssn"], key: "own-{client}.{sni}" }]
+  - name: all
+    match: { path: "/**", except: ["/mine/**"] }
+    protect: [{ fields: ["$..ssn"] }]
+"#;
+    let callers =
+        "callers:\n  - { client: \"spiffe://bank/ns/teller/*\", role: teller }\n  - { client: \"*\", role: staff }\n";
+    let mutual = Mutual::new(rules, callers);
+    let role = |role: &str, bits| {
+        mutual.stage.keyring().set_role(&PartitionName::default_name(), role, Some(Permissions(bits))).unwrap();
+    };
+    role("default", Permissions::ENCRYPT);
+    role("staff", Permissions::DECRYPT | Permissions::MASK | Permissions::ENCRYPT);
+    role("teller", Permissions::DECRYPT | Permissions::ENCRYPT);
+    let ca = &mutual.place.clients;
+    let teller = mutual.client("teller", Some(&ca.client("spiffe://bank/ns/teller/sa/web")));
+    let other = mutual.client("other", Some(&ca.client("spiffe://bank/ns/tellers/sa/web")));
+    let nobody = mutual.client("nobody", None);
+    let forged = mutual.client("forged", Some(&Ca::new("clients").client("spiffe://bank/ns/teller/sa/web")));
+
+    assert_eq!(mutual.call(&nobody, "POST", "/1", BODY).0, 200);
+    eventually("roles are in force", || !mutual.call(&nobody, "GET", "/1", "").1.contains("4111"));
+    assert_eq!(mutual.call(&teller, "GET", "/1", "").1, BODY);
+    assert_eq!(mutual.call(&other, "GET", "/1", "").1, MASKED, "the glob ends at a slash");
+    assert!(mutual.call(&nobody, "GET", "/1", "").1.contains("sc1."));
+    let name = ServerName::try_from("localhost").unwrap();
+    let let_in = Secure::to(mutual.stage.front, name, &forged).and_then(|mut secure| secure.get("/1"));
+    assert!(let_in.is_none(), "another authority of the same name");
+
+    assert_eq!(mutual.call(&teller, "POST", "/desk/1", BODY).0, 200);
+    assert_eq!(mutual.call(&other, "POST", "/desk/2", BODY).0, 403);
+    assert_eq!(mutual.call(&nobody, "POST", "/desk/2", BODY).0, 403);
+
+    assert_eq!(mutual.call(&teller, "POST", "/mine/1", BODY).0, 200);
+    assert_eq!(mutual.call(&teller, "GET", "/mine/1", "").1, BODY);
+    assert_ne!(mutual.call(&other, "GET", "/mine/1", "").0, 200, "another client's token does not open");
+    assert_eq!(mutual.call(&nobody, "POST", "/mine/2", BODY).0, 422);
+    let names: Vec<String> = mutual.stage.keyring().list().unwrap().iter().map(|p| p.name.to_string()).collect();
+    assert!(names.contains(&"own-spiffe%3A%2F%2Fbank%2Fns%2Fteller%2Fsa%2Fweb.localhost".to_owned()), "{names:?}");
+    let metrics = mutual.stage.app().shared().metrics.render();
+    assert!(metrics.contains("role=\"teller\"") && !metrics.contains("spiffe"), "{metrics}");
+}
+
+/// What a server of keys answers; counts how often it was asked.
+type Answer = Arc<Mutex<(String, u32)>>;
+
+/// A server of keys on loopback. It goes with the process.
+fn serve(answer: &Answer) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = Arc::clone(answer);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            drop(stream.read(&mut [0; 4096]));
+            let text = {
+                let mut answer = answer.lock().unwrap();
+                answer.1 += 1;
+                answer.0.clone()
+            };
+            drop(stream.write_all(text.as_bytes()));
+        }
+    });
+    format!("http://{address}/keys")
+}
+
+fn http(status: u16, body: &str) -> String {
+    format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+}
+
+#[test]
+fn keys_are_fetched_and_until_then_no_token_can_be_judged() {
+    let (signer, next) = (Signer::ec(), Signer::ec());
+    let answer: Answer = Arc::new(Mutex::new((http(503, ""), 0)));
+    let url = serve(&answer);
+    let callers = format!(
+        "callers:\n  - {{ jwt: {{ jwks: \"{url}\", issuer: \"{ISSUER}\", audience: customers }}, role: reader }}\n"
+    );
+    let stage = Stage::with(RULES, "", &callers);
+    let default = PartitionName::default_name();
+    stage.keyring().set_role(&default, "default", Some(Permissions(Permissions::ENCRYPT))).unwrap();
+    stage.keyring().set_role(&default, "reader", Some(Permissions(Permissions::DECRYPT))).unwrap();
+    eventually("roles are in force", || {
+        stage.post("/1", BODY).status == 200 && !stage.get("/1").text().contains("4111")
+    });
+    let claims = claims(SystemClock.now());
+    let get = |signer: &Signer, id: &str| {
+        let bearer = format!("Bearer {}", signer.token(id, &claims));
+        let reply = stage.call("GET", "/1", &[("authorization", &bearer)], "");
+        (reply.status, reply.text())
+    };
+    assert_eq!(get(&signer, "one").0, 503, "its keys are not known, which is not the caller's fault");
+    answer.lock().unwrap().0 = http(200, &json!({"keys": [signer.jwk("one")]}).to_string());
+    eventually("the keys are fetched", || get(&signer, "one") == (200, BODY.to_owned()));
+    // What it says next is no key set; the last keys stay.
+    answer.lock().unwrap().0 = http(200, "<html>");
+    assert_eq!(get(&next, "two").0, 401);
+    let asked = answer.lock().unwrap().1;
+    let start = std::time::Instant::now();
+    while answer.lock().unwrap().1 == asked && start.elapsed().as_secs() < 20 {
+        assert_eq!(get(&next, "two").0, 401);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert_eq!(get(&signer, "one").0, 200);
+    // A key that is not known has the set fetched early.
+    answer.lock().unwrap().0 = http(200, &json!({"keys": [next.jwk("two")]}).to_string());
+    eventually("the new key is fetched", || get(&next, "two").0 == 200);
+    assert_eq!(get(&signer, "one").0, 401, "the old key is gone, and what it signed with it");
 }

@@ -10,7 +10,8 @@ use std::time::Duration;
 use sidecloak::clock::SystemClock;
 use sidecloak::metrics::Metrics;
 use sidecloak::proxy::settings::{
-    Address, Caller, Drain, Limits, Listener, ProxyProtocol, Settings, UpstreamHost, UpstreamLimits, UpstreamProtocol,
+    Address, Caller, Drain, Limits, Listener, ProxyProtocol, Settings, UpstreamFailures, UpstreamHost, UpstreamLimits,
+    UpstreamProtocol,
 };
 use sidecloak::proxy::{Server, Shared};
 use sidecloak::rules::RuleSet;
@@ -214,7 +215,8 @@ pub fn proxy_to(upstream: Vec<Address>) -> ProxyBuilder {
         settings: Settings {
             listeners: vec![Arc::new(listener("front", upstream))],
             workers: 1,
-            upstream_limits: UpstreamLimits { connections: 64, idle: 16, idle_timeout: Duration::from_secs(4) },
+            upstream_limits: UpstreamLimits::default(),
+            upstream_failures: UpstreamFailures::default(),
             callers: Vec::new(),
             limits: Limits {
                 memory: 64 << 20,
@@ -237,6 +239,7 @@ pub fn listener(name: &str, upstream: Vec<Address>) -> Listener {
         bind: vec![Address::Tcp(([127, 0, 0, 1], 0).into())],
         upstream,
         tls: None,
+        insecure_listen: false,
         proxy_protocol: ProxyProtocol::Off,
         upstream_protocol: UpstreamProtocol::Http1,
         upstream_tls: None,

@@ -1,69 +1,78 @@
-//! One HTTP/2 connection to one target (prior knowledge), opened when needed. A pool keyed by authority would open one
-//! for every Host that a client thinks of.
+//! One HTTP/2 connection to one address, opened when needed. A pool keyed by authority would open one for every Host that
+//! a client thinks of.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use http::{Request, Response};
-use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::sync::Mutex;
-use tokio::time;
+use tokio::sync::{Mutex, MutexGuard};
 
-use crate::proxy::payload::Outgoing;
-use crate::refusal::{Reason, Refusal};
+use crate::proxy::stream::Stream;
 
-use super::connect::Connector;
-use super::refusal;
-use super::tls::Offer;
+use super::outgoing::Outgoing;
+use super::pool::jittered;
 
+/// The connection of one address.
+#[derive(Debug, Default)]
 pub(super) struct Http2 {
-    connector: Connector,
-    target: usize,
-    header_limit: usize,
-    ping: Duration,
-    current: Mutex<Option<SendRequest<Outgoing>>>,
+    current: Mutex<Option<Standing>>,
+}
+
+/// A connection that was made; whether it still stands is looked at before use.
+#[derive(Debug, Clone)]
+pub(super) struct Standing {
+    pub(super) sender: SendRequest<Outgoing>,
+    /// Tells connections apart.
+    made: Instant,
+    retires: Instant,
+}
+
+/// How such connections are held.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Http2Limits {
+    pub(super) header: usize,
+    pub(super) ping: Duration,
+    pub(super) max_age: Duration,
 }
 
 impl Http2 {
-    pub(super) fn new(connector: Connector, target: usize, header_limit: usize, ping: Duration) -> Self {
-        Self { connector, target, header_limit, ping, current: Mutex::new(None) }
+    /// The place of the connection. Held over a connect, so that all wait for one connection instead of opening many; the
+    /// connect has a timeout.
+    pub(super) async fn place(&self) -> MutexGuard<'_, Option<Standing>> {
+        self.current.lock().await
     }
 
-    /// Sends a request; once more on a new connection, if the old one ended before it took the request.
-    pub(super) async fn send(&self, mut request: Request<Outgoing>) -> Result<Response<Incoming>, Refusal> {
-        for last in [false, true] {
-            let mut sender = self.sender().await?;
-            match sender.try_send_request(request).await {
-                Ok(response) => return Ok(response),
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) if !last => request = unsent,
-                    _ => return Err(refusal(error.error(), false)),
-                },
-            }
-        }
-        Err(Refusal::new(Reason::Upstream, "the upstream closes every connection"))
-    }
-
-    async fn sender(&self) -> Result<SendRequest<Outgoing>, Refusal> {
-        // Held over the connect, so that all wait for one connection instead of opening many; the connect has a timeout.
+    /// A connection that takes no more requests, though it may not have ended yet.
+    pub(super) async fn forget(&self, old: &Standing) {
         let mut current = self.current.lock().await;
-        if let Some(sender) = current.as_ref().filter(|sender| !sender.is_closed()) {
-            return Ok(sender.clone());
+        if current.as_ref().is_some_and(|current| current.made == old.made) {
+            *current = None;
         }
-        let stream = self.connector.connect(self.target, Offer::Http2).await.map_err(|e| refusal(&e, true))?;
-        let handshake = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .keep_alive_interval(self.ping)
-            .keep_alive_timeout(self.ping)
-            .max_header_list_size(u32::try_from(self.header_limit).unwrap_or(u32::MAX))
-            .handshake(stream);
-        let (sender, connection) = match time::timeout(self.ping, handshake).await {
-            Ok(made) => made.map_err(|e| refusal(&e, true))?,
-            Err(_) => return Err(Refusal::new(Reason::Timeout, "the upstream does not begin HTTP/2")),
-        };
-        tokio::spawn(async move { drop(connection.await) });
-        *current = Some(sender.clone());
-        Ok(sender)
     }
+}
+
+/// The connection, if it stands and is not too old.
+pub(super) fn standing(place: &Option<Standing>) -> Option<Standing> {
+    let fit = |current: &&Standing| !current.sender.is_closed() && Instant::now() < current.retires;
+    place.as_ref().filter(fit).cloned()
+}
+
+/// Begins HTTP/2 on a new connection. One that it replaces goes on until its last exchange is done.
+pub(super) async fn begin(
+    place: &mut Option<Standing>,
+    stream: Stream,
+    limits: Http2Limits,
+) -> Result<Standing, hyper::Error> {
+    let handshake = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(limits.ping)
+        .keep_alive_timeout(limits.ping)
+        .max_header_list_size(u32::try_from(limits.header).unwrap_or(u32::MAX))
+        .handshake(stream);
+    let (sender, connection) = handshake.await?;
+    tokio::spawn(async move { drop(connection.await) });
+    let made = Instant::now();
+    let standing = Standing { sender, made, retires: made + jittered(limits.max_age) };
+    *place = Some(standing.clone());
+    Ok(standing)
 }
