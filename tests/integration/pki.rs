@@ -165,7 +165,8 @@ impl Secure {
         Self::to(address, ServerName::from(address.ip()), config)
     }
 
-    fn to(address: SocketAddr, name: ServerName<'static>, config: &Arc<ClientConfig>) -> Option<Self> {
+    /// By this name.
+    pub fn to(address: SocketAddr, name: ServerName<'static>, config: &Arc<ClientConfig>) -> Option<Self> {
         let stream = TcpStream::connect(address).ok()?;
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -93,20 +93,6 @@ fn all_errors_at_once_each_with_its_place_and_a_way_out() {
 }
 
 #[rstest]
-#[case("key: \"t-{client}\"", "`{client}` is not available yet")]
-#[case("key: \"t-{sni}\"", "`{sni}` is not available yet")]
-#[case("key: \"t-{claim:org}\"", "`{claim:}` is not available yet")]
-fn what_is_not_yet_is_refused_by_name(#[case] option: &str, #[case] message: &str) {
-    let loaded = load(&item(&format!("fields: $.a, {option}")));
-    assert!(loaded.rules.is_none());
-    assert!(
-        loaded.findings.0.iter().any(|f| f.code == "not-yet" && f.message.contains(message)),
-        "{}",
-        loaded.findings
-    );
-}
-
-#[rstest]
 #[case("deterministic: true, bind: \"@.id\"", "deterministic-bind")]
 #[case("bind: id", "bind")]
 #[case("bind: \"@\"", "bind")]
