@@ -12,7 +12,7 @@ mod targets;
 mod tls;
 
 use std::fmt;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time;
+use tokio::time::{self, Sleep};
 
 use crate::crypto::random;
 use crate::metrics::UpstreamMetrics;
@@ -41,7 +41,7 @@ use counted::Counted;
 use failure::{Failure, Sent};
 use http2::Http2Limits;
 use outgoing::{Again, Outgoing};
-use pool::{Connection, Pool, PoolLimits};
+use pool::{Connection, Fields, Pool, PoolLimits};
 pub(super) use pool::{IdleCount, Lease};
 use resolve::Names;
 use targets::{Endpoint, Targets};
@@ -78,8 +78,16 @@ const NOT_REPEATED: &str =
 
 /// A connection over which one request may be sent.
 enum Link {
-    Http1(Connection),
+    Http1(Box<Connection>),
     Http2(http2::Standing),
+}
+
+/// Connects that failed for one request.
+#[derive(Default)]
+struct Tries {
+    endpoints: Vec<Arc<Endpoint>>,
+    first: Option<Failure>,
+    began: Option<Instant>,
 }
 
 impl Upstream {
@@ -158,15 +166,16 @@ impl Upstream {
         let mut retried = false;
         let upgrades = parts.headers.contains_key(header::UPGRADE);
         loop {
-            let (endpoint, link) = self.link(&mut permit, retried, upgrades).await?;
+            let (endpoint, mut link) = self.link(&mut permit, retried, upgrades).await?;
             // What has been sent on a new connection is not sent again: who dies of it once will die of it twice.
             let may_repeat = !retried && (link.has_served() && self.retry != Retry::Never);
-            let spare = may_repeat.then(|| (parts.method.clone(), parts.uri.clone(), parts.headers.clone()));
+            let mut spare = may_repeat.then(|| Spare::of(&parts, link.room()));
             let sent = match link {
                 Link::Http1(connection) => {
                     let sent = self.send_http1(exchange, &endpoint, connection, parts, body, may_repeat).await;
                     match sent {
                         Ok((response, mut connection)) => {
+                            connection.room = spare.take().map_or_else(Vec::new, Spare::into_room);
                             connection.learn(response.headers());
                             self.targets.well(&endpoint);
                             let lease = permit.map(|permit| Lease {
@@ -202,7 +211,8 @@ impl Upstream {
                         self.targets.silent(&endpoint);
                         return Err(failure);
                     }
-                    let (head, unsent) = unsent.into_parts();
+                    let (mut head, unsent) = unsent.into_parts();
+                    restore_host(&mut head);
                     let Some(unsent) = unsent.into_body() else { return Err(failure) };
                     (parts, body) = (head, unsent);
                 }
@@ -210,10 +220,9 @@ impl Upstream {
                     if failure.is_upstreams() && !(may_repeat && failure.dead) {
                         self.targets.silent(&endpoint);
                     }
-                    let repeats = failure.unprocessed || failure.dead && self.may_repeat(spare.as_ref().map(|s| &s.0));
-                    let (Some((method, uri, headers)), true, Some(kept)) =
-                        (spare, repeats, again.and_then(Again::body))
-                    else {
+                    let repeats =
+                        failure.unprocessed || failure.dead && self.may_repeat(spare.as_ref().map(|s| &s.method));
+                    let (Some(spare), true, Some(kept)) = (spare, repeats, again.and_then(Again::body)) else {
                         if may_repeat && failure.dead {
                             self.metrics.not_retried.inc();
                             failure.refusal.detail.push_str(NOT_REPEATED);
@@ -222,9 +231,7 @@ impl Upstream {
                     };
                     retried = true;
                     self.metrics.retries.inc();
-                    (parts, ()) = Request::new(()).into_parts();
-                    (parts.method, parts.uri, parts.headers) = (method, uri, headers);
-                    body = kept;
+                    (parts, body) = (spare.into_parts(), kept);
                 }
             }
         }
@@ -247,23 +254,18 @@ impl Upstream {
         fresh: bool,
         upgrades: bool,
     ) -> Result<(Arc<Endpoint>, Link), Failure> {
-        let mut tried = Vec::new();
-        let mut first = None;
-        let began = Instant::now();
+        let mut tries = Tries::default();
         loop {
-            let mut endpoint = self.targets.pick(&tried);
-            if let (None, Some(names), true) = (&endpoint, &self.names, tried.is_empty()) {
+            let mut endpoint = self.targets.pick(&tries.endpoints);
+            if let (None, Some(names), true) = (&endpoint, &self.names, tries.endpoints.is_empty()) {
                 names.first(self.connector.timeout()).await;
-                endpoint = self.targets.pick(&tried);
+                endpoint = self.targets.pick(&[]);
             }
-            let left = self.connector.timeout().saturating_sub(began.elapsed());
-            let Some(endpoint) = endpoint.filter(|_| !left.is_zero()) else {
+            let Some(endpoint) = endpoint.filter(|_| !self.share(&tries).is_zero()) else {
                 let nothing = || Failure::connect("none of the upstream's names has an address");
-                return Err(first.unwrap_or_else(nothing));
+                return Err(tries.first.unwrap_or_else(nothing));
             };
-            let others = self.targets.all().len().saturating_sub(tried.len()).clamp(1, 3);
-            let share = left / u32::try_from(others).unwrap_or(1);
-            match self.link_to(&endpoint, permit, fresh, upgrades, share).await {
+            match self.link_to(&endpoint, permit, (fresh, upgrades), &mut tries).await {
                 Ok(link) => return Ok((endpoint, link)),
                 Err(failure) if !failure.is_upstreams() => return Err(failure),
                 Err(failure) => {
@@ -272,20 +274,27 @@ impl Upstream {
                     if let Some(names) = &self.names {
                         names.look_again();
                     }
-                    tried.push(endpoint);
-                    first.get_or_insert(failure);
+                    tries.endpoints.push(endpoint);
+                    tries.first.get_or_insert(failure);
                 }
             }
         }
+    }
+
+    /// How long the next connect may take: if it fails, there must be time for another.
+    fn share(&self, tries: &Tries) -> Duration {
+        let limit = self.connector.timeout();
+        let left = tries.began.map_or(limit, |began| limit.saturating_sub(began.elapsed()));
+        let others = self.targets.count().saturating_sub(tries.endpoints.len()).clamp(1, 3);
+        left / u32::try_from(others).unwrap_or(1)
     }
 
     async fn link_to(
         &self,
         endpoint: &Arc<Endpoint>,
         permit: &mut Option<OwnedSemaphorePermit>,
-        fresh: bool,
-        upgrades: bool,
-        limit: Duration,
+        (fresh, upgrades): (bool, bool),
+        tries: &mut Tries,
     ) -> Result<Link, Failure> {
         // What the other side chooses is known once there is a connection.
         let chooses = self.tls && self.protocol == UpstreamProtocol::Auto && !upgrades;
@@ -302,6 +311,8 @@ impl Upstream {
                 return Ok(Link::Http1(connection));
             }
             if !chooses {
+                let limit = self.share(tries);
+                tries.began.get_or_insert_with(Instant::now);
                 let stream = self.connector.connect_within(&endpoint.target, Offer::Http1, limit).await;
                 return self.begin_http1(stream.map_err(|e| Failure::connecting(&e))?).await.map(Link::Http1);
             }
@@ -311,6 +322,8 @@ impl Upstream {
             self.metrics.reused.inc();
             return Ok(Link::Http2(standing));
         }
+        let limit = self.share(tries);
+        tries.began.get_or_insert_with(Instant::now);
         let connect = async {
             let offer = if chooses { Offer::Either } else { Offer::Http2 };
             let stream = self.connector.connect(&endpoint.target, offer).await.map_err(|e| Failure::connecting(&e))?;
@@ -334,7 +347,7 @@ impl Upstream {
         }
     }
 
-    async fn begin_http1(&self, stream: Stream) -> Result<Connection, Failure> {
+    async fn begin_http1(&self, stream: Stream) -> Result<Box<Connection>, Failure> {
         let (counted, traffic) = Counted::new(stream);
         let handshake = self.http1.handshake(TokioIo::new(counted)).await;
         let (sender, connection) = handshake.map_err(|e| Failure::handshake(&e))?;
@@ -347,21 +360,21 @@ impl Upstream {
         &self,
         exchange: &Arc<Exchange>,
         endpoint: &Endpoint,
-        mut connection: Connection,
+        mut connection: Box<Connection>,
         mut parts: request::Parts,
         body: Body,
         may_repeat: bool,
-    ) -> Result<(Response<Incoming>, Connection), Sent> {
+    ) -> Result<(Response<Incoming>, Box<Connection>), Sent> {
         self.shape(&mut parts, endpoint);
         let (body, again) = outgoing(body, exchange, may_repeat);
         for_http1(&mut parts, &body);
         let traffic = Arc::clone(&connection.traffic);
-        let (read, written) = (traffic.read(), traffic.written());
+        let (read, written, reused) = (traffic.read(), traffic.written(), connection.reused);
         traffic.allow((self.http2.header as u64).saturating_mul(INTERIM));
         let sent = connection.sender.try_send_request(Request::from_parts(parts, body));
         let sent = async {
             sent.await.map_err(|mut error| match error.take_message() {
-                Some(unsent) => Sent::Unsent(Box::new(unsent), connection.reused, Failure::sending(error.error())),
+                Some(unsent) => Sent::Unsent(Box::new(unsent), reused, Failure::sending(error.error())),
                 None => {
                     let mut failure = Failure::sending(error.error());
                     failure.dead &= traffic.read() == read;
@@ -373,7 +386,7 @@ impl Upstream {
                 }
             })
         };
-        let response = self.answer(exchange, sent).await?;
+        let response = self.answer(exchange, &mut connection.deadline, sent).await?;
         traffic.allow(u64::MAX);
         Ok((response, connection))
     }
@@ -397,7 +410,7 @@ impl Upstream {
                 None => Sent::Died(again, Failure::sending(error.error())),
             })
         };
-        self.answer(exchange, sent).await
+        self.answer(exchange, &mut None, sent).await
     }
 
     /// The `Host` that this upstream is to see.
@@ -422,14 +435,33 @@ impl Upstream {
     }
 
     /// Waits as long as the request's body moves, and then for `first_byte`.
-    async fn answer<T>(&self, exchange: &Exchange, sent: impl Future<Output = Result<T, Sent>>) -> Result<T, Sent> {
+    async fn answer<T>(
+        &self,
+        exchange: &Exchange,
+        patience: &mut Option<Pin<Box<Sleep>>>,
+        sent: impl Future<Output = Result<T, Sent>>,
+    ) -> Result<T, Sent> {
+        let limit = self.timeouts.first_byte;
+        let deadline = || time::Instant::now() + limit;
         let mut sent = pin!(sent);
-        loop {
-            match time::timeout(self.timeouts.first_byte, sent.as_mut()).await {
-                Ok(answer) => return answer,
-                Err(_) if exchange.moved.swap(false, Ordering::Relaxed) => {}
-                Err(_) => return Err(Sent::Died(None, Failure::silence(self.timeouts.first_byte))),
+        let patience = match patience {
+            // To put a deadline off costs less than to make one.
+            Some(patience) => {
+                patience.as_mut().reset(deadline());
+                patience
             }
+            none => none.insert(Box::pin(time::sleep_until(deadline()))),
+        };
+        loop {
+            tokio::select! {
+                biased;
+                answer = sent.as_mut() => return answer,
+                () = patience.as_mut() => {}
+            }
+            if !exchange.moved.swap(false, Ordering::Relaxed) {
+                return Err(Sent::Died(None, Failure::silence(limit)));
+            }
+            patience.as_mut().reset(deadline());
         }
     }
 }
@@ -441,6 +473,13 @@ impl fmt::Debug for Upstream {
 }
 
 impl Link {
+    fn room(&mut self) -> Fields {
+        match self {
+            Self::Http1(connection) => std::mem::take(&mut connection.room),
+            Self::Http2(_) => Vec::new(),
+        }
+    }
+
     /// Whether it may have ended since it served last.
     fn has_served(&self) -> bool {
         match self {
@@ -448,6 +487,36 @@ impl Link {
             // One connection for all: whether it is new is no sign.
             Self::Http2(_) => true,
         }
+    }
+}
+
+/// The head of a request that may have to be sent again.
+struct Spare {
+    method: Method,
+    uri: Uri,
+    fields: Fields,
+}
+
+impl Spare {
+    fn of(parts: &request::Parts, mut room: Fields) -> Self {
+        room.extend(parts.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+        Self { method: parts.method.clone(), uri: parts.uri.clone(), fields: room }
+    }
+
+    /// Without what was in it: an idle connection holds nothing of a request.
+    fn into_room(mut self) -> Fields {
+        self.fields.clear();
+        self.fields
+    }
+
+    fn into_parts(self) -> request::Parts {
+        let (mut parts, ()) = Request::new(()).into_parts();
+        (parts.method, parts.uri) = (self.method, self.uri);
+        parts.headers.reserve(self.fields.len());
+        for (name, value) in self.fields {
+            parts.headers.append(name, value);
+        }
+        parts
     }
 }
 
@@ -491,6 +560,16 @@ fn for_http2(parts: &mut request::Parts, endpoint: &Endpoint, tls: bool) -> Resu
     let no_uri = |_| Failure::ours(Reason::BadRequest, "the request's target is no URI");
     parts.uri = Uri::from_parts(uri).map_err(no_uri)?;
     Ok(())
+}
+
+/// Undoes it for a request that did not leave.
+fn restore_host(parts: &mut request::Parts) {
+    if let Some(authority) = parts.uri.authority()
+        && !parts.headers.contains_key(header::HOST)
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        parts.headers.insert(header::HOST, host);
+    }
 }
 
 /// For jitter: nothing depends on nobody's guessing it.

@@ -2,15 +2,16 @@
 //! first, so that those which are not needed grow old and close.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
-use http::header::HeaderName;
+use http::header::{HeaderName, HeaderValue};
 use hyper::client::conn::http1::SendRequest;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
-use tokio::time;
+use tokio::time::{self, Sleep};
 
 use crate::metrics::UpstreamMetrics;
 
@@ -61,16 +62,23 @@ pub(super) struct Connection {
     retires: Instant,
     /// It has served before.
     pub(super) reused: bool,
+    /// The deadline of the exchange that it serves.
+    pub(super) deadline: Option<Pin<Box<Sleep>>>,
+    /// Room for the fields of a request that may have to be sent again; empty while it is idle.
+    pub(super) room: Fields,
 }
+
+/// A copy of a request's fields: a map would hash every name.
+pub(super) type Fields = Vec<(HeaderName, HeaderValue)>;
 
 /// The idle connections of one address, the oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Idle(Mutex<VecDeque<Connection>>);
+pub(super) struct Idle(Mutex<VecDeque<Box<Connection>>>);
 
 /// A connection to the upstream in use, and the permit for it. Dropping it closes the connection.
 #[derive(Debug)]
 pub(in crate::proxy) struct Lease {
-    pub(super) connection: Connection,
+    pub(super) connection: Box<Connection>,
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) pool: Arc<Pool>,
     #[expect(dead_code, reason = "held")]
@@ -90,19 +98,30 @@ impl Pool {
         Arc::new(Self { limits, count: Arc::clone(count), metrics: Arc::clone(metrics), filled: Arc::default() })
     }
 
-    pub(super) fn connection(&self, sender: SendRequest<Outgoing>, traffic: Arc<Traffic>) -> Connection {
+    pub(super) fn connection(&self, sender: SendRequest<Outgoing>, traffic: Arc<Traffic>) -> Box<Connection> {
         let now = Instant::now();
         let retires = now + jittered(self.limits.max_age);
-        Connection { sender, traffic, since: now, patience: self.limits.idle_timeout, retires, reused: false }
+        let patience = self.limits.idle_timeout;
+        Box::new(Connection {
+            sender,
+            traffic,
+            since: now,
+            patience,
+            retires,
+            reused: false,
+            deadline: None,
+            room: Vec::new(),
+        })
     }
 
     /// The newest idle connection that still stands.
-    pub(super) async fn take(&self, endpoint: &Endpoint) -> Option<Connection> {
+    pub(super) async fn take(&self, endpoint: &Endpoint) -> Option<Box<Connection>> {
         loop {
             let mut connection = endpoint.idle.lock().pop_back()?;
             self.gone(1);
-            let idle = connection.since.elapsed();
-            if !connection.sender.is_ready() || idle > connection.patience || Instant::now() > connection.retires {
+            let now = Instant::now();
+            let idle = now.duration_since(connection.since);
+            if !connection.sender.is_ready() || idle > connection.patience || now > connection.retires {
                 continue;
             }
             if idle > UNSEEN {
@@ -118,7 +137,7 @@ impl Pool {
     }
 
     /// Keeps a connection for later, if it can serve again.
-    fn put(&self, endpoint: &Endpoint, mut connection: Connection) {
+    fn put(&self, endpoint: &Endpoint, mut connection: Box<Connection>) {
         // Not ready: the answer came before the request had left, or more came than the answer.
         if !connection.sender.is_ready()
             || connection.patience.is_zero()
@@ -203,7 +222,7 @@ impl Connection {
 }
 
 impl Idle {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Connection>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Box<Connection>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

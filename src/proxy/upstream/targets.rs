@@ -95,6 +95,10 @@ impl Targets {
         self.all.load_full()
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.all.load().len()
+    }
+
     /// The names to resolve.
     pub(super) fn names(&self) -> Vec<(String, u16)> {
         let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
