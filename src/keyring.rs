@@ -54,7 +54,7 @@ pub(crate) use files::check_private;
 pub use lifecycle::{Cursor, EpochInfo, PartitionInfo, RecipientInfo, Rewrapped};
 pub use manage::{Change, Changed};
 pub use managed::{Call, MANAGED, Managed, ManagedError, ManagedKeys, ManagedStats, without_calls};
-pub use memo::Memo;
+pub use memo::{Memo, Recalled};
 pub use migrate::Moved;
 pub use options::{KeySource, KeyringError, Options};
 pub use partition::{Kind, Partition, Permissions, State};

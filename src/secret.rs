@@ -8,6 +8,11 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Secret<const N: usize>(Box<[u8; N]>);
 
+/// Overwrites bytes that hold something secret in a buffer that goes on to be used.
+pub fn wipe(bytes: &mut [u8]) {
+    bytes.zeroize();
+}
+
 impl<const N: usize> Secret<N> {
     /// A secret of zero bytes, to be filled in place by `fill`.
     pub fn filled_by<E>(fill: impl FnOnce(&mut [u8; N]) -> Result<(), E>) -> Result<Self, E> {

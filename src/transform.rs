@@ -50,7 +50,7 @@ pub trait Sealer: Send + Sync + 'static {
     fn partition_of(&self, epoch: EpochId, memo: &mut Memo) -> Cached<PartitionName>;
 
     /// Opens one token, whose partition the caller has compared with its rule's.
-    fn open(&self, job: &OpenJob<'_>, memo: &mut Memo) -> Result<Ready<Opened>, OpenFailure>;
+    fn open(&self, job: OpenJob<'_>, memo: &mut Memo) -> Result<Ready<Opened>, OpenFailure>;
 
     /// Records what was done with a body's values for a caller of this role. Never blocks.
     fn record(&self, _role: &str, _partition: &PartitionName, _class: &Class, _what: Use, _values: u64) {}
@@ -124,8 +124,8 @@ impl fmt::Debug for SealJob<'_> {
 /// One token to open.
 #[derive(Debug)]
 pub struct OpenJob<'a> {
-    /// The token, taken apart.
-    pub token: &'a Token,
+    /// The token, taken apart; the plaintext takes the place of its body.
+    pub token: Token,
     /// The class that the rule gives the place where it stood.
     pub class: &'a Class,
     /// Signers accepted; empty: any that the partition lists.

@@ -157,9 +157,9 @@ impl Vault {
         record_id: Option<&[u8]>,
     ) -> Result<v1::Opened, Refused> {
         self.opening_epoch(partition, token.epoch).await?;
-        let job = OpenJob { token, class, signers: &[], record_id };
         for _ in 0..FETCHES {
-            match self.sealer.open(&job, &mut Memo::default()).map_err(|failure| open_refused(&failure))? {
+            let job = OpenJob { token: token.clone(), class, signers: &[], record_id };
+            match self.sealer.open(job, &mut Memo::default()).map_err(|failure| open_refused(&failure))? {
                 Ready::Now(opened) => return Ok(opened),
                 Ready::After(need) => self.sealer.fetch(need).await?,
             }

@@ -408,8 +408,8 @@ fn a_memo_says_what_the_caches_would_say(#[values(On::Sqlite, On::Postgres)] on:
     assert!(matches!(proxy.sealing_recalled(&mut memo, &default(), Kind::Random), Cached::Miss));
     let epoch = proxy.sealing(&default(), Kind::Random).unwrap();
     let recalled = |memo: &mut Memo| {
-        let sealing = proxy.sealing_recalled(memo, &default(), Kind::Random);
-        let opening = proxy.opening_recalled(memo, epoch.id);
+        let sealing = proxy.sealing_recalled(memo, &default(), Kind::Random).map(|recalled| recalled.epoch.clone());
+        let opening = proxy.opening_recalled(memo, epoch.id).map(|recalled| recalled.epoch.clone());
         (sealing, opening)
     };
     for _ in 0..2 {

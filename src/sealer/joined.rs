@@ -143,7 +143,7 @@ impl Sealer for Joined {
         self.local.partition_of(epoch, memo)
     }
 
-    fn open(&self, job: &OpenJob<'_>, memo: &mut Memo) -> Result<Ready<Opened>, OpenFailure> {
+    fn open(&self, job: OpenJob<'_>, memo: &mut Memo) -> Result<Ready<Opened>, OpenFailure> {
         if !self.control.is_empty() {
             // What is not known now may be a moment later: it is not opened without having been asked about.
             let partition = match self.local.partition_of(job.token.epoch, memo) {

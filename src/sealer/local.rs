@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use crate::audit::{Recorder, Use};
-use crate::keyring::{Cached, Call, Epoch, Keyring, KeyringError, Kind, Memo, Permissions, without_calls};
+use crate::keyring::{Cached, Call, Keyring, KeyringError, Kind, Memo, Permissions, without_calls};
 use crate::name::{Class, PartitionName};
 use crate::token::v1::{Opened, Plain, SealError};
 use crate::token::{EpochId, Suite};
@@ -81,20 +81,6 @@ impl Local {
             audit.count(role, partition, class, what, values);
         }
     }
-
-    /// The token's epoch, if its suite fits it.
-    fn epoch(&self, id: EpochId, suite: Suite, memo: &mut Memo) -> Result<Ready<Arc<Epoch>>, OpenFailure> {
-        let epoch = match self.0.opening_recalled(memo, id) {
-            Cached::Hit(epoch) => epoch,
-            Cached::Miss => return Ok(Ready::After(Need::Opening(id))),
-            Cached::Unknown => return Err(OpenFailure::UnknownEpoch),
-            Cached::Denied(state) => return Err(OpenFailure::Denied(state)),
-        };
-        if (suite == Suite::Siv) != (epoch.kind == Kind::Deterministic) {
-            return Err(OpenFailure::SuiteMismatch);
-        }
-        Ok(Ready::Now(epoch))
-    }
 }
 
 impl Sealer for Local {
@@ -107,8 +93,8 @@ impl Sealer for Local {
 
     fn seal(&self, job: &SealJob<'_>, memo: &mut Memo, out: &mut Vec<u8>) -> Result<Ready<()>, SealFailure> {
         let kind = if job.suite == Suite::Siv { Kind::Deterministic } else { Kind::Random };
-        let epoch = match self.0.sealing_recalled(memo, job.partition, kind) {
-            Cached::Hit(epoch) => epoch,
+        let recalled = match self.0.sealing_recalled(memo, job.partition, kind) {
+            Cached::Hit(recalled) => recalled,
             Cached::Miss => return Ok(Ready::After(Need::Sealing(job.partition.clone(), kind))),
             Cached::Unknown => return Err(SealFailure::NoKey("no such partition")),
             Cached::Denied(state) => return Err(SealFailure::Denied(state)),
@@ -131,9 +117,11 @@ impl Sealer for Local {
             pad: job.pad,
             signer: signer.as_deref(),
         };
-        match self.0.field_key(&epoch, job.suite, job.class).seal(&plain, out) {
+        let epoch = recalled.epoch.id;
+        let (key, random) = recalled.key(&self.0, job.suite, job.class);
+        match key.seal_with(&plain, random, out) {
             Ok(()) => Ok(Ready::Now(())),
-            Err(SealError::Exhausted) => Ok(Ready::After(Need::Fresh(job.partition.clone(), kind, epoch.id))),
+            Err(SealError::Exhausted) => Ok(Ready::After(Need::Fresh(job.partition.clone(), kind, epoch))),
             Err(error) => Err(error.into()),
         }
     }
@@ -153,14 +141,21 @@ impl Sealer for Local {
     }
 
     fn partition_of(&self, epoch: EpochId, memo: &mut Memo) -> Cached<PartitionName> {
-        self.0.opening_recalled(memo, epoch).map(|epoch| epoch.partition.clone())
+        self.0.opening_recalled(memo, epoch).map(|recalled| recalled.epoch.partition.clone())
     }
 
-    fn open(&self, job: &OpenJob<'_>, memo: &mut Memo) -> Result<Ready<Opened>, OpenFailure> {
-        let epoch = match self.epoch(job.token.epoch, job.token.suite, memo)? {
-            Ready::Now(epoch) => epoch,
-            Ready::After(need) => return Ok(Ready::After(need)),
+    fn open(&self, job: OpenJob<'_>, memo: &mut Memo) -> Result<Ready<Opened>, OpenFailure> {
+        let (id, suite) = (job.token.epoch, job.token.suite);
+        let recalled = match self.0.opening_recalled(memo, id) {
+            Cached::Hit(recalled) => recalled,
+            Cached::Miss => return Ok(Ready::After(Need::Opening(id))),
+            Cached::Unknown => return Err(OpenFailure::UnknownEpoch),
+            Cached::Denied(state) => return Err(OpenFailure::Denied(state)),
         };
+        let epoch = recalled.epoch;
+        if (suite == Suite::Siv) != (epoch.kind == Kind::Deterministic) {
+            return Err(OpenFailure::SuiteMismatch);
+        }
         let signers = if job.token.signed {
             match self.0.partition_cached(&epoch.partition) {
                 Cached::Hit(record) => {
@@ -174,8 +169,8 @@ impl Sealer for Local {
         } else {
             Vec::new()
         };
-        let key = self.0.field_key(&epoch, job.token.suite, job.class);
-        Ok(Ready::Now(key.open(job.token, job.record_id, &signers, self.0.prefixes())?))
+        let (key, _) = recalled.key(&self.0, suite, job.class);
+        Ok(Ready::Now(key.open_in_place(job.token, job.record_id, &signers, self.0.prefixes())?))
     }
 
     fn record(&self, role: &str, partition: &PartitionName, class: &Class, what: Use, values: u64) {

@@ -6,15 +6,18 @@ use std::sync::atomic::AtomicU64;
 
 use crate::crypto::base64url;
 use crate::crypto::kdf::pae;
+use crate::crypto::random::Batch;
 use crate::crypto::sign::{SIGNATURE, SigningKey, VerifyingKey};
 use crate::name::{Class, PartitionName};
-use crate::secret::{Secret, SecretBytes};
+use crate::secret::{Secret, SecretBytes, wipe};
 
-use super::{EpochId, PREFIX, Suite};
+use super::{EpochId, Suite};
+use aad::Head;
 use cipher::Cipher;
 pub use cipher::PrefixCache;
 pub use form::{AnyToken, Inspection, Token, inspect, parse, parse_any, token_len};
 
+mod aad;
 mod cipher;
 mod form;
 pub mod managed;
@@ -31,6 +34,9 @@ pub struct FieldKey {
     partition: PartitionName,
     class: Class,
     cipher: Cipher,
+    /// What stands before and beside an unsigned and unbound string, and another value.
+    of_string: Head,
+    of_other: Head,
 }
 
 /// What is sealed.
@@ -115,11 +121,23 @@ impl FieldKey {
         let info =
             pae(&[b"sidecloak/1 field", &[suite as u8], partition.as_str().as_bytes(), class.as_str().as_bytes()]);
         let cipher = Cipher::derive(suite, dek, &info, uses);
-        Self { epoch, suite, partition: partition.clone(), class: class.clone(), cipher }
+        let [of_string, of_other] =
+            [true, false].map(|is_string| Head::new(&form::header(suite, is_string, false, false, epoch)));
+        Self { epoch, suite, partition: partition.clone(), class: class.clone(), cipher, of_string, of_other }
+    }
+
+    /// Whether it is the key of this epoch, suite and class.
+    pub fn is_of(&self, epoch: EpochId, suite: Suite, class: &Class) -> bool {
+        self.epoch == epoch && self.suite == suite && self.class == *class
     }
 
     /// Appends the token's text to `out`; on failure nothing.
     pub fn seal(&self, plain: &Plain<'_>, out: &mut Vec<u8>) -> Result<(), SealError> {
+        self.seal_with(plain, &mut Batch::default(), out)
+    }
+
+    /// The same with random bytes that serve several values.
+    pub fn seal_with(&self, plain: &Plain<'_>, random: &mut Batch, out: &mut Vec<u8>) -> Result<(), SealError> {
         let signed = plain.signer.is_some();
         if self.suite == Suite::Siv && (signed || plain.record_id.is_some()) {
             return Err(SealError::NotDeterministic);
@@ -131,26 +149,44 @@ impl FieldKey {
         if padded > MAX_VALUE {
             return Err(SealError::Unsealable);
         }
-        let header = form::header(self.suite, plain.is_string, signed, plain.record_id.is_some(), self.epoch);
-
-        // Never grown: a reallocation would leave the plaintext behind.
-        let mut body = SecretBytes::new(Vec::with_capacity(form::body_len(self.suite, padded, signed)));
-        let buffer = body.expose_mut();
-        buffer.resize(form::head_len(self.suite), 0);
-        if let Some(signer) = plain.signer {
-            buffer.extend_from_slice(&signer.verifying_key().id());
-            buffer
-                .extend_from_slice(&signer.sign(SIGN_LABEL, &self.signed_parts(&header, plain.record_id, plain.text))?);
+        let signature = plain.signer.map(|signer| self.signature(signer, plain)).transpose()?;
+        let start = out.len();
+        let sealed = self.head(plain.is_string, signed, plain.record_id.is_some(), |head| {
+            self.append(head, plain, (padded, signature.as_deref()), random, out)
+        });
+        if sealed.is_err() {
+            // It may hold the plaintext.
+            wipe(out.get_mut(start..).unwrap_or_default());
+            out.truncate(start);
         }
-        buffer.extend_from_slice(plain.text);
-        buffer.resize(buffer.len() + (padded - plain.text.len()), padding::FILL);
-        self.cipher.seal(&aad(&header, plain.record_id), buffer)?;
+        sealed
+    }
 
-        out.reserve(token_len(self.suite, plain.text.len(), plain.is_string, plain.pad, signed));
-        out.extend_from_slice(PREFIX);
-        base64url::encode_public_into(&header, out);
-        out.push(b'.');
-        base64url::encode_public_into(buffer, out);
+    /// Encrypts behind the place of the token's body, then writes it there.
+    fn append(
+        &self,
+        head: &Head,
+        plain: &Plain<'_>,
+        (padded, signature): (usize, Option<&[u8]>),
+        random: &mut Batch,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SealError> {
+        let length = form::body_len(self.suite, padded, signature.is_some());
+        let text_length = base64url::encoded_len(length);
+        // All of it now: a reallocation would leave the plaintext behind.
+        out.reserve(form::HEAD_TEXT.saturating_add(text_length).saturating_add(length));
+        out.extend_from_slice(head.text());
+        let text_at = out.len();
+        let body_at = text_at + text_length;
+        out.resize(body_at + form::head_len(self.suite), 0);
+        out.extend_from_slice(signature.unwrap_or_default());
+        out.extend_from_slice(plain.text);
+        out.resize(out.len() + (padded - plain.text.len()), padding::FILL);
+        out.resize(body_at + length, 0);
+        let (before, body) = out.split_at_mut_checked(body_at).ok_or(SealError::Unsealable)?;
+        head.aad(plain.record_id, |aad| self.cipher.seal(aad, random, body))?;
+        base64url::encode_public_to(body, before.get_mut(text_at..).unwrap_or_default());
+        out.truncate(body_at);
         Ok(())
     }
 
@@ -163,20 +199,55 @@ impl FieldKey {
         signers: &[VerifyingKey],
         prefixes: &PrefixCache,
     ) -> Result<Opened, OpenError> {
+        self.open_in_place(token.clone(), record_id, signers, prefixes)
+    }
+
+    /// The same; the plaintext takes the place of the token's body.
+    pub fn open_in_place(
+        &self,
+        token: Token,
+        record_id: Option<&[u8]>,
+        signers: &[VerifyingKey],
+        prefixes: &PrefixCache,
+    ) -> Result<Opened, OpenError> {
         let bound = record_id.is_some_and(|id| !id.is_empty());
         if token.suite != self.suite || token.epoch != self.epoch || token.bound != bound || record_id == Some(b"") {
             return Err(OpenError::NotAuthentic);
         }
-        let header = token.header();
-        let mut text = self.cipher.open(&aad(&header, record_id), &token.body, prefixes)?;
+        let mut text = SecretBytes::new(token.body);
+        let body = text.expose_mut();
+        let mut plain = self.head(token.is_string, token.signed, bound, |head| {
+            head.aad(record_id, |aad| self.cipher.open(aad, body, prefixes))
+        })?;
         let mut signer = None;
         if token.signed {
-            signer = Some(self.verify(&header, record_id, text.expose(), signers)?);
-            text.expose_mut().drain(..form::SIGNED);
+            let header = form::header(token.suite, token.is_string, token.signed, token.bound, token.epoch);
+            signer = Some(self.verify(&header, record_id, body.get(plain.clone()).unwrap_or_default(), signers)?);
+            plain.start += form::SIGNED;
         }
-        let len = padding::text_len(text.expose());
-        text.expose_mut().truncate(len);
+        let length = padding::text_len(body.get(plain.clone()).unwrap_or_default());
+        body.truncate(plain.start + length);
+        body.drain(..plain.start);
         Ok(Opened { text, is_string: token.is_string, signer })
+    }
+
+    /// Calls back with what stands before and beside a value of these flags.
+    fn head<T>(&self, is_string: bool, signed: bool, bound: bool, with: impl FnOnce(&Head) -> T) -> T {
+        match (signed || bound, is_string) {
+            (false, true) => with(&self.of_string),
+            (false, false) => with(&self.of_other),
+            (true, _) => with(&Head::new(&form::header(self.suite, is_string, signed, bound, self.epoch))),
+        }
+    }
+
+    /// The signer's id and its signature.
+    fn signature(&self, signer: &SigningKey, plain: &Plain<'_>) -> Result<Vec<u8>, SealError> {
+        let header = form::header(self.suite, plain.is_string, true, plain.record_id.is_some(), self.epoch);
+        let mut signature = Vec::with_capacity(form::SIGNED);
+        signature.extend_from_slice(&signer.verifying_key().id());
+        let parts = self.signed_parts(&header, plain.record_id, plain.text);
+        signature.extend_from_slice(&signer.sign(SIGN_LABEL, &parts)?);
+        Ok(signature)
     }
 
     /// Verifies `id | signature | value | padding`; returns the id.
@@ -209,10 +280,6 @@ impl FieldKey {
 }
 
 const SIGN_LABEL: &str = "sidecloak/1 sign";
-
-fn aad(header: &[u8], record_id: Option<&[u8]>) -> Vec<u8> {
-    pae(&[b"sidecloak/1 token", header, record_id.unwrap_or_default()])
-}
 
 #[cfg(test)]
 mod tests;

@@ -184,8 +184,8 @@ pub(super) fn authenticate(
         Bound::To(record_id) => record_id,
         Bound::Missing => return Err(Failure::Unbound),
     };
-    let job = OpenJob { token: &token, class, signers: &action.signers, record_id };
-    let opened = match fields.sealer.open(&job, &mut fields.told.memo) {
+    let job = OpenJob { token, class, signers: &action.signers, record_id };
+    let opened = match fields.sealer.open(job, &mut fields.told.memo) {
         Ok(Ready::Now(opened)) => opened,
         Ok(Ready::After(need)) => return Ok(Ready::After(need)),
         Err(OpenFailure::Denied(state)) => return Err(Failure::Denied(state)),

@@ -35,7 +35,7 @@ impl Sealer for Long {
     fn partition_of(&self, _: EpochId, _: &mut Memo) -> Cached<PartitionName> {
         Cached::Unknown
     }
-    fn open(&self, _: &OpenJob<'_>, _: &mut Memo) -> Result<Ready<Opened>, OpenFailure> {
+    fn open(&self, _: OpenJob<'_>, _: &mut Memo) -> Result<Ready<Opened>, OpenFailure> {
         Err(OpenFailure::UnknownEpoch)
     }
     fn at_hand(&self, _: &Need) -> Cached<()> {
@@ -175,7 +175,7 @@ impl Sealer for Turning {
     fn partition_of(&self, _: EpochId, _: &mut Memo) -> Cached<PartitionName> {
         Cached::Unknown
     }
-    fn open(&self, _: &OpenJob<'_>, _: &mut Memo) -> Result<Ready<Opened>, OpenFailure> {
+    fn open(&self, _: OpenJob<'_>, _: &mut Memo) -> Result<Ready<Opened>, OpenFailure> {
         Err(OpenFailure::UnknownEpoch)
     }
     fn at_hand(&self, _: &Need) -> Cached<()> {

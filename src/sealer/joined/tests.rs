@@ -70,8 +70,8 @@ impl House {
     fn open(&self, token: &[u8]) -> Result<Vec<u8>, String> {
         let token = v1::parse(token).unwrap();
         for _ in 0..3 {
-            let job = OpenJob { token: &token, class: &Class::new("card"), signers: &[], record_id: None };
-            match self.joined.open(&job, &mut Memo::default()).map_err(|error| error.to_string())? {
+            let job = OpenJob { token: token.clone(), class: &Class::new("card"), signers: &[], record_id: None };
+            match self.joined.open(job, &mut Memo::default()).map_err(|error| error.to_string())? {
                 Ready::Now(opened) => return Ok(opened.text.expose().to_vec()),
                 Ready::After(need) => self.fetch(need).map_err(|error| error.to_string())?,
             }

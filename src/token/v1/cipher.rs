@@ -1,5 +1,6 @@
 //! The cipher under a field key: nonces, how often a key may be used, and the derived keys that are kept.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,8 +9,8 @@ use arc_swap::ArcSwapOption;
 use super::{OpenError, SealError};
 use crate::crypto::aead::{Gcm, Siv, TAG, Xaes};
 use crate::crypto::kdf::hkdf;
-use crate::crypto::random::{self, RandomError};
-use crate::secret::{Secret, SecretBytes};
+use crate::crypto::random::{self, Batch, RandomError};
+use crate::secret::Secret;
 use crate::token::Suite;
 
 /// Values sealed under one XAES prefix: with 12 random bytes each, two nonces meet with probability under 2^-36.
@@ -17,6 +18,8 @@ const MAX_PER_PREFIX: u64 = 1 << 30;
 
 /// Values sealed under one key of suite 2 by one process; 256 processes stay under the 2^32 of SP 800-38D 8.3.
 const MAX_PER_GCM_KEY: u64 = 1 << 24;
+
+const TOO_SHORT: OpenError = OpenError::Malformed("the body is too short");
 
 /// Derived XAES keys by prefix, shared by all field keys of a process; bounded.
 #[derive(Debug)]
@@ -83,27 +86,29 @@ impl Cipher {
         }
     }
 
-    /// Encrypts the end of `body`, whose first [`super::form::head_len`] bytes are left for the nonce or synthetic IV, and
-    /// appends the tag.
-    pub(super) fn seal(&self, aad: &[u8], body: &mut Vec<u8>) -> Result<(), SealError> {
+    /// Encrypts `body` in place: [`super::form::head_len`] bytes are left for the nonce or synthetic IV, then comes the plaintext,
+    /// then room for the tag, where the suite has one.
+    pub(super) fn seal(&self, aad: &[u8], random: &mut Batch, body: &mut [u8]) -> Result<(), SealError> {
         match self {
             Self::Xaes { xaes, sealing, .. } => {
-                let (nonce, plain) = body.split_first_chunk_mut::<24>().ok_or(SealError::Unsealable)?;
-                let prefix = current_prefix(xaes, sealing)?;
-                let fresh = random::bytes()?;
-                nonce.split_at_mut(12).0.copy_from_slice(&prefix.bytes);
-                nonce.split_at_mut(12).1.copy_from_slice(&fresh);
-                let tag = prefix.gcm.seal(&fresh, aad, plain).map_err(|_| SealError::Unsealable)?;
-                body.extend_from_slice(&tag);
+                let (before, rest) = body.split_first_chunk_mut::<12>().ok_or(SealError::Unsealable)?;
+                let current = sealing.load();
+                let made;
+                let prefix = match current.as_deref().filter(|prefix| prefix.is_good_for_one_more()) {
+                    Some(prefix) => prefix,
+                    None => {
+                        made = fresh_prefix(xaes, sealing)?;
+                        &*made
+                    }
+                };
+                *before = prefix.bytes;
+                seal_gcm(&prefix.gcm, aad, random, rest)?;
             }
             Self::Gcm { gcm, uses } => {
-                let (nonce, plain) = body.split_first_chunk_mut::<12>().ok_or(SealError::Unsealable)?;
                 if uses.fetch_add(1, Ordering::Relaxed) >= MAX_PER_GCM_KEY {
                     return Err(SealError::Exhausted);
                 }
-                *nonce = random::bytes()?;
-                let tag = gcm.seal(nonce, aad, plain).map_err(|_| SealError::Unsealable)?;
-                body.extend_from_slice(&tag);
+                seal_gcm(gcm, aad, random, body)?;
             }
             Self::Siv(siv) => {
                 let (iv, plain) = body.split_first_chunk_mut::<TAG>().ok_or(SealError::Unsealable)?;
@@ -113,16 +118,16 @@ impl Cipher {
         Ok(())
     }
 
-    /// Decrypts a body.
-    pub(super) fn open(&self, aad: &[u8], body: &[u8], prefixes: &PrefixCache) -> Result<SecretBytes, OpenError> {
-        let too_short = OpenError::Malformed("the body is too short");
+    /// Decrypts a body in place; the plaintext then lies in this range of it.
+    pub(super) fn open(&self, aad: &[u8], body: &mut [u8], prefixes: &PrefixCache) -> Result<Range<usize>, OpenError> {
         match self {
             Self::Xaes { xaes, serial, opened, .. } => {
-                let (prefix, rest) = body.split_first_chunk::<12>().ok_or(too_short)?;
+                let (prefix, rest) = body.split_first_chunk_mut::<12>().ok_or(TOO_SHORT)?;
+                let behind = |plain: Range<usize>| plain.start + 12..plain.end + 12;
                 if let Some(last) = opened.load().as_deref()
                     && last.bytes == *prefix
                 {
-                    return open_gcm(&last.gcm, aad, rest);
+                    return open_gcm(&last.gcm, aad, rest).map(behind);
                 }
                 let place = (*serial, *prefix);
                 let known = prefixes.0.get(&place);
@@ -134,41 +139,49 @@ impl Cipher {
                     prefixes.0.insert(place, Arc::clone(&gcm));
                 }
                 opened.store(Some(Arc::new(Derived { bytes: *prefix, gcm })));
-                Ok(plain)
+                Ok(behind(plain))
             }
             Self::Gcm { gcm, .. } => open_gcm(gcm, aad, body),
             Self::Siv(siv) => {
-                let (iv, ciphertext) = body.split_first_chunk().ok_or(too_short)?;
-                let mut buffer = SecretBytes::new(ciphertext.to_vec());
-                siv.open(aad, buffer.expose_mut(), iv).map_err(|_| OpenError::NotAuthentic)?;
-                Ok(buffer)
+                let (iv, ciphertext) = body.split_first_chunk_mut().ok_or(TOO_SHORT)?;
+                siv.open(aad, ciphertext, iv).map_err(|_| OpenError::NotAuthentic)?;
+                Ok(iv.len()..body.len())
             }
         }
     }
 }
 
-/// Counts one use of the current prefix, or puts a new one in its place. Two threads that find it used up at once make
-/// two: both are good, the later one stays.
-fn current_prefix(xaes: &Xaes, sealing: &ArcSwapOption<Prefix>) -> Result<Arc<Prefix>, RandomError> {
-    if let Some(prefix) = sealing.load_full()
-        && prefix.uses.fetch_add(1, Ordering::Relaxed) < MAX_PER_PREFIX
-    {
-        return Ok(prefix);
+impl Prefix {
+    /// Counts one use.
+    fn is_good_for_one_more(&self) -> bool {
+        self.uses.fetch_add(1, Ordering::Relaxed) < MAX_PER_PREFIX
     }
+}
+
+/// Puts a new prefix in the place of one that is used up, and counts one use of it. Two threads that do so at once make two: both
+/// are good, the later one stays.
+fn fresh_prefix(xaes: &Xaes, sealing: &ArcSwapOption<Prefix>) -> Result<Arc<Prefix>, RandomError> {
     let bytes = random::bytes()?;
     let fresh = Arc::new(Prefix { bytes, gcm: xaes.derive(&bytes), uses: AtomicU64::new(1) });
     sealing.store(Some(Arc::clone(&fresh)));
     Ok(fresh)
 }
 
+/// `nonce (12) | plaintext | room for the tag`
+fn seal_gcm(gcm: &Gcm, aad: &[u8], random: &mut Batch, body: &mut [u8]) -> Result<(), SealError> {
+    let (nonce, rest) = body.split_first_chunk_mut().ok_or(SealError::Unsealable)?;
+    let (plain, tag) = rest.split_last_chunk_mut().ok_or(SealError::Unsealable)?;
+    *nonce = random.take()?;
+    *tag = gcm.seal(nonce, aad, plain).map_err(|_| SealError::Unsealable)?;
+    Ok(())
+}
+
 /// `nonce (12) | ciphertext | tag`
-fn open_gcm(gcm: &Gcm, aad: &[u8], body: &[u8]) -> Result<SecretBytes, OpenError> {
-    let too_short = OpenError::Malformed("the body is too short");
-    let (nonce, rest) = body.split_first_chunk().ok_or(too_short)?;
-    let (ciphertext, tag) = rest.split_last_chunk().ok_or(too_short)?;
-    let mut buffer = SecretBytes::new(ciphertext.to_vec());
-    gcm.open(nonce, aad, buffer.expose_mut(), tag).map_err(|_| OpenError::NotAuthentic)?;
-    Ok(buffer)
+fn open_gcm(gcm: &Gcm, aad: &[u8], body: &mut [u8]) -> Result<Range<usize>, OpenError> {
+    let (nonce, rest) = body.split_first_chunk_mut().ok_or(TOO_SHORT)?;
+    let (ciphertext, tag) = rest.split_last_chunk_mut().ok_or(TOO_SHORT)?;
+    gcm.open(nonce, aad, ciphertext, tag).map_err(|_| OpenError::NotAuthentic)?;
+    Ok(nonce.len()..nonce.len() + ciphertext.len())
 }
 
 #[cfg(test)]
@@ -182,8 +195,15 @@ mod tests {
     fn sealed(cipher: &Cipher, head: usize) -> Vec<u8> {
         let mut body = vec![0; head];
         body.extend_from_slice(b"value");
-        cipher.seal(b"aad", &mut body).unwrap();
+        body.extend_from_slice(&[0; TAG]);
+        cipher.seal(b"aad", &mut Batch::default(), &mut body).unwrap();
         body
+    }
+
+    fn opened(cipher: &Cipher, aad: &[u8], body: &[u8], prefixes: &PrefixCache) -> Result<Vec<u8>, OpenError> {
+        let mut body = body.to_vec();
+        let range = cipher.open(aad, &mut body, prefixes)?;
+        Ok(body[range].to_vec())
     }
 
     #[test]
@@ -212,7 +232,7 @@ mod tests {
         sealed(&one, 12);
         let again = Cipher::derive(Suite::Gcm, &key, b"info", uses);
         for cipher in [one, again] {
-            assert_eq!(cipher.seal(b"aad", &mut vec![0; 20]), Err(SealError::Exhausted));
+            assert_eq!(cipher.seal(b"aad", &mut Batch::default(), &mut [0; 40]), Err(SealError::Exhausted));
         }
     }
 
@@ -224,19 +244,19 @@ mod tests {
         for forged in [0, 20, body.len() - 1] {
             let mut other = body.clone();
             other[forged] ^= 1;
-            assert!(cipher.open(b"aad", &other, &prefixes).is_err());
+            assert!(opened(&cipher, b"aad", &other, &prefixes).is_err());
         }
         prefixes.0.run_pending_tasks();
         assert_eq!(prefixes.0.entry_count(), 0);
         for _ in 0..2 {
-            assert_eq!(cipher.open(b"aad", &body, &prefixes).unwrap().expose(), b"value");
+            assert_eq!(opened(&cipher, b"aad", &body, &prefixes).unwrap(), b"value");
         }
         prefixes.0.run_pending_tasks();
         assert_eq!(prefixes.0.entry_count(), 1);
-        assert!(cipher.open(b"other", &body, &prefixes).is_err(), "a kept key authenticates no less");
+        assert!(opened(&cipher, b"other", &body, &prefixes).is_err(), "a kept key authenticates no less");
         prefixes.clear();
         assert_eq!(prefixes.0.entry_count(), 0);
-        cipher.open(b"aad", &body, &prefixes).unwrap();
+        opened(&cipher, b"aad", &body, &prefixes).unwrap();
     }
 
     #[test]
@@ -244,7 +264,7 @@ mod tests {
         let prefixes = PrefixCache::new(4);
         for _ in 0..50 {
             let cipher = cipher(Suite::Xaes);
-            cipher.open(b"aad", &sealed(&cipher, 24), &prefixes).unwrap();
+            opened(&cipher, b"aad", &sealed(&cipher, 24), &prefixes).unwrap();
         }
         prefixes.0.run_pending_tasks();
         assert!(prefixes.0.entry_count() <= 4);

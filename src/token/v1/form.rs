@@ -16,6 +16,9 @@ pub(super) const SIGNED: usize = 16 + SIGNATURE;
 pub(super) const HEADER: usize = 12;
 const HEADER_TEXT: usize = 16;
 
+/// Characters before the body: prefix, header, dot.
+pub(super) const HEAD_TEXT: usize = PREFIX.len() + HEADER_TEXT + 1;
+
 const NOT_STRING: u8 = 1;
 const IS_SIGNED: u8 = 1 << 3;
 const IS_BOUND: u8 = 1 << 5;
@@ -58,13 +61,8 @@ pub fn parse(text: &[u8]) -> Result<Token, OpenError> {
 pub fn parse_any(text: &[u8]) -> Result<AnyToken, OpenError> {
     let rest = text.strip_prefix(PREFIX).ok_or(Malformed("it does not begin with `sc1.`"))?;
     let (header, rest) = rest.split_at_checked(HEADER_TEXT).ok_or(Malformed("the header is not 12 bytes"))?;
-    let header =
-        base64url::decode_public(header).ok_or(Malformed("the header is not 12 bytes of canonical base64url"))?;
-    let (suite, flags, id) = match header.split_at_checked(2) {
-        Some(([suite, flags], id)) => (*suite, *flags, id),
-        _ => return Err(Malformed("the header is not 12 bytes")),
-    };
-    let id: [u8; 10] = id.try_into().map_err(|_| Malformed("the header is not 12 bytes"))?;
+    let [suite, flags, id @ ..] = base64url::decode_public_array::<HEADER>(header)
+        .ok_or(Malformed("the header is not 12 bytes of canonical base64url"))?;
     let managed = ManagedSuite::from_byte(suite);
     let local = Suite::from_byte(suite);
     if managed.is_none() && local.is_none() {
@@ -91,12 +89,6 @@ pub fn parse_any(text: &[u8]) -> Result<AnyToken, OpenError> {
         return Err(Malformed("the body is too short"));
     }
     Ok(AnyToken::Local(Token { suite, is_string, signed, bound, epoch: EpochId(id), body }))
-}
-
-impl Token {
-    pub(super) fn header(&self) -> [u8; HEADER] {
-        header(self.suite, self.is_string, self.signed, self.bound, self.epoch)
-    }
 }
 
 pub(super) fn header(suite: Suite, is_string: bool, signed: bool, bound: bool, epoch: EpochId) -> [u8; HEADER] {
@@ -133,11 +125,7 @@ pub(super) fn body_len(suite: Suite, padded: usize, signed: bool) -> usize {
 /// Characters of the token for a value of `text_len` bytes, for forecasts and `max_length`.
 pub fn token_len(suite: Suite, text_len: usize, is_string: bool, pad: Option<usize>, signed: bool) -> usize {
     let body = body_len(suite, padded_len(text_len, is_string, pad), signed);
-    let body_text = (body / 3).saturating_mul(4).saturating_add(match body % 3 {
-        0 => 0,
-        rest => rest + 1,
-    });
-    body_text.saturating_add(PREFIX.len() + HEADER_TEXT + 1)
+    base64url::encoded_len(body).saturating_add(HEAD_TEXT)
 }
 
 /// What a token tells to whoever holds no key: nothing of it is verified.
@@ -202,6 +190,12 @@ mod tests {
 
     fn text(header: &[u8], body: &[u8]) -> Vec<u8> {
         format!("sc1.{}.{}", base64url::encode(header), base64url::encode(body)).into_bytes()
+    }
+
+    impl Token {
+        fn header(&self) -> [u8; HEADER] {
+            header(self.suite, self.is_string, self.signed, self.bound, self.epoch)
+        }
     }
 
     fn with(suite: u8, flags: u8, body: usize) -> Result<Token, OpenError> {

@@ -118,8 +118,8 @@ impl Sealer for Fake {
     fn partition_of(&self, _: EpochId, _: &mut Memo) -> Cached<PartitionName> {
         Cached::Hit(partition())
     }
-    fn open(&self, job: &OpenJob<'_>, _: &mut Memo) -> Result<Ready<Opened>, OpenFailure> {
-        let opened = self.key(job.token.suite, job.class).open(job.token, job.record_id, &[], &self.prefixes)?;
+    fn open(&self, job: OpenJob<'_>, _: &mut Memo) -> Result<Ready<Opened>, OpenFailure> {
+        let opened = self.key(job.token.suite, job.class).open(&job.token, job.record_id, &[], &self.prefixes)?;
         Ok(Ready::Now(opened))
     }
     fn record(&self, _: &str, name: &PartitionName, _: &Class, what: Use, values: u64) {

@@ -70,11 +70,11 @@ impl Sealer for Fake {
     fn partition_of(&self, _: EpochId, _: &mut Memo) -> Cached<PartitionName> {
         Cached::Hit(PartitionName::default_name())
     }
-    fn open(&self, job: &OpenJob<'_>, _: &mut Memo) -> Result<Ready<Opened>, OpenFailure> {
+    fn open(&self, job: OpenJob<'_>, _: &mut Memo) -> Result<Ready<Opened>, OpenFailure> {
         if self.must_wait() {
             return Ok(Ready::After(Need::Opening(EPOCH)));
         }
-        let opened = Self::key(job.token.suite, job.class).open(job.token, job.record_id, &[], &self.prefixes)?;
+        let opened = Self::key(job.token.suite, job.class).open(&job.token, job.record_id, &[], &self.prefixes)?;
         self.done.fetch_add(1, Ordering::Relaxed);
         Ok(Ready::Now(opened))
     }

@@ -163,14 +163,15 @@ async fn open(keyring: &Arc<Keyring>, vector: &Value) -> Option<String> {
     let partition = PartitionName::new(vector["partition"].as_str().unwrap()).unwrap();
     let class = Class::new(vector["class"].as_str().unwrap());
     let record_id = vector["record_id"].as_str().map(str::as_bytes);
-    let job = OpenJob { token: &token, class: &class, signers: &[], record_id };
+    let epoch = token.epoch;
     let opened = loop {
-        match sealer.open(&job, &mut Memo::default()).ok()? {
+        let job = OpenJob { token: token.clone(), class: &class, signers: &[], record_id };
+        match sealer.open(job, &mut Memo::default()).ok()? {
             Ready::Now(opened) => break opened,
             Ready::After(need) => sealer.fetch(need).await.ok()?,
         }
     };
-    match sealer.partition_of(token.epoch, &mut Memo::default()) {
+    match sealer.partition_of(epoch, &mut Memo::default()) {
         sidecloak::keyring::Cached::Hit(home) if home == partition => {}
         _ => return None,
     }

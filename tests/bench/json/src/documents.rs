@@ -23,6 +23,10 @@ pub const FIVE: &[&str] = &[
     "$.customers[*].metadata.ref",
 ];
 
+/// The same amount, three names of it at any depth.
+pub const FIVE_DEEP: &[&str] =
+    &["$..ssn", "$..email", "$..phone", "$.customers[*].card.number", "$.customers[*].address.line1"];
+
 /// `{"customers":[…]}` of so many.
 pub fn customers(count: u64) -> Vec<u8> {
     let all: Vec<Value> = (0..count).map(customer).collect();

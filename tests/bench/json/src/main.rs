@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::{Aes256Gcm, KeyInit};
-use documents::{Document, FIVE};
+use documents::{Document, FIVE, FIVE_DEEP};
 use measure::{Work, nanoseconds};
 use ours::{Bodies, scan, selectors};
 use peers::{Rsonpath, Straightforward, serde_json_round_trip, simd_json_round_trip, sonic_rs_round_trip};
@@ -56,8 +56,10 @@ fn dense(name: &'static str, document: &[u8], options: &Options, summary: &mut S
     let five = selectors(FIVE);
     let bodies = Bodies::new(FIVE);
     let mut naive = Straightforward::new(FIVE);
+    let deep_bodies = Bodies::new(FIVE_DEEP);
+    let mut deep_naive = Straightforward::new(FIVE_DEEP);
     let rsonpath = Rsonpath::new(FIVE);
-    let [mut a, mut b, mut c, mut d, mut e, mut copy] = std::array::from_fn(|_| Vec::new());
+    let [mut a, mut b, mut c, mut d, mut e, mut f, mut copy] = std::array::from_fn(|_| Vec::new());
     scan(document, &five, Sight::new(true), &mut a);
     assert_eq!(a, document);
     let mut work: Vec<(&str, Work<'_>)> = vec![
@@ -70,6 +72,11 @@ fn dense(name: &'static str, document: &[u8], options: &Options, summary: &mut S
             d.len()
         })),
         ("straightforward", Box::new(|| naive.seal(document).len())),
+        ("seal, $..x", Box::new(|| {
+            deep_bodies.seal(document, Framing::One, &mut f);
+            f.len()
+        })),
+        ("straight., $..x", Box::new(|| deep_naive.seal(document).len())),
         ("sonic-rs", Box::new(|| sonic_rs_round_trip(document))),
         ("simd-json", Box::new(|| simd_json_round_trip(document, &mut copy))),
         ("rsonpath", Box::new(|| rsonpath.matches(document))),
@@ -86,6 +93,7 @@ fn dense(name: &'static str, document: &[u8], options: &Options, summary: &mut S
         summary.add("scan, dense 1–10 KB, structure", ratio("serde_json", "structure"));
     }
     summary.add("find + seal + splice, dense, full, vs straightforward", ratio("straightforward", "seal"));
+    summary.add("…, three of five selectors $..x", ratio("straight., $..x", "seal, $..x"));
     summary.add("structure vs rsonpath, several selectors", ratio("rsonpath", "structure"));
 }
 
@@ -146,6 +154,7 @@ fn lines(options: &Options, summary: &mut Summary) {
 
 /// One field through the sealer, and the bare AEAD call.
 fn fields(options: &Options, summary: &mut Summary) {
+    use sidecloak::crypto::random::Batch;
     use sidecloak::name::{Class, PartitionName};
     use sidecloak::secret::Secret;
     use sidecloak::token::v1::{FieldKey, Plain};
@@ -163,11 +172,13 @@ fn fields(options: &Options, summary: &mut Summary) {
         let cipher = Aes256Gcm::new(&[7; 32].into());
         let aad = [0_u8; 41];
         let (mut out, mut buffer) = (Vec::new(), Vec::new());
+        // As the values of one body share them.
+        let mut random = Batch::default();
         let mut count = 0_u64;
         let mut work: Vec<(&str, Work<'_>)> = vec![
             ("seal and encode", Box::new(|| {
                 out.clear();
-                key.seal(&plain, &mut out).expect("sealed");
+                key.seal_with(&plain, &mut random, &mut out).expect("sealed");
                 out.len()
             })),
             ("aes-gcm", Box::new(|| {

@@ -1,0 +1,68 @@
+//! What stands before the body of a token, and what is authenticated with it. Both are the same for all values of a key but for their
+//! flags and what they are bound to, so they are made once.
+
+use super::form::{HEAD_TEXT, HEADER};
+use crate::crypto::base64url;
+use crate::crypto::kdf::pae;
+use crate::token::PREFIX;
+
+const LABEL: &[u8] = b"sidecloak/1 token";
+
+/// Of `PAE(LABEL, header, "")`.
+const AAD: usize = 3 * 4 + LABEL.len() + HEADER;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Head {
+    header: [u8; HEADER],
+    text: [u8; HEAD_TEXT],
+    aad: [u8; AAD],
+}
+
+impl Head {
+    pub fn new(header: &[u8; HEADER]) -> Self {
+        let mut text = Vec::with_capacity(HEAD_TEXT);
+        text.extend_from_slice(PREFIX);
+        base64url::encode_public_into(header, &mut text);
+        text.push(b'.');
+        Self { header: *header, text: array(&text), aad: array(&aad(header, b"")) }
+    }
+
+    /// Prefix, header and dot.
+    pub fn text(&self) -> &[u8; HEAD_TEXT] {
+        &self.text
+    }
+
+    /// Calls back with what is authenticated with a value.
+    pub fn aad<T>(&self, record_id: Option<&[u8]>, with: impl FnOnce(&[u8]) -> T) -> T {
+        match record_id {
+            None => with(&self.aad),
+            Some(id) => with(&aad(&self.header, id)),
+        }
+    }
+}
+
+fn aad(header: &[u8], record_id: &[u8]) -> Vec<u8> {
+    pae(&[LABEL, header, record_id])
+}
+
+fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut all = [0; N];
+    all.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_what_would_be_made() {
+        let header = [1, 0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
+        let head = Head::new(&header);
+        assert_eq!(head.text(), format!("sc1.{}.", base64url::encode(&header)).as_bytes());
+        let made = |id: &[u8]| pae(&[b"sidecloak/1 token", &header, id]);
+        head.aad(None, |aad| assert_eq!(aad, made(b"")));
+        head.aad(Some(b"id"), |aad| assert_eq!(aad, made(b"id")));
+    }
+}
