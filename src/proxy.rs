@@ -3,11 +3,14 @@
 mod account;
 pub mod body;
 pub mod budget;
+mod change;
+pub mod coding;
 mod connection;
 pub mod drain;
 pub(crate) mod exchange;
 mod forwarded;
 pub mod headers;
+mod length;
 pub(crate) mod listen;
 pub mod payload;
 mod pipe;
@@ -19,6 +22,7 @@ pub mod shared;
 mod tap;
 mod tunnel;
 mod upstream;
+mod validators;
 mod worker;
 
 pub use server::{Server, StartError};

@@ -9,7 +9,7 @@ use crate::name::{Class, PartitionName};
 use crate::refusal::{Reason, Refusal};
 use crate::rules::profile::Profile;
 use crate::rules::route::Captures;
-use crate::rules::{Action, Binding, Key, Mode, OnUnreadable, Rule, RuleKind, UnreadableHalf, Validate, Verb};
+use crate::rules::{Action, Binding, Caching, Key, Mode, OnUnreadable, Rule, RuleKind, UnreadableHalf, Validate, Verb};
 
 use super::Need;
 
@@ -45,6 +45,10 @@ pub struct HalfPlan {
     pub max_buffered: Option<usize>,
     /// `Full`, unless all rules say otherwise.
     pub validate: Validate,
+    /// `cache: keep` of every rule.
+    pub keep_cache: bool,
+    /// The smallest `always_length` of the rules that give one.
+    pub always_length: Option<usize>,
     /// The rule that is named where no single action is at fault.
     pub rule: Arc<str>,
 }
@@ -169,6 +173,8 @@ impl HalfPlan {
             let plan = plan.get_or_insert_with(|| Self::empty(direction, &rule.name, unreadable));
             plan.sole = first.then(|| Arc::clone(rule));
             plan.max_buffered = [plan.max_buffered, rule.limits.max_buffered].into_iter().flatten().min();
+            plan.keep_cache &= rule.limits.cache == Caching::Keep;
+            plan.always_length = [plan.always_length, rule.limits.always_length].into_iter().flatten().min();
             if rule.limits.validate == Validate::Full {
                 plan.validate = Validate::Full;
             }
@@ -267,6 +273,8 @@ impl HalfPlan {
             signature_headers: self.signature_headers.clone(),
             max_buffered: self.max_buffered,
             validate: self.validate,
+            keep_cache: self.keep_cache,
+            always_length: self.always_length,
             rule,
         }))
     }
@@ -283,6 +291,8 @@ impl HalfPlan {
             signature_headers: Vec::new(),
             max_buffered: None,
             validate: Validate::Structure,
+            keep_cache: true,
+            always_length: None,
             rule: Arc::clone(rule),
         }
     }
