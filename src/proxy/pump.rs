@@ -76,19 +76,21 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
-    let lease = around.budget.try_take(around.buffer).ok_or_else(overload)?;
+    let coded = decoder.is_some();
+    // Beside the output, what came and what that was decoded to.
+    let base = around.buffer.saturating_mul(if coded { 3 } else { 1 });
+    let lease = around.budget.try_take(base).ok_or_else(overload)?;
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     // Tokens are longer than values; the lease covers it.
     let room = announced.saturating_mul(2).min(around.buffer);
-    let coded = decoder.is_some();
     let keeps = (coded || around.pass_invalid).then_some(around.buffer);
     let mut body = Input::new(body, around.direction, decoder, keeps);
-    let mut run = Run { edit, around, lease, out: Vec::with_capacity(room), encoder: None };
+    let mut run = Run { edit, around, lease, base, out: Vec::with_capacity(room), encoder: None };
     if run.around.at_once {
         return Ok(Pumped::Streaming(run.stream(body)));
     }
     // What a coded body was decoded to.
-    let mut plain: Vec<Bytes> = Vec::new();
+    let mut plain: Vec<u8> = Vec::new();
     let mut taken = 0;
     let mut trailers = None;
     while let Some(piece) = body.next().await? {
@@ -102,7 +104,7 @@ where
         taken += data.len();
         let fed = run.feed(&data).await;
         if coded {
-            plain.push(data);
+            plain.extend_from_slice(&data);
         }
         if let Err(refusal) = fed {
             return run.unread(refusal, body).map(Pumped::Unread);
@@ -116,11 +118,12 @@ where
     {
         return run.unread(refusal, body).map(Pumped::Unread);
     }
-    if (run.edit.values() == 0 || coded) && is_same(coded.then_some(&plain), &run.out) {
+    let same = if coded { plain == run.out } else { run.edit.values() == 0 };
+    if same {
         // Codings have many ways to say one thing.
         match body.original() {
             Some(original) if coded => {
-                run.out = original.concat();
+                run.out = original;
                 return Ok(Pumped::Same(run.whole(), trailers));
             }
             _ if !coded => return Ok(Pumped::Same(run.whole(), trailers)),
@@ -132,13 +135,6 @@ where
         run.encode_whole(&decoder.forms())?;
     }
     Ok(Pumped::Whole(run.whole(), trailers))
-}
-
-/// Whether the edit gave what it got; `None`: it changed nothing.
-fn is_same(plain: Option<&Vec<Bytes>>, out: &[u8]) -> bool {
-    let Some(plain) = plain else { return true };
-    let mut rest = out;
-    plain.iter().all(|piece| rest.split_off(..piece.len()).is_some_and(|begin| begin == piece)) && rest.is_empty()
 }
 
 /// A whole body, paid for until its last byte has left.
@@ -164,6 +160,8 @@ struct Run {
     edit: BodyEdit,
     around: Surroundings,
     lease: Lease,
+    /// What is leased beside output and held values.
+    base: usize,
     out: Vec<u8>,
     /// Behind the edit, once the body streams.
     encoder: Option<Encoder>,
@@ -238,7 +236,7 @@ impl Run {
 
     /// Keeps the lease as large as the buffers.
     fn pay(&mut self) -> Result<(), Refusal> {
-        let holds = self.out.len() + self.edit.held() + self.around.buffer;
+        let holds = self.out.len() + self.edit.held() + self.base;
         let leased = self.lease.bytes();
         if holds > leased && !self.lease.grow(holds - leased) {
             return Err(overload());
@@ -278,12 +276,13 @@ impl Run {
         B::Error: Into<BoxError>,
     {
         drop(body.original());
+        self.base = self.around.buffer;
         let mut trailers = None;
         self.drive(Drive::Flush).await?;
         self.begin_coding(body)?;
         self.pass(feed).await?;
         loop {
-            self.lease.shrink_to(self.out.len() + self.edit.held() + self.around.buffer);
+            self.lease.shrink_to(self.out.len() + self.edit.held() + self.base);
             let next = {
                 let mut next = pin!(body.next());
                 match std::future::poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx))).await {
@@ -374,10 +373,8 @@ impl Run {
         let (feed, reader) = pipe(2);
         let (lease, direction) = (self.lease, self.around.direction);
         tokio::spawn(async move {
-            for bytes in original {
-                if feed.data(bytes).await.is_err() {
-                    return;
-                }
+            if feed.data(original.into()).await.is_err() {
+                return;
             }
             drop(lease);
             loop {

@@ -34,14 +34,15 @@ pub(super) struct Input<B> {
     more: bool,
     begun: bool,
     trailers: Option<HeaderMap>,
-    /// What came, as it came, as long as it is no more than so many bytes.
-    kept: Option<(Vec<Bytes>, usize)>,
+    /// What came, as it came, as long as it is no more than `keep` bytes.
+    kept: Option<Vec<u8>>,
+    keep: usize,
 }
 
 impl<B> Input<B> {
     /// What came, if all of it was kept; nothing is kept from now on.
-    pub(super) fn original(&mut self) -> Option<Vec<Bytes>> {
-        self.kept.take().map(|(pieces, _)| pieces)
+    pub(super) fn original(&mut self) -> Option<Vec<u8>> {
+        self.kept.take()
     }
 
     pub(super) fn decoder(&self) -> Option<&Decoder> {
@@ -61,8 +62,17 @@ where
 {
     /// Keeps up to `keep` bytes as they came.
     pub(super) fn new(body: B, direction: Direction, decoder: Option<Box<Decoder>>, keep: Option<usize>) -> Self {
-        let kept = keep.map(|most| (Vec::new(), most));
-        Self { body, direction, decoder, coded: Bytes::new(), more: false, begun: false, trailers: None, kept }
+        Self {
+            body,
+            direction,
+            decoder,
+            coded: Bytes::new(),
+            more: false,
+            begun: false,
+            trailers: None,
+            kept: keep.map(|_| Vec::new()),
+            keep: keep.unwrap_or_default(),
+        }
     }
 
     /// The next piece; `None` at the end of the body.
@@ -118,14 +128,13 @@ where
         }
     }
 
-    fn keep(&mut self, data: &Bytes) {
-        if let Some((pieces, left)) = &mut self.kept {
-            match left.checked_sub(data.len()) {
-                Some(rest) => {
-                    *left = rest;
-                    pieces.push(data.clone());
-                }
-                None => self.kept = None,
+    /// Copied: a piece of one byte would hold on to all that was read with it.
+    fn keep(&mut self, data: &[u8]) {
+        if let Some(kept) = &mut self.kept {
+            if kept.len() + data.len() > self.keep {
+                self.kept = None;
+            } else {
+                kept.extend_from_slice(data);
             }
         }
     }
