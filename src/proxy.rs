@@ -1,8 +1,11 @@
 //! The proxy: listeners, workers, and the life of a request, which `exchange` tells from top to bottom.
 
 mod account;
+mod arrive;
 pub mod body;
 pub mod budget;
+mod caller;
+pub mod certificates;
 mod change;
 pub mod coding;
 mod connection;
@@ -14,11 +17,13 @@ mod length;
 pub(crate) mod listen;
 pub mod payload;
 mod pipe;
+mod proxy_protocol;
 mod pump;
 mod respond;
 pub mod server;
 pub mod settings;
 pub mod shared;
+mod stream;
 mod tap;
 mod tunnel;
 mod upstream;

@@ -5,6 +5,8 @@ use std::sync::{Arc, OnceLock};
 use crate::jsonpath::{Path, Selectors};
 use crate::name::Class;
 
+pub use self::words::Words;
+
 mod action;
 pub mod compile;
 mod conditions;
@@ -23,6 +25,7 @@ pub mod profile;
 pub mod route;
 pub mod schema;
 pub mod value;
+mod words;
 pub mod yaml;
 
 /// All rules of a load, in the order of their files.
@@ -235,6 +238,8 @@ pub struct Action {
     pub reveal: Reveal,
     /// Whether any action of the set opens this one's class masked or redacted, so that a sealing action must refuse values of masked shape.
     pub refuses_masked: bool,
+    /// Whether the application is said (`format`) to check this field in a way that no token passes.
+    pub format_refuses: bool,
     /// `suite`
     pub suite: crate::token::Suite,
 }

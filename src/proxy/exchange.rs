@@ -14,10 +14,11 @@ use hyper::upgrade::OnUpgrade;
 
 use crate::refusal::{Reason, Refusal};
 use crate::rules::route::{self, End, RequestFacts, Route};
-use crate::rules::{OnUnreadable, RuleSet};
+use crate::rules::{OnUnreadable, RuleSet, Words};
 use crate::transform::plan::{Direction, HalfPlan};
 
 use super::account::Account;
+use super::caller::Caller;
 use super::connection::Connection;
 use super::payload::{Answer, Body};
 use super::settings::Listener;
@@ -28,8 +29,6 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// What a request gains on its way: the map grows once.
 const NEW_FIELDS: usize = 8;
-/// The role of a caller that no entry of `callers` names.
-const DEFAULT_ROLE: &str = "default";
 
 /// What is known of a request once it is routed.
 #[derive(Debug)]
@@ -198,9 +197,11 @@ fn open(connection: &Connection, account: &Account, parts: &request::Parts) -> R
     let front = &connection.front;
     let listener = &front.listener;
     let rules = front.shared.rules.load_full();
+    let caller = Caller::of(connection, &parts.headers);
+    let words = caller.words(&parts.headers);
     let route = match rules.rules.is_empty() {
         true => Route::default(),
-        false => find_route(listener, &rules, parts)?,
+        false => find_route(listener, &rules, parts, words)?,
     };
     match &route.end {
         End::Rejected(rule) => return Err(Refusal::new(Reason::Rejected, "action: reject").rule(&rule.name)),
@@ -214,9 +215,9 @@ fn open(connection: &Connection, account: &Account, parts: &request::Parts) -> R
         worker: front.worker,
         listener: Arc::clone(listener),
         method: parts.method.clone(),
-        request: HalfPlan::new(Direction::Request, &route.rules, &parts.headers)?.map(Arc::new),
-        response: HalfPlan::new(Direction::Response, &route.rules, &parts.headers)?.map(Arc::new),
-        role: role(connection, &parts.headers),
+        request: HalfPlan::new(Direction::Request, &route.rules, words)?.map(Arc::new),
+        response: HalfPlan::new(Direction::Response, &route.rules, words)?.map(Arc::new),
+        role: caller.role,
         may_see_plaintext: connection.open,
         request_id: Arc::clone(&account.id),
         peer: connection.peer,
@@ -228,7 +229,12 @@ fn open(connection: &Connection, account: &Account, parts: &request::Parts) -> R
 }
 
 /// A path or method that the upstream might read in another way than the rules is refused, unless the listener lets it pass.
-fn find_route(listener: &Listener, rules: &RuleSet, parts: &request::Parts) -> Result<Route, Refusal> {
+fn find_route(
+    listener: &Listener,
+    rules: &RuleSet,
+    parts: &request::Parts,
+    words: Words<'_>,
+) -> Result<Route, Refusal> {
     if listener.reject_ambiguous
         && let Some(name) = route::override_header(&parts.headers)
     {
@@ -251,7 +257,7 @@ fn find_route(listener: &Listener, rules: &RuleSet, parts: &request::Parts) -> R
         ignore_case: listener.ignore_case,
         listener: &listener.name,
         host: host.as_deref(),
-        headers: &parts.headers,
+        words,
     }))
 }
 
@@ -259,18 +265,6 @@ fn find_route(listener: &Listener, rules: &RuleSet, parts: &request::Parts) -> R
 fn may_upgrade(route: &Route) -> bool {
     let passes = |on: OnUnreadable| on == OnUnreadable::Pass;
     route.rules.iter().all(|(rule, _)| passes(rule.limits.request.upgrade) && passes(rule.limits.response.upgrade))
-}
-
-/// The first entry of `callers` whose headers are all there. Those of untrusted peers are gone already.
-fn role(connection: &Connection, headers: &HeaderMap) -> String {
-    let callers = &connection.front.shared.settings.callers;
-    let is = |(name, value): &(HeaderName, String)| {
-        let mut values = headers.get_all(name).iter();
-        // A second value could be the client's own, added to that of the peer.
-        values.next().is_some_and(|v| v.as_bytes() == value.as_bytes()) && values.next().is_none()
-    };
-    let caller = callers.iter().find(|caller| connection.trusted && caller.headers.iter().all(is));
-    caller.map_or(DEFAULT_ROLE, |caller| caller.role.as_str()).to_owned()
 }
 
 /// The fields that every request gets on its way out.

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
-
 use crate::jsonpath::{Path, Selectors};
 use crate::name::{Class, PartitionName};
 use crate::refusal::{Reason, Refusal};
 use crate::rules::profile::Profile;
 use crate::rules::route::Captures;
-use crate::rules::{Action, Binding, Caching, Key, Mode, OnUnreadable, Rule, RuleKind, UnreadableHalf, Validate, Verb};
+use crate::rules::{
+    Action, Binding, Caching, Key, Mode, OnUnreadable, Rule, RuleKind, UnreadableHalf, Validate, Verb, Words,
+};
 
 use super::Need;
 
@@ -154,11 +154,12 @@ impl PlannedField {
 
 impl HalfPlan {
     /// The plan for one direction; `None` if no rule has anything to do there.
-    pub fn new(
+    pub fn new<'a>(
         direction: Direction,
         rules: &[(Arc<Rule>, Captures)],
-        headers: &HeaderMap,
+        words: impl Into<Words<'a>>,
     ) -> Result<Option<Self>, Refusal> {
+        let words = words.into();
         let mut plan: Option<Self> = None;
         for (rule, captures) in rules {
             let RuleKind::Fields { request, response } = &rule.kind else { continue };
@@ -186,7 +187,7 @@ impl HalfPlan {
             plan.paths.reserve(fields);
             plan.fields.reserve(fields);
             for action in actions {
-                let target = target(action, captures, headers)?;
+                let target = target(action, captures, &words)?;
                 let record = record(action, captures);
                 for (index, field) in action.fields.iter().enumerate() {
                     plan.paths.push(Arc::clone(&field.path));
@@ -315,7 +316,7 @@ fn record(action: &Action, captures: &Captures) -> Option<Arc<str>> {
     captures.iter().find(|(captured, _)| captured == name).map(|(_, value)| value.as_str().into())
 }
 
-fn target(action: &Action, captures: &Captures, headers: &HeaderMap) -> Result<Target, Refusal> {
+fn target(action: &Action, captures: &Captures, words: &Words<'_>) -> Result<Target, Refusal> {
     match &action.key {
         // What changes nothing needs no partition, and refuses nothing for the lack of one.
         key if !changes(action) => Ok(Target::Glob(key.clone())),
@@ -323,7 +324,7 @@ fn target(action: &Action, captures: &Captures, headers: &HeaderMap) -> Result<T
         Key::Managed(profile) => Ok(Target::Managed(Arc::clone(profile))),
         key @ Key::Glob(_) => Ok(Target::Glob(key.clone())),
         key @ Key::Template(_) => key
-            .resolve(captures, headers)
+            .resolve(captures, words)
             .map(Target::One)
             .map_err(|e| Refusal::new(Reason::Missing, e.to_string()).rule(&action.rule)),
     }
@@ -343,6 +344,8 @@ fn strictest(a: UnreadableHalf, b: UnreadableHalf) -> UnreadableHalf {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
     use crate::rules::compile::{Context, load_text};
     use crate::rules::route::{NormalPath, RequestFacts};
@@ -368,7 +371,7 @@ mod tests {
                 ignore_case: false,
                 listener: "",
                 host: None,
-                headers: &headers,
+                words: (&headers).into(),
             };
             Arc::new(HalfPlan::new(direction, &rules.route(&facts).rules, &headers).unwrap().unwrap())
         };
