@@ -87,10 +87,10 @@ impl Store {
                 if !self.lease.grow(2 * CHUNK) {
                     return Err(overload());
                 }
-                Spool::new().map_err(unspooled)?
+                Spool::new().map_err(|error| unspooled(&error))?
             }
         };
-        self.spool = Some(spool.write(&data).await.map_err(unspooled)?);
+        self.spool = Some(spool.write(&data).await.map_err(|error| unspooled(&error))?);
         Ok(())
     }
 
@@ -116,7 +116,7 @@ impl Store {
                     let (Ok(()) | Err(Gone)) = feed.end().await;
                     return;
                 }
-                Err(error) => return feed.refuse(unspooled(error)).await,
+                Err(error) => return feed.refuse(unspooled(&error)).await,
             }
         }
     }
@@ -147,7 +147,7 @@ fn overload() -> Refusal {
     Refusal::new(Reason::Overload, "the memory budget (`limits.memory`) is spent by a body with `always_length`")
 }
 
-fn unspooled(error: std::io::Error) -> Refusal {
+fn unspooled(error: &std::io::Error) -> Refusal {
     let kind = error.kind();
     Refusal::new(Reason::Overload, format!("a body with `always_length` cannot wait in a file: {kind}; see TMPDIR"))
 }

@@ -248,7 +248,10 @@ impl Run {
     fn encode_whole(&mut self, forms: &[Form]) -> Result<(), Refusal> {
         let mut encoder = Encoder::new(forms, Some(self.out.len()), &self.around.budget).ok_or_else(overload)?;
         let mut coded = Vec::with_capacity(self.out.len() / 2);
-        encoder.encode(&self.out, &mut coded).and_then(|()| encoder.finish(&mut coded)).map_err(uncoded)?;
+        encoder
+            .encode(&self.out, &mut coded)
+            .and_then(|()| encoder.finish(&mut coded))
+            .map_err(|error| uncoded(&error))?;
         self.out = coded;
         Ok(())
     }
@@ -313,7 +316,7 @@ impl Run {
         self.pass(feed).await?;
         if let Some(mut encoder) = self.encoder.take() {
             let mut coded = Vec::new();
-            encoder.finish(&mut coded).map_err(uncoded)?;
+            encoder.finish(&mut coded).map_err(|error| uncoded(&error))?;
             feed.data(coded.into()).await.map_err(gone)?;
         }
         match trailers {
@@ -337,7 +340,7 @@ impl Run {
         if let Some(encoder) = &mut self.encoder {
             for piece in out.chunks(PIECE) {
                 let mut coded = Vec::new();
-                encoder.encode(piece, &mut coded).map_err(uncoded)?;
+                encoder.encode(piece, &mut coded).map_err(|error| uncoded(&error))?;
                 feed.data(coded.into()).await.map_err(gone)?;
             }
             return Ok(());
@@ -355,7 +358,7 @@ impl Run {
     async fn flush(&mut self, feed: &Feed) -> Result<(), Refusal> {
         let Some(encoder) = &mut self.encoder else { return Ok(()) };
         let mut coded = Vec::new();
-        encoder.flush(&mut coded).map_err(uncoded)?;
+        encoder.flush(&mut coded).map_err(|error| uncoded(&error))?;
         feed.data(coded.into()).await.map_err(gone)
     }
 
@@ -405,7 +408,7 @@ fn gone(_: Gone) -> Refusal {
     Refusal::new(Reason::BadRequest, "the reader of a body went away")
 }
 
-fn uncoded(error: std::io::Error) -> Refusal {
+fn uncoded(error: &std::io::Error) -> Refusal {
     Refusal::new(Reason::Coding, format!("a body could not be coded again: {error}"))
 }
 
