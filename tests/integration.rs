@@ -40,6 +40,8 @@ mod cli;
 #[path = "integration/cluster.rs"]
 #[allow(dead_code, reason = "shared with the keyring's own tests, which use the rest")]
 mod cluster;
+#[path = "integration/codings.rs"]
+mod codings;
 #[path = "integration/corpora.rs"]
 mod corpora;
 #[path = "integration/crittora.rs"]
@@ -58,6 +60,8 @@ mod fidelity;
 mod filters;
 #[path = "integration/fleet.rs"]
 mod fleet;
+#[path = "integration/framing.rs"]
+mod framing;
 #[path = "integration/interop.rs"]
 mod interop;
 #[path = "integration/json_server.rs"]
@@ -130,5 +134,7 @@ mod tls;
 mod tools;
 #[path = "integration/upstream_tls.rs"]
 mod upstream_tls;
+#[path = "integration/validators.rs"]
+mod validators;
 #[path = "integration/vectors.rs"]
 mod vectors;

@@ -265,6 +265,10 @@ section! {
         requests: OrOff<u64>,
         /// A body up to here is checked whole before its first byte is forwarded. Default: `64KiB`.
         buffer: SizeText,
+        /// Longest body after its content codings are undone. Default: `256MiB`.
+        decoded: SizeText,
+        /// How many times longer than it came a coded body may become, beyond its first MiB. Default: 200.
+        ratio: u64,
         /// Bytes a second, below which a client that is waited for counts as standing still. Default: `240B`.
         min_rate: OrOff<SizeText>,
         /// Of an HTTP/2 connection of a client.

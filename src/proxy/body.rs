@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName};
 use http::{Method, StatusCode};
-use http_body::{Body as _, Frame};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::json::framing::Framing;
@@ -12,17 +12,16 @@ use crate::keyring::{Cached, KeyringError, State};
 use crate::refusal::{Reason, Refusal};
 use crate::rules::media::{Media, media};
 use crate::rules::{Action, OnBad, OnUnreadable, Verb};
-use crate::transform::body::{BodyEdit, CallerRole};
 use crate::transform::plan::{Direction, HalfPlan, PlannedField, changes};
 use crate::transform::{Need, Sealer};
 
 pub use super::payload::Body;
 
+use super::change::{change, watch};
+use super::coding::Codings;
 use super::exchange::Exchange;
 use super::headers::forget_validators;
-use super::pipe::{Gone, pipe};
-use super::pump::{Pumped, Surroundings, pump};
-use super::tap::Tap;
+use super::validators;
 
 /// Headers that cover a body whatever they say.
 const SIGNATURES: [HeaderName; 3] = [
@@ -87,6 +86,7 @@ pub(crate) async fn response(
         // What these say of a body is about bytes that nobody will get.
         if plan.changes() {
             forget_validators(&mut parts.headers);
+            validators::opened(&plan, &mut parts.headers);
             parts.headers.remove(CONTENT_LENGTH);
         }
         return Ok(body);
@@ -114,79 +114,6 @@ async fn message(
     }
 }
 
-/// Counts what the plan would do; the body passes as it is.
-fn watch(ctx: &Exchange, plan: &Arc<HalfPlan>, headers: &HeaderMap, body: Body) -> Result<Body, Refusal> {
-    let metrics = &ctx.shared.metrics;
-    let framing = match readable(plan, headers) {
-        Ok(framing) => framing,
-        Err((reason, ..)) => {
-            metrics.passed_unread(&plan.rule, reason);
-            return Ok(body);
-        }
-    };
-    let edit = edit(ctx, plan, sealer(ctx, plan)?, framing);
-    let tap = Tap::new(body, edit, Arc::clone(&plan.rule), metrics.clone(), &ctx.shared.budget);
-    Ok(Body::Stream(Box::pin(tap)))
-}
-
-async fn change(ctx: &Exchange, plan: &Arc<HalfPlan>, headers: &mut HeaderMap, body: Body) -> Result<Body, Refusal> {
-    let metrics = &ctx.shared.metrics;
-    let framing = match readable(plan, headers) {
-        Ok(framing) => framing,
-        Err((reason, OnUnreadable::Reject, detail)) => return Err(Refusal::new(reason, detail).rule(&plan.rule)),
-        Err((reason, ..)) => {
-            metrics.passed_unread(&plan.rule, reason);
-            return Ok(body);
-        }
-    };
-    let sealer = sealer(ctx, plan)?;
-    let edit = edit(ctx, plan, Arc::clone(&sealer), framing);
-    let limits = &ctx.shared.settings.limits;
-    let around = Surroundings {
-        sealer: Arc::clone(&sealer),
-        budget: ctx.shared.budget.clone(),
-        metrics: metrics.clone(),
-        // What comes document by document leaves so.
-        buffer: if framing.is_one() { limits.buffer } else { 0 },
-        at_once: framing == Framing::Events,
-        pass_invalid: plan.unreadable.invalid_json == OnUnreadable::Pass,
-        direction: plan.direction,
-    };
-    match pump(body, edit, around).await.map_err(|refusal| name_rule(refusal, plan))? {
-        Pumped::Unread(pipe) => {
-            metrics.passed_unread(&plan.rule, Reason::InvalidJson);
-            Ok(Body::Stream(Box::pin(pipe)))
-        }
-        Pumped::Whole(bytes, trailers) => {
-            forget_validators(headers);
-            headers.remove(CONTENT_LENGTH);
-            let Some(trailers) = trailers else {
-                headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
-                return Ok(Body::Full(bytes));
-            };
-            // Of no known length: trailers need chunks.
-            let (feed, body) = pipe(3);
-            let fed = async {
-                feed.data(bytes).await?;
-                feed.frame(Frame::trailers(trailers)).await?;
-                feed.end().await
-            };
-            let (Ok(()) | Err(Gone)) = fed.await;
-            Ok(Body::Stream(Box::pin(body)))
-        }
-        Pumped::Streaming(pipe) => {
-            forget_validators(headers);
-            headers.remove(CONTENT_LENGTH);
-            Ok(Body::Stream(Box::pin(pipe)))
-        }
-    }
-}
-
-fn edit(ctx: &Exchange, plan: &Arc<HalfPlan>, sealer: Arc<dyn Sealer>, framing: Framing) -> BodyEdit {
-    let caller = CallerRole { role: ctx.role.clone(), may_see_plaintext: ctx.may_see_plaintext };
-    BodyEdit::new(Arc::clone(plan), sealer, caller, ctx.shared.settings.limits.value, framing)
-}
-
 /// Why a message cannot be read, what its rules say to that, and the detail.
 pub(crate) type Unread = (Reason, OnUnreadable, &'static str);
 
@@ -209,9 +136,8 @@ pub(crate) fn readable(plan: &HalfPlan, headers: &HeaderMap) -> Result<Framing, 
     if framing == Framing::Merge && plan.paths.iter().any(|path| path.filters()) {
         return Err((Reason::Undecided, on.invalid_json, UNMERGED));
     }
-    let identity = |v: &HeaderValue| v.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
-    if !headers.get_all(CONTENT_ENCODING).iter().all(identity) {
-        return Err((Reason::Coding, on.encoding, "a content coding: decoding is not available yet"));
+    if let Err(why) = Codings::of(headers) {
+        return Err((Reason::Coding, on.encoding, why));
     }
     if plan.changes() && is_signed(plan, headers) {
         return Err((Reason::Signature, on.signature, "a signature covers the body, which the rule would change"));
@@ -280,7 +206,7 @@ fn unavailable(field: &PlannedField, need: &Need, error: &KeyringError) -> Resul
     Err(Refusal::new(reason, error.without_name()).rule(&action.rule))
 }
 
-fn name_rule(refusal: Refusal, plan: &HalfPlan) -> Refusal {
+pub(super) fn name_rule(refusal: Refusal, plan: &HalfPlan) -> Refusal {
     if refusal.rule.is_some() || plan.direction == Direction::Request && refusal.reason == Reason::BadRequest {
         return refusal;
     }

@@ -23,7 +23,7 @@ use super::connection::Connection;
 use super::payload::{Answer, Body};
 use super::settings::Listener;
 use super::shared::Shared;
-use super::{body, forwarded, headers, lookalikes, outside, respond, tunnel};
+use super::{body, forwarded, headers, lookalikes, outside, respond, tunnel, validators};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -72,8 +72,9 @@ pub(super) async fn serve(connection: Arc<Connection>, request: Request<Incoming
     let version = request.version();
     let id = request_id(&connection, request.headers());
     let mut account = Account::open(&connection, id, &method, version);
+    // Where framing is in doubt, so is where the next request begins.
+    let mut last = headers::two_framings(request.headers());
 
-    let mut malformed = false;
     let mut response = match run(&connection, request, &mut account).await {
         Ok(Outcome::Answer(response)) => response,
         Ok(Outcome::Switch(client, mut response)) => {
@@ -83,7 +84,7 @@ pub(super) async fn serve(connection: Arc<Connection>, request: Request<Incoming
         }
         Err(Failure::Request(refusal)) => {
             account.refused(&refusal);
-            malformed = refusal.reason == Reason::BadRequest;
+            last |= refusal.reason == Reason::BadRequest;
             respond::refused(&refusal, &account.id, &method)
         }
         Err(Failure::Response(refusal, upstream)) => {
@@ -92,8 +93,7 @@ pub(super) async fn serve(connection: Arc<Connection>, request: Request<Incoming
         }
     };
     account.status = response.status().as_u16();
-    // Nobody can be sure where the next request begins, behind one that is malformed.
-    if version != Version::HTTP_2 && (malformed || *connection.front.closing.borrow()) {
+    if version != Version::HTTP_2 && (last || *connection.front.closing.borrow()) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let limit = connection.front.shared.settings.timeouts.response_idle;
@@ -139,7 +139,7 @@ async fn run(
     if headers::came_through(&parts.headers, &shared.instance) {
         return Err(Refusal::new(Reason::Loop, "Via names this process; see where the upstream points to").into());
     }
-    lookalikes::transfer_coding(&parts.headers)?;
+    headers::one_framing(&parts.headers)?;
     headers::settle_host(&mut parts)?;
     let client = tunnel::wanted(&mut parts);
     headers::strip_hop_by_hop(&mut parts.headers);
@@ -164,6 +164,7 @@ async fn run(
         headers::ask_for_readable(&mut parts.headers, plan.changes());
     }
     body::prepare(&exchange, !body.is_end_stream()).await?;
+    validators::to_upstream(&exchange, &mut parts.headers);
     let body = body::request(&exchange, &mut parts, body).await?;
 
     // Upstream.
@@ -203,6 +204,7 @@ async fn run(
     if let Err(refusal) = outside::response(&exchange, &mut parts).await {
         return Err(Failure::Response(refusal, status));
     }
+    validators::to_client(&exchange, &mut parts.headers);
     match body::response(&exchange, &mut parts, body).await {
         Ok(body) => {
             if matches!(body, Body::Full(_)) {

@@ -27,6 +27,10 @@ pub struct Limits {
     pub requests: Option<u64>,
     /// Up to here a body is checked whole before its first byte is forwarded.
     pub buffer: usize,
+    /// Longest body after its content codings are undone.
+    pub decoded: usize,
+    /// How many times longer than it came a coded body may become, beyond its first MiB.
+    pub ratio: usize,
     /// Bytes a second, below which a client that is waited for counts as standing still.
     pub min_rate: Option<u32>,
     /// Of HTTP/2 connections.
@@ -47,6 +51,8 @@ impl Default for Limits {
             client_connections: None,
             requests: None,
             buffer: 64 << 10,
+            decoded: 256 << 20,
+            ratio: 200,
             min_rate: Some(240),
             http2: Http2Limits::default(),
         }

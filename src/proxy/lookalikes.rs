@@ -1,9 +1,6 @@
-//! Requests that another reader would take for something else: a transfer coding that nobody undoes, and names with `_` where the name
-//! that counts has `-`. Gateways of the CGI tradition (WSGI, Rack, PHP) know only `HTTP_X_TENANT`, whichever of the two was sent.
+//! Fields that another reader would take for something else: names with `_` where the name that counts has `-`. Gateways of the CGI tradition (WSGI, Rack, PHP) know only `HTTP_X_TENANT`, whichever of the two was sent.
 
 use http::header::{self, HeaderMap, HeaderName};
-
-use crate::refusal::{Reason, Refusal};
 
 use super::connection::Connection;
 
@@ -19,19 +16,6 @@ static ALWAYS: [HeaderName; 9] = [
     HeaderName::from_static("x-original-url"),
     HeaderName::from_static("x-http-method-override"),
 ];
-
-/// What is left of the body must be what its sender meant: we undo `chunked` and nothing else (RFC 9112 § 6.1).
-pub(super) fn transfer_coding(headers: &HeaderMap) -> Result<(), Refusal> {
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let Some(coding) = codings.next() else { return Ok(()) };
-    if codings.next().is_none() && coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
-        return Ok(());
-    }
-    Err(Refusal::new(
-        Reason::BadRequest,
-        "a transfer coding other than `chunked`; compress with Content-Encoding instead",
-    ))
-}
 
 /// Drops fields whose names an upstream might take for one that we decide by.
 pub(super) fn drop_from(connection: &Connection, headers: &mut HeaderMap) {

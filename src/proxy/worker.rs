@@ -159,6 +159,8 @@ fn builder(shared: &Shared) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
+        // A client may close its side when it has asked, and still wait for the answer.
+        .half_close(true)
         .timer(TokioTimer::new())
         .header_read_timeout(timeouts.header)
         .max_buf_size(limits.header.max(SMALLEST_HEADER_LIMIT));

@@ -8,8 +8,8 @@ use crate::refusal::{Reason, Refusal};
 use crate::rules::profile::Profile;
 use crate::rules::route::Captures;
 use crate::rules::{
-    Action, Binding, Key, Mode, OnToken, OnUnreadable, Part, Place, Rule, RuleKind, UnreadableHalf, Validate, Verb,
-    Words,
+    Action, Binding, Caching, Key, Mode, OnToken, OnUnreadable, Part, Place, Rule, RuleKind, UnreadableHalf, Validate,
+    Verb, Words,
 };
 
 use super::Need;
@@ -49,6 +49,10 @@ pub struct HalfPlan {
     pub max_buffered: Option<usize>,
     /// `Full`, unless all rules say otherwise.
     pub validate: Validate,
+    /// `cache: keep` of every rule.
+    pub keep_cache: bool,
+    /// The smallest `always_length` of the rules that give one.
+    pub always_length: Option<usize>,
     /// The rule that is named where no single action is at fault.
     pub rule: Arc<str>,
 }
@@ -210,6 +214,8 @@ impl HalfPlan {
             // A rule keeps the selectors of bodies alone.
             plan.sole = (first && bodies).then(|| Arc::clone(rule));
             plan.max_buffered = [plan.max_buffered, rule.limits.max_buffered].into_iter().flatten().min();
+            plan.keep_cache &= rule.limits.cache == Caching::Keep;
+            plan.always_length = [plan.always_length, rule.limits.always_length].into_iter().flatten().min();
             if rule.limits.validate == Validate::Full {
                 plan.validate = Validate::Full;
             }
@@ -319,6 +325,8 @@ impl HalfPlan {
             signature_headers: self.signature_headers.clone(),
             max_buffered: self.max_buffered,
             validate: self.validate,
+            keep_cache: self.keep_cache,
+            always_length: self.always_length,
             rule,
         })
     }
@@ -336,6 +344,8 @@ impl HalfPlan {
             signature_headers: Vec::new(),
             max_buffered: None,
             validate: Validate::Structure,
+            keep_cache: true,
+            always_length: None,
             rule: Arc::clone(rule),
         }
     }

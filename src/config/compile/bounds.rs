@@ -76,6 +76,8 @@ impl Checks<'_> {
             client_connections: self.count_or_off("limits.client_connections", file.client_connections),
             requests: self.count_or_off("limits.requests", file.requests).map(|n| n as u64),
             buffer: self.bytes("limits.buffer", file.buffer, standard.buffer),
+            decoded: self.bytes("limits.decoded", file.decoded, standard.decoded),
+            ratio: self.count("limits.ratio", file.ratio, standard.ratio, 1),
             min_rate: self.rate_or_off("limits.min_rate", file.min_rate, standard.min_rate),
             http2: self.http2_limits(value(file.http2).unwrap_or_default()),
         };
