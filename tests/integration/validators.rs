@@ -186,7 +186,7 @@ fn caches_are_told_to_keep_no_opened_answer() {
     let stage = Stage::new(RULES);
     stage.post("/c/1", PLAIN);
     let token = stage.stored_text("/c/1");
-    stage.answer("/c/2", 200, &CACHED, token.clone());
+    stage.answer("/c/2", 200, &CACHED, token);
     stage.answer("/c/3", 200, &CACHED, "{}");
     let opened = stage.get("/c/2");
     assert_eq!((opened.text().as_str(), &opened.headers["cache-control"]), (PLAIN, &"no-store".parse().unwrap()));
