@@ -254,17 +254,6 @@ impl Table {
     }
 }
 
-/// A deliberate mistake, with which the tests of leaps must fail.
-#[cfg(test)]
-pub mod mutant {
-    use std::cell::Cell;
-
-    thread_local! {
-        /// Names with escapes are looked at as they are written.
-        pub static IGNORES_ESCAPES: Cell<bool> = const { Cell::new(false) };
-    }
-}
-
 /// How names look: a set of lengths, first and last bytes, in which a name of another look is rarely found.
 struct Looks([u64; 4]);
 
@@ -366,4 +355,15 @@ impl Bits {
 /// Lengths first: most names differ there.
 fn order(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
     a.len().cmp(&b.len()).then_with(|| a.cmp(b))
+}
+
+/// A deliberate mistake, with which the tests of leaps must fail.
+#[cfg(test)]
+pub mod mutant {
+    use std::cell::Cell;
+
+    thread_local! {
+        /// Names with escapes are looked at as they are written.
+        pub static IGNORES_ESCAPES: Cell<bool> = const { Cell::new(false) };
+    }
 }
