@@ -143,7 +143,8 @@ impl BodyEdit {
             return Ok(wait);
         }
         let to = self.draft.as_mut().map_or(&mut *out, |draft| &mut draft.bytes);
-        let fed = self.documents.feed(input, to, &mut self.fields);
+        let plan = Arc::clone(&self.fields.plan);
+        let fed = self.documents.feed(input, to, &mut Acting { plan: &plan, fields: &mut self.fields });
         self.fields.told = Told::default();
         self.leave(out);
         match self.progress(fed.map_err(refusal)?)? {
@@ -174,7 +175,8 @@ impl BodyEdit {
         }
         if !self.ended {
             let to = self.draft.as_mut().map_or(&mut *out, |draft| &mut draft.bytes);
-            let fed = self.documents.finish(to, &mut self.fields);
+            let plan = Arc::clone(&self.fields.plan);
+            let fed = self.documents.finish(to, &mut Acting { plan: &plan, fields: &mut self.fields });
             self.fields.told = Told::default();
             let progress = self.progress(fed.map_err(refusal)?)?;
             if !matches!(progress, Progress::All) {
@@ -270,35 +272,30 @@ impl Drop for BodyEdit {
     }
 }
 
-impl Replace for Fields {
+/// The fields at work on a piece of a body.
+struct Acting<'a> {
+    /// Theirs, so that a value needs no hold on it of its own.
+    plan: &'a HalfPlan,
+    fields: &'a mut Fields,
+}
+
+impl Replace for Acting<'_> {
     type Error = Refusal;
 
     fn begin(&mut self, selector: usize) -> usize {
         match self.plan.fields.get(selector) {
             // The text of such a string is looked at as a whole.
             Some(field) if field.action.inside.is_some() => self.buffer(),
-            _ => self.longest(selector),
+            _ => self.fields.longest(selector),
         }
     }
 
     fn buffer(&mut self) -> usize {
-        self.plan.max_buffered.unwrap_or(self.max_value)
+        self.plan.max_buffered.unwrap_or(self.fields.max_value)
     }
 
     fn too_large(&mut self, selector: usize) -> Result<(), Refusal> {
-        let pass = match self.plan.fields.get(selector) {
-            Some(field) => !changes(&field.action) || self.plan.unreadable.too_large == OnUnreadable::Pass,
-            None => false,
-        };
-        if pass {
-            self.tally.add(selector, FieldEvent::Refused);
-            return Ok(());
-        }
-        let refusal = Refusal::new(
-            Reason::TooLarge,
-            "a value is longer than `max_value`, or than `max_buffered` where a filter or `parse` looks at it (`limits.value`)",
-        );
-        Err(refusal.rule(self.plan.fields.get(selector).map_or(&self.plan.rule, |f| &f.action.rule)))
+        self.fields.too_large(selector)
     }
 
     fn compare(&mut self, selector: usize) -> Result<(), Refusal> {
@@ -319,30 +316,31 @@ impl Replace for Fields {
         out: &mut Vec<u8>,
     ) -> Result<Step, Refusal> {
         let length = out.len();
-        match self.act(selector, raw, record, out)? {
+        let fields = &mut *self.fields;
+        match fields.act(self.plan, selector, raw, record, out)? {
             Outcome::Done(_) => Ok(Step::Done),
-            Outcome::Later(job) if self.later.is_full_for(raw, record, &job) => {
-                self.full = true;
+            Outcome::Later(job) if fields.later.is_full_for(raw, record, &job) => {
+                fields.full = true;
                 Ok(Step::Wait)
             }
             Outcome::Later(job) => {
-                self.later.keep(length, selector, raw, record, job);
-                self.values += 1;
+                fields.later.keep(length, selector, raw, record, job);
+                fields.values += 1;
                 Ok(Step::Later)
             }
             Outcome::Wait(need) => {
-                self.need = Some(need);
+                fields.need = Some(need);
                 Ok(Step::Wait)
             }
         }
     }
 
     fn taken_back(&mut self, from: usize) {
-        self.later.taken_back(from);
+        self.fields.later.taken_back(from);
     }
 
     fn next_document(&mut self) {
-        self.parsed.next_document();
+        self.fields.parsed.next_document();
     }
 }
 
@@ -386,16 +384,16 @@ impl Fields {
     /// Does to one value what its field says, or to the values inside of it, and counts what was done.
     pub(super) fn act(
         &mut self,
+        plan: &HalfPlan,
         selector: usize,
         raw: &[u8],
         record: Option<&[u8]>,
         out: &mut Vec<u8>,
     ) -> Result<Outcome, Refusal> {
-        let plan = Arc::clone(&self.plan);
         match plan.fields.get(selector) {
             None => Err(Refusal::new(Reason::InvalidJson, "a selector outside the plan")),
-            Some(field) if field.action.inside.is_some() => parsed::string(self, &plan, selector, raw, out),
-            Some(field) if field.action.embedded => embedded::string(self, &plan, selector, raw, record, out),
+            Some(field) if field.action.inside.is_some() => parsed::string(self, plan, selector, raw, out),
+            Some(field) if field.action.embedded => embedded::string(self, plan, selector, raw, record, out),
             Some(field) => self.value(selector, field, raw, record, out),
         }
     }
@@ -469,6 +467,23 @@ impl Fields {
                 self.sealer.record(&self.caller.role, partition, class, *what, *values);
             }
         }
+    }
+
+    /// A value, or what must be looked at to find it, is larger than it may be.
+    pub(super) fn too_large(&mut self, selector: usize) -> Result<(), Refusal> {
+        let pass = match self.plan.fields.get(selector) {
+            Some(field) => !changes(&field.action) || self.plan.unreadable.too_large == OnUnreadable::Pass,
+            None => false,
+        };
+        if pass {
+            self.tally.add(selector, FieldEvent::Refused);
+            return Ok(());
+        }
+        let refusal = Refusal::new(
+            Reason::TooLarge,
+            "a value is longer than `max_value`, or than `max_buffered` where a filter or `parse` looks at it (`limits.value`)",
+        );
+        Err(refusal.rule(self.plan.fields.get(selector).map_or(&self.plan.rule, |f| &f.action.rule)))
     }
 
     /// How long a value of this field may be.

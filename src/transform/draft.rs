@@ -1,5 +1,7 @@
 //! Output some of which may not leave yet: values in it wait for managed APIs, or a document in it may prove to be none.
 
+use std::sync::Arc;
+
 use super::body::{Fields, Outcome};
 use super::documents::Documents;
 use super::later::Later;
@@ -27,6 +29,7 @@ impl Draft {
     /// Puts what came for the values that wait in their places. `false`: a value needs something else first.
     pub fn fill(&mut self, fields: &mut Fields, documents: &mut Documents) -> Result<bool, Refusal> {
         let unsettled = self.bytes.len().saturating_sub(documents.unsettled());
+        let plan = Arc::clone(&fields.plan);
         let mut filled = self.filled.take().unwrap_or_else(|| Filled { unsettled, ..Filled::default() });
         while let Some(mut waiting) = fields.later.pop() {
             filled.bytes.extend_from_slice(self.bytes.get(filled.copied..waiting.at).unwrap_or_default());
@@ -34,7 +37,7 @@ impl Draft {
             let start = filled.bytes.len();
             fields.answer = waiting.answer.take();
             let record = waiting.record.as_ref().map(|record| record.expose());
-            let outcome = fields.act(waiting.selector, waiting.raw.expose(), record, &mut filled.bytes);
+            let outcome = fields.act(&plan, waiting.selector, waiting.raw.expose(), record, &mut filled.bytes);
             let answer = fields.answer.take();
             match outcome? {
                 Outcome::Done(_) => {

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use crate::json::splice::Replace;
 use crate::json::text::{Written, escape_into, unescape};
 use crate::refusal::{Reason, Refusal};
 use crate::rules::Place;

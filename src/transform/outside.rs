@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use crate::json::splice::Replace;
 use crate::json::text;
 use crate::keyring::KeyringError;
 use crate::metrics::{FieldEvent, Metrics};

@@ -1,7 +1,6 @@
 //! Strings that hold JSON (`parse: json`): the values selected in such a text are replaced, everything else of the string leaves
 //! as it was written.
 
-use crate::json::splice::Replace;
 use crate::json::text::{Written, escape_into};
 use crate::jsonpath::{Inside, Unreadable};
 use crate::metrics::FieldEvent;

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
 use super::super::*;
 use crate::json::index::Sight;
 use crate::json::scan::tests::{BAD, GOOD};
+use crate::jsonpath::matcher::table::mutant::IGNORES_ESCAPES;
 use crate::jsonpath::{Path, compile};
 
 #[path = "../../../../tests/fuzz/grammar.rs"]
@@ -146,5 +148,44 @@ proptest! {
         for sight in Sight::all(true) {
             prop_assert_eq!(edit(sight, &[], &document, usize::MAX, 0).1.is_none(), taken);
         }
+    }
+}
+
+/// Runs on a reader that overlooks escaped names.
+fn with_mutant<T>(run: impl FnOnce() -> T) -> T {
+    struct Mend;
+    impl Drop for Mend {
+        fn drop(&mut self) {
+            IGNORES_ESCAPES.set(false);
+        }
+    }
+    let _mend = Mend;
+    IGNORES_ESCAPES.set(true);
+    run()
+}
+
+/// The tests above are worth something only if they fail where escaped names are overlooked.
+#[test]
+fn a_reader_that_overlooks_escaped_names_is_found_out() {
+    let seen = with_mutant(|| std::panic::catch_unwind(escaped_names_are_seen_at_every_place));
+    assert!(seen.is_err(), "by the documents made for it");
+
+    let generated = |selectors: &[&str]| {
+        let config =
+            ProptestConfig { max_shrink_iters: 0, failure_persistence: None, ..ProptestConfig::with_cases(3_000) };
+        let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+        let paths = paths(selectors);
+        runner.run(&proptest::collection::vec(any::<u8>(), 0..400), |choices| {
+            let document = grammar::document(&choices);
+            let expected = edit(Sight::none(), &paths, &document, document.len(), 1_000);
+            for sight in Sight::all(true).take(1) {
+                prop_assert!(edit(sight, &paths, &document, usize::MAX, 1_000) == expected);
+            }
+            Ok(())
+        })
+    };
+    for selectors in [&["$..ssn", "$.a.b"][..], &["$..a[*]['']", "$..card.number", "$..ssn", "$..a", "$..b"]] {
+        assert!(generated(selectors).is_ok(), "as it is");
+        assert!(with_mutant(|| generated(selectors)).is_err(), "by generated documents: {selectors:?}");
     }
 }
