@@ -4,7 +4,7 @@ mod account;
 mod arrive;
 pub mod body;
 pub mod budget;
-mod caller;
+pub mod caller;
 pub mod certificates;
 mod connection;
 pub mod drain;

@@ -32,6 +32,8 @@ pub enum Reason {
     Undecided,
     /// A masked value comes back to be sealed.
     Masked,
+    /// The caller's JSON Web Token is not valid.
+    InvalidToken,
     /// The caller's role may not do this.
     Role,
     /// The partition is paused, destroyed, or decrypt-only.
@@ -80,6 +82,7 @@ impl Reason {
             Self::MaxLength => "max-length",
             Self::Undecided => "undecided-filter",
             Self::Masked => "masked",
+            Self::InvalidToken => "invalid-token",
             Self::Role => "role",
             Self::PartitionState => "partition-state",
             Self::Rejected => "rejected",

@@ -25,7 +25,7 @@ pub mod profile;
 pub mod route;
 pub mod schema;
 pub mod value;
-mod words;
+pub mod words;
 pub mod yaml;
 
 /// All rules of a load, in the order of their files.
@@ -277,4 +277,10 @@ pub enum KeyPart {
     Segment(String),
     /// `{header:NAME}`, lower case.
     Header(String),
+    /// `{client}`, the first name of the client's certificate.
+    Client,
+    /// `{sni}`
+    Sni,
+    /// `{claim:NAME}`
+    Claim(String),
 }

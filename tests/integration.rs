@@ -29,6 +29,8 @@ mod authority_process;
 mod bad_input;
 #[path = "integration/bind.rs"]
 mod bind;
+#[path = "integration/callers.rs"]
+mod callers;
 #[path = "integration/calls.rs"]
 mod calls;
 #[path = "integration/canaries.rs"]

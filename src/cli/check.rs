@@ -14,6 +14,7 @@ use crate::app::profiles::Configured;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Machine, Purpose};
 use crate::jsonpath::Buffering;
+use crate::jwt::keys::{KeySet, Source};
 use crate::keyring::{Keyring, Options, State};
 use crate::metrics::Metrics;
 use crate::report::{Finding, Findings, Severity};
@@ -128,6 +129,9 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
         report.findings.0.extend(config::exposed(&config.proxy));
         tls(config, &mut report.findings);
     }
+    if let Some(config) = &config {
+        key_sets(config, &mut report.findings);
+    }
     let there = |c: &&Config| c.keyring.as_ref().is_some_and(|o| Keyring::exists(o).unwrap_or(true));
     if let Some(config) = config.as_ref().filter(there) {
         keyring(config, rules.as_ref(), &mut report);
@@ -217,6 +221,22 @@ fn tls(config: &Config, findings: &mut Findings) {
         clients.push(tls);
         if let Err(error) = client::config(tls) {
             findings.push(Finding::error("tls", error.to_string()));
+        }
+    }
+}
+
+/// The files of issuers' keys, read as a process would read them; nothing is fetched.
+fn key_sets(config: &Config, findings: &mut Findings) {
+    let of_callers = config.proxy.callers.iter().filter_map(|caller| Some(&caller.jwt.as_ref()?.keys));
+    let issuers = config.authority.iter().flat_map(|authority| &authority.callers.issuers);
+    let mut seen: Vec<&Source> = Vec::new();
+    for source in of_callers.chain(issuers.map(|issuer| &issuer.jwks)) {
+        if seen.contains(&source) {
+            continue;
+        }
+        seen.push(source);
+        if let Err(error) = KeySet::open(source) {
+            findings.push(Finding::error("jwks", error.to_string()));
         }
     }
 }

@@ -10,16 +10,17 @@ use super::address::{self, Problem};
 use super::file::{self, At, File};
 use super::quantity::Size;
 use super::read::Many;
-use super::scalar::{OnAmbiguous, PathCase, SizeText, Unmatched};
+use super::scalar::{OnAmbiguous, OnInvalidJwt, PathCase, SizeText, Unmatched};
 use super::{Admin, Authority, Config, LogLevel, Machine, Overrides, Purpose, scalar};
 use crate::authority::listen;
 use crate::keyring::store::StorePlace;
 use crate::keyring::{KeySource, Managed, Options};
-use crate::proxy::settings::{Address, Caller, Drain, Limits, Listener, Settings, UpstreamFailures, UpstreamLimits};
+use crate::proxy::settings::{Address, Drain, Limits, Listener, Settings, UpstreamFailures, UpstreamLimits};
 use crate::report::{Finding, Findings, Source};
 use crate::tls;
 
 mod authority;
+mod callers;
 mod profiles;
 
 const DEFAULT_BIND: &str = "127.0.0.1:8080";
@@ -196,35 +197,9 @@ impl Checks<'_> {
             trusted_peers,
             trusted_headers: many(file.trusted_headers, |h| h.0),
             open_for: file.open_for.map(|networks| many(Some(networks), |n| n.0)),
+            reject_invalid_jwt: value(file.on_invalid_jwt) != Some(OnInvalidJwt::Ignore),
         };
         (listener, name_span)
-    }
-
-    fn callers(&mut self, files: Vec<At<file::Caller>>, listeners: &[Listener]) -> Vec<Caller> {
-        let nobody_trusted = listeners.iter().all(|l| l.trusted_peers.is_empty());
-        let mut callers = Vec::with_capacity(files.len());
-        for At { value: file, span } in files {
-            // What was refused by name is already reported; more about the same entry would only distract.
-            if file.client.is_some() || file.jwt.is_some() {
-                continue;
-            }
-            let headers = file.header.map(|h| h.value.0).unwrap_or_default();
-            let Some(role) = value(file.role) else {
-                self.error("no-role", "a caller without a role".to_owned(), &span, "add `role: NAME`");
-                continue;
-            };
-            if headers.is_empty() {
-                let message = "a caller that no header describes would match everybody".to_owned();
-                self.error("no-caller", message, &span, "add `header: { NAME: VALUE }`");
-                continue;
-            }
-            if nobody_trusted {
-                let message = "no listener has `trusted_peers`: this caller never matches";
-                self.warning("nobody-trusted", message, &span, "list the peers that set the header in `trusted_peers`");
-            }
-            callers.push(Caller { headers: headers.into_iter().map(|(n, v)| (n.value, v)).collect(), role });
-        }
-        callers
     }
 
     fn keyring(&mut self, mut file: file::Keyring, flags: &Overrides) -> Options {

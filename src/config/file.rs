@@ -5,10 +5,11 @@ use schemars::JsonSchema;
 
 use super::node;
 use super::profiles::Profiles;
-use super::read::{FromNode, Many, NotYet, Reader, section};
+use super::read::{FromNode, Many, Reader, section};
 use super::scalar::{
-    CallerPurpose, Claims, DurationText, Header, Jwks, Listen, Network, OnAmbiguous, Owner, PathCase, Paths,
-    ProxyProtocol, Retry, SecretSource, SizeText, Store, Table, Unmatched, Upstream, UpstreamHost, UpstreamProtocol,
+    CallerPurpose, Claims, DurationText, Header, Jwks, Listen, Network, OnAmbiguous, OnInvalidJwt, Owner, PathCase,
+    Paths, ProxyProtocol, Retry, SecretSource, SizeText, Store, Table, Unmatched, Upstream, UpstreamHost,
+    UpstreamProtocol,
 };
 use crate::config::LogLevel;
 use crate::report::{Findings, Source};
@@ -100,6 +101,8 @@ section! {
         trusted_headers: Many<Header>,
         /// Peers that may be shown plaintext. Default: any.
         open_for: Many<Network>,
+        /// What happens to a JSON Web Token that `callers` reads and that is not valid. Default: `reject`.
+        on_invalid_jwt: OnInvalidJwt,
     }
 }
 
@@ -186,14 +189,30 @@ section! {
 section! {
     /// Gives a caller a role.
     Caller {
-        /// Not available yet.
-        client: NotYet,
-        /// Not available yet.
-        jwt: NotYet,
+        /// Globs over the names of the client's verified certificate, of which one must match: `spiffe://bank/ns/teller/*`.
+        client: Many<String>,
+        /// A JSON Web Token that must be valid and say this.
+        jwt: CallerJwt,
         /// Headers that must all have exactly these values; believed only from `trusted_peers`.
         header: Table,
         /// The role.
         role: String,
+    }
+}
+
+section! {
+    /// A JSON Web Token, and what it must say.
+    CallerJwt {
+        /// Where it stands in a request. Default: `authorization`, after `Bearer`.
+        header: Header,
+        /// The issuer's key set, `file:PATH` or `https://…`; read again when it changes.
+        jwks: Jwks,
+        /// `iss`, exactly.
+        issuer: String,
+        /// One of these must be in `aud`.
+        audience: Many<String>,
+        /// Claims that must all match, such as `scope`; `*` stands for any run of characters. Default: none.
+        claims: Claims,
     }
 }
 
@@ -293,7 +312,7 @@ section! {
         issuer: String,
         /// One of these must be in `aud`.
         audience: Many<String>,
-        /// Its key set, `file:PATH`; read again when it changes.
+        /// Its key set, `file:PATH` or `https://…`; read again when it changes.
         jwks: Jwks,
         /// What its tokens give; the first that matches counts.
         rules: Vec<At<TokenRule>>,

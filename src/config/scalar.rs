@@ -14,7 +14,7 @@ use super::address::{self, Problem, Target};
 use super::node::{At, Node, Value};
 use super::quantity::{self, Size};
 use super::read::{FromNode, Reader};
-use crate::authority::settings::jwks_file;
+use crate::jwt::keys::Source;
 use crate::keyring::KeySource;
 use crate::keyring::store::StorePlace;
 use crate::proxy::settings::{self, Address};
@@ -62,7 +62,7 @@ parsed! {
     /// Where a secret stands.
     SecretSource(KeySource) = secret_source, { "type": "string", "pattern": "^(file|env):.+" };
     /// A JSON Web Key Set.
-    Jwks(PathBuf) = jwks, { "type": "string", "pattern": "^file:.+" };
+    Jwks(Source) = jwks, { "type": "string", "pattern": "^(file:|https?://).+" };
     /// Where the keyring lies.
     Store(StorePlace) = store, { "type": "string", "pattern": "^(sqlite:.+|postgres(ql)?://.+|https?://.+)" };
     /// The owner's key id.
@@ -114,6 +114,8 @@ words! {
     Unmatched { Pass = "pass", Reject = "reject" }
     /// `on_ambiguous`
     OnAmbiguous { Reject = "reject", Pass = "pass" }
+    /// `on_invalid_jwt`
+    OnInvalidJwt { Reject = "reject", Ignore = "ignore" }
     /// `case`
     PathCase { Sensitive = "sensitive", Ignore = "ignore" }
     /// What a caller of the authority is let in for.
@@ -237,8 +239,9 @@ fn secret_source(text: &str) -> Result<KeySource, Problem> {
     }
 }
 
-fn jwks(text: &str) -> Result<PathBuf, Problem> {
-    jwks_file(text).map_err(|why| ("bad-jwks", why, "write `file:PATH`".to_owned()))
+fn jwks(text: &str) -> Result<Source, Problem> {
+    let help = "write `file:PATH` or `https://HOST/PATH`";
+    Source::parse(text).map_err(|why| ("bad-jwks", why, help.to_owned()))
 }
 
 fn upstream_host(text: &str) -> Result<settings::UpstreamHost, Problem> {

@@ -163,7 +163,7 @@ extra: 1
         ("inline-secret", 11, 15),
         ("no-owner", 10, 10),
         ("bad-duration", 12, 17),
-        ("not-yet", 14, 12),
+        ("no-issuer", 14, 12),
         ("unknown-field", 15, 1),
     ];
     let mut found = problems(text);
@@ -178,8 +178,6 @@ extra: 1
 }
 
 #[rstest]
-#[case("callers: [{ client: 'spiffe://bank/*', role: teller }]", "`callers.client`")]
-#[case("callers: [{ jwt: { header: authorization }, role: r }]", "`callers.jwt`")]
 #[case("telemetry: { paths: raw }", "`telemetry.paths`")]
 fn what_is_not_there_yet_is_refused_by_name(#[case] text: &str, #[case] names: &str) {
     let loaded = load(text);
@@ -231,6 +229,14 @@ fn refused_listeners(#[case] text: &str, #[case] expected: &[(&str, usize, usize
 #[case("callers: [{ header: {}, role: admin }]", "no-caller")]
 #[case("callers: [{ header: { x-role: admin } }]", "no-role")]
 #[case("callers: [{ header: { x-role: 7 }, role: admin }]", "wrong-type")]
+#[case("callers: [{ client: [], role: admin }]", "no-caller")]
+#[case("callers: [{ client: [7], role: admin }]", "wrong-type")]
+#[case("callers: [{ jwt: { jwks: 'file:/j', audience: a }, role: r }]", "no-issuer")]
+#[case("callers: [{ jwt: { issuer: i, audience: a }, role: r }]", "no-issuer")]
+#[case("callers: [{ jwt: { issuer: i, jwks: 'file:/j' }, role: r }]", "no-audience")]
+#[case("callers: [{ jwt: { issuer: i, jwks: '/j', audience: a }, role: r }]", "bad-jwks")]
+#[case("callers: [{ jwt: { issuer: i, jwks: 'http://id.bank/j', audience: a }, role: r }]", "bad-jwks")]
+#[case("callers: [{ jwt: { issuer: i, jwks: 'file:/j', audience: a } }]", "no-role")]
 #[case("rules: 7", "wrong-type")]
 #[case("telemetry: { log: loud }", "wrong-type")]
 fn refused_values(#[case] text: &str, #[case] code: &str) {
@@ -450,6 +456,33 @@ fn what_nobody_is_trusted_for_is_warned_of() {
     );
     assert!(loaded.config.is_some());
     assert_eq!(loaded.findings.0.iter().filter(|f| f.code == "nobody-trusted").count(), 2, "{}", loaded.findings);
+}
+
+#[test]
+fn callers_are_read_with_all_their_conditions() {
+    let text = "listeners: [{ upstream: http://a, bind: '0.0.0.0:80', on_invalid_jwt: ignore }]
+callers:
+  - { client: ['spiffe://bank/ns/teller/*', '*.bank'], role: teller }
+  - jwt: { header: x-token, jwks: 'https://id.bank/keys', issuer: i, audience: [a, b], claims: { scope: pii.read } }
+    client: '*'
+    role: pii-reader
+  - { jwt: { jwks: 'file:/etc/jwks.json', issuer: j, audience: a }, role: user }
+";
+    let loaded = load(text);
+    let mut codes: Vec<_> = loaded.findings.0.iter().map(|f| f.code).filter(|code| *code != "no-rules").collect();
+    codes.sort_unstable();
+    assert_eq!(codes, ["nobody-known", "nobody-known", "token-in-the-clear", "token-in-the-clear"]);
+    let config = loaded.config.unwrap().proxy;
+    assert!(!config.listeners[0].reject_invalid_jwt);
+    let [teller, reader, user] = config.callers.as_slice() else { panic!() };
+    assert_eq!((teller.client.len(), teller.jwt.is_none()), (2, true));
+    let jwt = reader.jwt.as_ref().unwrap();
+    assert_eq!((jwt.header.as_str(), jwt.keys.to_string().as_str()), ("x-token", "https://id.bank/keys"));
+    assert_eq!((jwt.audiences.len(), &jwt.claims[..]), (2, &[("scope".to_owned(), "pii.read".to_owned())][..]));
+    assert_eq!(reader.client, ["*"]);
+    let jwt = user.jwt.as_ref().unwrap();
+    assert_eq!((jwt.header.as_str(), jwt.keys.to_string().as_str()), ("authorization", "/etc/jwks.json"));
+    assert!(jwt.claims.is_empty() && user.client.is_empty());
 }
 
 #[test]

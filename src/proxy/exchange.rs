@@ -15,10 +15,10 @@ use hyper::upgrade::OnUpgrade;
 use crate::refusal::{Reason, Refusal};
 use crate::rules::route::{self, End, RequestFacts, Route};
 use crate::rules::{OnUnreadable, RuleSet, Words};
-use crate::transform::plan::{Direction, HalfPlan};
+use crate::transform::plan::{self, Direction, HalfPlan};
 
 use super::account::Account;
-use super::caller::Caller;
+use super::caller::{self, Caller};
 use super::connection::Connection;
 use super::payload::{Answer, Body};
 use super::settings::Listener;
@@ -197,11 +197,9 @@ fn open(connection: &Connection, account: &Account, parts: &request::Parts) -> R
     let front = &connection.front;
     let listener = &front.listener;
     let rules = front.shared.rules.load_full();
-    let caller = Caller::of(connection, &parts.headers);
-    let words = caller.words(&parts.headers);
     let route = match rules.rules.is_empty() {
         true => Route::default(),
-        false => find_route(listener, &rules, parts, words)?,
+        false => find_route(listener, &rules, parts, caller::words(connection, &parts.headers))?,
     };
     match &route.end {
         End::Rejected(rule) => return Err(Refusal::new(Reason::Rejected, "action: reject").rule(&rule.name)),
@@ -210,6 +208,15 @@ fn open(connection: &Connection, account: &Account, parts: &request::Parts) -> R
         }
         End::Unmatched | End::Matched | End::Passed(_) => {}
     }
+    // Who asks matters where a rule acts.
+    let caller = match route.rules.is_empty() {
+        true => Caller::nobody(),
+        false => Caller::of(connection, &parts.headers),
+    };
+    if route.rules.iter().any(|(rule, _)| plan::acts(rule)) {
+        caller.admit(connection)?;
+    }
+    let words = caller.words(connection, &parts.headers);
     Ok(Exchange {
         shared: Arc::clone(&front.shared),
         worker: front.worker,

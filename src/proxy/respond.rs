@@ -2,7 +2,7 @@
 //! reason's word, the rule's name and the request id; never the URL, never the detail.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Method, Response, StatusCode};
 
 use crate::refusal::{Reason, Refusal};
@@ -26,6 +26,7 @@ pub(super) fn status(reason: Reason) -> StatusCode {
         | Reason::MaxLength
         | Reason::Undecided
         | Reason::Masked => StatusCode::UNPROCESSABLE_ENTITY,
+        Reason::InvalidToken => StatusCode::UNAUTHORIZED,
         Reason::Role | Reason::PartitionState | Reason::Rejected | Reason::Unmatched | Reason::TooManyPartitions => {
             StatusCode::FORBIDDEN
         }
@@ -80,6 +81,9 @@ fn problem(
     headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let failure = refusal.rule.as_deref().and_then(|rule| HeaderValue::from_str(rule).ok());
     headers.insert(FAILURE, failure.unwrap_or_else(|| HeaderValue::from_static(refusal.reason.word())));
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
+    }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, AGAIN);
     }
@@ -101,6 +105,7 @@ fn title(reason: Reason) -> &'static str {
         Reason::MaxLength => "A sealed value would be too long",
         Reason::Undecided => "A filter cannot be decided on this body",
         Reason::Masked => "A masked value cannot be stored",
+        Reason::InvalidToken => "The bearer token is not valid",
         Reason::Role => "The caller may not do this",
         Reason::PartitionState => "The partition does not allow this",
         Reason::Rejected | Reason::Unmatched => "This route is not allowed",

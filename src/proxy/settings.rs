@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::header::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
+use crate::jwt::keys::Source;
 use crate::tls::{ClientTls, ServerTls};
 
 /// All of it.
@@ -63,6 +64,8 @@ pub struct Listener {
     pub trusted_headers: Vec<HeaderName>,
     /// Peers that may be shown plaintext; `None`: any.
     pub open_for: Option<Vec<IpNet>>,
+    /// `on_invalid_jwt`: reject (default), or ignore: such a caller has none
+    pub reject_invalid_jwt: bool,
 }
 
 /// `proxy_protocol`
@@ -198,13 +201,32 @@ pub enum Retry {
     Any,
 }
 
-/// Maps a caller to a role by a header from a trusted peer.
-#[derive(Debug, Clone)]
+/// Gives a caller a role; all conditions must hold, and there is one.
+#[derive(Debug, Clone, Default)]
 pub struct Caller {
-    /// All must be present with exactly this value.
+    /// All must be present with exactly this value, from a trusted peer.
     pub headers: Vec<HeaderIs>,
+    /// Globs over the names of the client's certificate, of which one must match; empty: no condition.
+    pub client: Vec<String>,
+    /// A JSON Web Token.
+    pub jwt: Option<JwtIs>,
     /// The role.
     pub role: String,
+}
+
+/// A JSON Web Token with what it must say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JwtIs {
+    /// Where it stands in a request; of `authorization` what follows `Bearer`.
+    pub header: HeaderName,
+    /// Who signs it, `iss` exactly.
+    pub issuer: String,
+    /// The issuer's keys.
+    pub keys: Source,
+    /// One of these is in `aud`.
+    pub audiences: Vec<String>,
+    /// Claims that must all match; see [`crate::jwt::matches`].
+    pub claims: Vec<(String, String)>,
 }
 
 /// A header with the value that it must have.

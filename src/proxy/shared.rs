@@ -16,6 +16,7 @@ use crate::rules::RuleSet;
 use crate::transform::Sealer;
 
 use super::budget::Budget;
+use super::caller::Callers;
 use super::certificates::Certificates;
 use super::headers::Via;
 use super::settings::Settings;
@@ -42,6 +43,8 @@ pub struct Shared {
     pub clock: SharedClock,
     /// Waits that no setting names.
     pub timeouts: Timeouts,
+    /// Who is given which role.
+    pub callers: Callers,
     /// `instance` as `Via` carries it.
     pub(super) via: Via,
     /// Requests running now.
@@ -70,6 +73,7 @@ impl Shared {
         let instance = format!("sidecloak-{seed:016x}");
         Ok(Self {
             via: Via::new(&instance),
+            callers: Callers::new(&settings.callers, &metrics),
             connections: Arc::new(Semaphore::new(settings.limits.connections.min(Semaphore::MAX_PERMITS))),
             upstream_permits: Arc::new(Semaphore::new(
                 settings.upstream_limits.connections.min(Semaphore::MAX_PERMITS),

@@ -123,6 +123,8 @@ mapping! {
         "listener" listener: Many,
         /// Globs over the host, without the port.
         "host" host: Many,
+        /// Globs over the names of the client's verified certificate (URIs, DNS names, e-mail addresses), of which one must match.
+        "client" client: Many,
         /// Request headers and the glob that their value must match.
         "header" header: Pairs,
         /// Statuses of the response: `404`, `2xx`, or a list.
@@ -225,6 +227,12 @@ mapping! {
         "listener" listener: String,
         /// The host.
         "host" host: String,
+        /// The names of the client's certificate: URIs, DNS names, e-mail addresses, in this order.
+        "client" client: Many,
+        /// The server that the client's TLS handshake asks for.
+        "sni" sni: String,
+        /// The claims of its JSON Web Token: a mapping.
+        "claims" claims: Body,
         /// The Content-Type of the request's body. Default: application/json.
         "content_type" content_type: String,
     }

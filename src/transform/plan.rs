@@ -287,6 +287,14 @@ impl HalfPlan {
     }
 }
 
+/// Whether a rule may change anything; otherwise it only looks.
+pub fn acts(rule: &Rule) -> bool {
+    match &rule.kind {
+        RuleKind::Fields { request, response } => request.iter().chain(response).any(|action| changes(action)),
+        RuleKind::Pass | RuleKind::Reject => false,
+    }
+}
+
 /// Whether an action in its mode may change a value.
 pub fn changes(action: &Action) -> bool {
     match action.verb {

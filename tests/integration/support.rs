@@ -250,6 +250,7 @@ pub fn listener(name: &str, upstream: Vec<Address>) -> Listener {
         trusted_peers: Vec::new(),
         trusted_headers: Vec::new(),
         open_for: None,
+        reject_invalid_jwt: true,
     }
 }
 

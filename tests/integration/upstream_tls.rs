@@ -191,7 +191,8 @@ fn the_upstream_sees_the_host_that_it_is_to_see(#[case] host: UpstreamHost, #[ca
 fn a_websocket_is_asked_for_in_http_1_1_whatever_the_upstream_prefers() {
     let place = Place::new();
     let up = upstream(|_, out| {
-        out.write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nframes").unwrap();
+        out.write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nframes")
+            .unwrap();
         Next::KeepAlive
     });
     let relay = Relay::new(serving(&place.servers.server(), &["h2", "http/1.1"], None, &[]), tcp(&up), End::Orderly);

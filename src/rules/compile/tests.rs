@@ -96,9 +96,6 @@ fn all_errors_at_once_each_with_its_place_and_a_way_out() {
 #[case("embedded: true", "`embedded` is not available yet")]
 #[case("rewrite: all", "`rewrite` is not available yet")]
 #[case("type: number", "`type` is not available yet")]
-#[case("key: \"t-{client}\"", "`{client}` is not available yet")]
-#[case("key: \"t-{sni}\"", "`{sni}` is not available yet")]
-#[case("key: \"t-{claim:org}\"", "`{claim:}` is not available yet")]
 fn what_is_not_yet_is_refused_by_name(#[case] option: &str, #[case] message: &str) {
     let loaded = load(&item(&format!("fields: $.a, {option}")));
     assert!(loaded.rules.is_none());

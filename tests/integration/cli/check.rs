@@ -186,7 +186,9 @@ fn the_files_of_tls_on_both_sides() {
     ca.server().write(&place.path("."), "good");
     ca.expired_server().write(&place.path("."), "old");
     let listener = |tls: &str, upstream: &str| {
-        format!("listeners: [{{ bind: '0.0.0.0:8443', tls: {{ {tls} }}, upstream: 'https://app', upstream_tls: {{ {upstream} }} }}]\n")
+        format!(
+            "listeners: [{{ bind: '0.0.0.0:8443', tls: {{ {tls} }}, upstream: 'https://app', upstream_tls: {{ {upstream} }} }}]\n"
+        )
     };
     place.write("sidecloak.yaml", &listener("cert: good.crt, key: good.key, client_ca: ca.pem", "ca: ca.pem"));
     place.run(&["check"]).ends(0).shows(": ok");
