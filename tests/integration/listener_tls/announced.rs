@@ -67,7 +67,11 @@ fn a_balancer_speaking_for_itself_is_the_peer() {
 #[test]
 fn whoever_comes_through_a_balancer_has_none_of_its_rights() {
     let up = echo();
-    let admin = Caller { headers: vec![("x-role".parse().unwrap(), "admin".into())], role: "admin".into() };
+    let admin = Caller {
+        headers: vec![(http::HeaderName::from_static("x-role"), "admin".into())],
+        role: "admin".into(),
+        ..Caller::default()
+    };
     let proxy = proxy(&[&up]).callers(vec![admin]).listener(|listener| {
         listener.proxy_protocol = ProxyProtocol::Required;
         listener.trusted_peers = vec!["127.0.0.0/8".parse().unwrap()];
