@@ -190,11 +190,11 @@ fn the_files_of_tls_on_both_sides() {
             "listeners: [{{ bind: '0.0.0.0:8443', tls: {{ {tls} }}, upstream: 'https://app', upstream_tls: {{ {upstream} }} }}]\n"
         )
     };
-    place.write("sidecloak.yaml", &listener("cert: good.crt, key: good.key, client_ca: ca.pem", "ca: ca.pem"));
+    place.write("sidecloak.yaml", listener("cert: good.crt, key: good.key, client_ca: ca.pem", "ca: ca.pem"));
     place.run(&["check"]).ends(0).shows(": ok");
-    place.write("sidecloak.yaml", &listener("cert: old.crt, key: old.key", "ca: ca.pem"));
+    place.write("sidecloak.yaml", listener("cert: old.crt, key: old.key", "ca: ca.pem"));
     place.run(&["check"]).ends(0).shows("old.crt has expired");
-    place.write("sidecloak.yaml", &listener("cert: good.crt, key: old.key", "ca: nowhere.pem"));
+    place.write("sidecloak.yaml", listener("cert: good.crt, key: old.key", "ca: nowhere.pem"));
     place.run(&["check"]).ends(64).shows("does not belong to the certificate").shows("nowhere.pem");
     place.write("sidecloak.yaml", "listeners: [{ bind: '0.0.0.0:8080', upstream: 'http://app' }]\n");
     place.run(&["check"]).ends(0).shows("without TLS").shows("insecure_listen");
