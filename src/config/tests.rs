@@ -471,7 +471,7 @@ callers:
     let loaded = load(text);
     let mut codes: Vec<_> = loaded.findings.0.iter().map(|f| f.code).filter(|code| *code != "no-rules").collect();
     codes.sort_unstable();
-    assert_eq!(codes, ["nobody-known", "nobody-known", "token-in-the-clear", "token-in-the-clear"]);
+    assert_eq!(codes, ["nobody-known", "nobody-known", "plain-listen", "token-in-the-clear", "token-in-the-clear"]);
     let config = loaded.config.unwrap().proxy;
     assert!(!config.listeners[0].reject_invalid_jwt);
     let [teller, reader, user] = config.callers.as_slice() else { panic!() };
