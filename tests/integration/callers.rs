@@ -430,7 +430,7 @@ impl Mutual {
         let name = ServerName::try_from("localhost").unwrap();
         let mut secure = Secure::to(self.stage.front, name, client).unwrap();
         let answer = secure.call(method, path, &[("content-type", "application/json")], body).unwrap();
-        (answer.status(), answer.text().to_owned())
+        (answer.status(), answer.text())
     }
 }
 
