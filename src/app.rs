@@ -16,6 +16,7 @@ use crate::audit::{Audit, Recorder, Reports};
 use crate::authority::listen::ListenError;
 use crate::clock::SharedClock;
 use crate::config::Config;
+use crate::jwt::refresh::Refresher;
 use crate::keyring::{Keyring, KeyringError};
 use crate::metrics::Metrics;
 use crate::proxy::server::{Server, StartError, Stopper};
@@ -24,7 +25,7 @@ use crate::proxy::shared::Shared;
 use crate::reload::watch::{self, Watcher};
 use crate::report::{Finding, Findings};
 use crate::rules::RuleSet;
-use crate::rules::compile::{Context, Loaded, load};
+use crate::rules::compile::{Context, Loaded, Senders, load};
 use crate::sealer::joined::Joined;
 use crate::sealer::local::Local;
 use crate::sealer::managed::set::{ProfileError, Profiles};
@@ -44,6 +45,7 @@ pub struct App {
     due: Option<due::Due>,
     ticker: Option<Ticker>,
     _watcher: Option<Watcher>,
+    _key_sets: Option<Refresher>,
     ports: Ports,
 }
 
@@ -117,6 +119,8 @@ impl App {
         let sealer = sealer(keyring.as_ref(), profiles.clone(), audit.as_ref(), recorder, &clock)?;
         let shared = Shared::new(config.proxy.clone(), rules, sealer, metrics, clock).map_err(KeyringError::from)?;
         let shared = Arc::new(shared);
+        shared.callers.read_keys().map_err(|error| KeyringError::NoKey(error.to_string()))?;
+        let key_sets = Refresher::start(shared.callers.key_sets())?;
         shared.health.rules_loaded();
         if let Some(keyring) = &keyring {
             keys::watch_stats(keyring, audit.as_ref(), &shared.metrics);
@@ -165,7 +169,19 @@ impl App {
             (Some(keyring), Some(audit)) => due::Due::start(keyring, audit, Arc::clone(&shared.clock))?,
             _ => None,
         };
-        Ok(Self { server, shared, keyring, profiles, audit, reports, due, ticker, _watcher: watcher, ports })
+        Ok(Self {
+            server,
+            shared,
+            keyring,
+            profiles,
+            audit,
+            reports,
+            due,
+            ticker,
+            _watcher: watcher,
+            _key_sets: key_sets,
+            ports,
+        })
     }
 
     /// Where the listeners are, by name, with the real ports.
@@ -234,6 +250,11 @@ pub fn context(config: &Config) -> Context {
         trusted_headers: listeners.iter().flat_map(|l| &l.trusted_headers).map(|h| h.as_str().to_owned()).collect(),
         profiles: profiles::facts(config),
         ignore_case: listeners.iter().any(|l| l.ignore_case),
+        senders: (!listeners.is_empty()).then(|| Senders {
+            tls: listeners.iter().any(|l| l.tls.is_some()),
+            certificates: listeners.iter().any(|l| l.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())),
+            tokens: config.proxy.callers.iter().any(|caller| caller.jwt.is_some()),
+        }),
     }
 }
 

@@ -20,9 +20,11 @@ mod quantity;
 mod read;
 mod scalar;
 pub mod schema;
+mod tls;
 
 pub use machine::Machine;
 pub(crate) use quantity::duration;
+pub(crate) use tls::exposed;
 
 /// The file that is read when `--config` is not given and it is there.
 pub const DEFAULT_FILE: &str = "sidecloak.yaml";

@@ -1,5 +1,6 @@
 //! What is counted. Labels are names from configuration only: never a path, a partition of a template, or a value.
 
+mod callers;
 mod fields;
 mod labels;
 mod managed;
@@ -21,6 +22,7 @@ use prometheus_client::registry::Registry;
 
 use crate::refusal::Reason;
 
+pub use callers::CallerMetrics;
 pub use fields::FieldCounters;
 use labels::{FieldLabels, ReasonLabels, ReloadLabels};
 pub use managed::{CacheMetrics, CallMetrics, ManagedMetrics, TokenMetrics};
@@ -71,6 +73,7 @@ struct Inner {
     traffic: traffic::Traffic,
     upstream: upstream::Upstreams,
     tls: tls::Tls,
+    callers: callers::Callers,
     managed: managed::Managed,
     keyring: Arc<OnceLock<KeyringStats>>,
     budget: Arc<OnceLock<BudgetStats>>,
@@ -146,6 +149,11 @@ impl Metrics {
         self.0.tls.unannounced(listener)
     }
 
+    /// The counters of callers with these roles, to be kept; all others have the role `default`.
+    pub fn callers<'a>(&self, roles: impl Iterator<Item = &'a str>, default: &str) -> CallerMetrics {
+        self.0.callers.roles(roles, default)
+    }
+
     /// The handles of a profile, to be kept.
     pub fn managed(&self, profile: &str) -> ManagedMetrics {
         self.0.managed.profile(profile)
@@ -197,6 +205,7 @@ impl Default for Inner {
             traffic: traffic::Traffic::registered(&mut registry),
             upstream: upstream::Upstreams::registered(&mut registry),
             tls: tls::Tls::registered(&mut registry),
+            callers: callers::Callers::registered(&mut registry),
             managed: managed::Managed::registered(&mut registry),
             keyring: Arc::default(),
             budget: Arc::default(),

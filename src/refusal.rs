@@ -14,6 +14,12 @@ pub enum Reason {
     BadRequest,
     /// A value or body over its limit.
     TooLarge,
+    /// A header section over `limits.header` or `limits.headers`.
+    HeaderTooLarge,
+    /// A request line over `limits.request_line`.
+    LineTooLong,
+    /// The client was too slow with its body.
+    SlowClient,
     /// A media type that a rule must read and cannot.
     MediaType,
     /// A content coding that a rule must decode and cannot.
@@ -30,8 +36,16 @@ pub enum Reason {
     MaxLength,
     /// What a filter selects cannot be told: duplicate names, or too many steps.
     Undecided,
+    /// A text is not of the `type` that its rule gives.
+    Type,
+    /// A query, header or cookie can be read in two ways.
+    Ambiguous,
+    /// With the tokens in it the request's target would be too long.
+    TargetTooLong,
     /// A masked value comes back to be sealed.
     Masked,
+    /// The caller's JSON Web Token is not valid.
+    InvalidToken,
     /// The caller's role may not do this.
     Role,
     /// The partition is paused, destroyed, or decrypt-only.
@@ -71,6 +85,9 @@ impl Reason {
             Self::AmbiguousPath => "ambiguous-path",
             Self::BadRequest => "bad-request",
             Self::TooLarge => "too-large",
+            Self::HeaderTooLarge => "header-too-large",
+            Self::LineTooLong => "line-too-long",
+            Self::SlowClient => "slow-client",
             Self::MediaType => "media-type",
             Self::Coding => "coding",
             Self::Signature => "signature",
@@ -79,7 +96,11 @@ impl Reason {
             Self::Missing => "missing",
             Self::MaxLength => "max-length",
             Self::Undecided => "undecided-filter",
+            Self::Type => "type",
+            Self::Ambiguous => "ambiguous",
+            Self::TargetTooLong => "target-too-long",
             Self::Masked => "masked",
+            Self::InvalidToken => "invalid-token",
             Self::Role => "role",
             Self::PartitionState => "partition-state",
             Self::Rejected => "rejected",

@@ -64,6 +64,8 @@ mod json_server;
 mod lifecycle;
 #[path = "integration/listen.rs"]
 mod listen;
+#[path = "integration/listener_tls.rs"]
+mod listener_tls;
 #[path = "integration/log.rs"]
 mod log;
 #[path = "integration/managed.rs"]
@@ -100,6 +102,8 @@ mod profiles_chaos;
 mod profiles_keys;
 #[path = "integration/profiles_values.rs"]
 mod profiles_values;
+#[path = "integration/relay.rs"]
+mod relay;
 #[path = "integration/reload.rs"]
 mod reload;
 #[path = "integration/remote_keyring.rs"]
@@ -108,6 +112,10 @@ mod remote_keyring;
 mod review;
 #[path = "integration/sealing.rs"]
 mod sealing;
+#[path = "integration/smuggling.rs"]
+mod smuggling;
+#[path = "integration/soak.rs"]
+mod soak;
 #[path = "integration/stage.rs"]
 mod stage;
 #[path = "integration/support.rs"]
@@ -118,5 +126,7 @@ mod tenants;
 mod tls;
 #[path = "integration/tools.rs"]
 mod tools;
+#[path = "integration/upstream_tls.rs"]
+mod upstream_tls;
 #[path = "integration/vectors.rs"]
 mod vectors;

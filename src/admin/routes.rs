@@ -60,11 +60,18 @@ impl Probed for State {
             "keyring": health.has_keyring(),
             "draining": health.is_draining(),
             "last_reload": if reload_failed { "failed" } else { "ok" },
+            // Told, and no reason to be unready: without this process there would be no answer instead of an alarm.
+            "certificates": self.shared.certificates.look(self.shared.clock.now()).iter().map(|c| json!({
+                "listener": c.listener,
+                "expires_in": c.expires_in,
+                "last_reload": if c.reload_failed { "failed" } else { "ok" },
+            })).collect::<Vec<_>>(),
         });
         (ready, body)
     }
 
     fn metrics(&self) -> String {
+        self.shared.certificates.look(self.shared.clock.now());
         self.shared.metrics.render()
     }
 }

@@ -13,7 +13,6 @@ use crate::keyring::KeyringError;
 use crate::name::PartitionName;
 use crate::rules::glob::wild;
 
-mod jwks;
 mod tokens;
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! How an authority is configured, as checked values.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::credentials::{Limits, Purpose, check_app, check_role};
+use crate::jwt::keys::Source;
 
 /// See [`super::Authority::new`]. The default knows API keys alone.
 #[derive(Debug, Clone)]
@@ -61,8 +61,8 @@ pub struct Issuer {
     pub issuer: String,
     /// One of these is in `aud`.
     pub audiences: Vec<String>,
-    /// A JSON Web Key Set (RFC 7517), read again when it changes.
-    pub jwks: PathBuf,
+    /// Its keys, read again when they change.
+    pub jwks: Source,
     /// What its tokens give; the first that matches counts.
     pub rules: Vec<TokenRule>,
 }
@@ -71,7 +71,7 @@ pub struct Issuer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenRule {
     /// Claims that must all match, such as `sub` = `system:serviceaccount:payments:*`. A claim that is a list matches if one of
-    /// its texts does; `scope` and `scp` are lists of words.
+    /// its texts does; `scope` and `scp` are lists of words; a name that begins with `/` is a JSON Pointer.
     pub claims: Vec<(String, String)>,
     /// What its holder may.
     pub grant: Grant,
@@ -125,16 +125,5 @@ impl Grant {
         }
         check_role(&self.role).map_err(|refused| refused.to_string())?;
         self.app.as_deref().map_or(Ok(()), check_app).map_err(|refused| refused.to_string())
-    }
-}
-
-/// Where a JSON Web Key Set lies, as written in a configuration: `file:PATH`.
-pub fn jwks_file(text: &str) -> Result<PathBuf, String> {
-    match text.split_once(':') {
-        Some(("file", path)) if !path.is_empty() => Ok(Path::new(path).to_path_buf()),
-        Some(("https" | "http", _)) => {
-            Err("a key set over HTTP is not available yet; keep it in a file, as `file:PATH`, which is read again when it changes".into())
-        }
-        _ => Err("a key set is given as `file:PATH`".into()),
     }
 }

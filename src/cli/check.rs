@@ -11,16 +11,20 @@ use super::exit::{Exit, Failure};
 use super::out::Out;
 use crate::app;
 use crate::app::profiles::Configured;
-use crate::authority::listen::Bind;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Machine, Purpose};
 use crate::jsonpath::Buffering;
+use crate::jwt::keys::{KeySet, Source};
 use crate::keyring::{Keyring, Options, State};
 use crate::metrics::Metrics;
 use crate::report::{Finding, Findings, Severity};
 use crate::rules::compile::{Context, load};
 use crate::rules::{RuleKind, RuleSet};
 use crate::tls::server::Server;
+use crate::tls::{ClientTls, ServerTls, client};
+
+/// Of a certificate's life (seconds): by then its successor should be there.
+const SOON: u64 = 7 * 24 * 3600;
 
 /// See `sidecloak check --help`.
 #[derive(Debug, clap::Args)]
@@ -65,7 +69,8 @@ impl Buffered {
         for rule in &rules.rules {
             let RuleKind::Fields { request, response } = &rule.kind else { continue };
             for field in request.iter().chain(response).flat_map(|action| &action.fields) {
-                let (selector, buffering) = (Arc::clone(&field.selector), field.path.buffering());
+                let Some(path) = field.path() else { continue };
+                let (selector, buffering) = (Arc::clone(&field.selector), path.buffering());
                 let one = Self { rule: Arc::clone(&rule.name), selector, buffering };
                 if buffering > Buffering::Streaming && !all.contains(&one) {
                     all.push(one);
@@ -121,8 +126,12 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
     let mut report = Report::default();
     let config = configuration(args, &mut report);
     let rules = rules(args, config.as_ref(), &mut report)?;
-    if let Some(authority) = config.as_ref().and_then(|c| c.authority.as_ref()) {
-        certificates(&authority.listen.binds, &mut report.findings);
+    if let Some(config) = &config {
+        report.findings.0.extend(config::exposed(&config.proxy));
+        tls(config, &mut report.findings);
+    }
+    if let Some(config) = &config {
+        key_sets(config, &mut report.findings);
     }
     let there = |c: &&Config| c.keyring.as_ref().is_some_and(|o| Keyring::exists(o).unwrap_or(true));
     if let Some(config) = config.as_ref().filter(there) {
@@ -179,22 +188,56 @@ fn rules(args: &Args, config: Option<&Config>, report: &mut Report) -> Result<Op
     Ok(loaded.rules)
 }
 
-/// The files of an authority's listeners, read as it would read them.
-fn certificates(binds: &[Bind], findings: &mut Findings) {
-    let mut seen = Vec::new();
-    for tls in binds.iter().filter_map(|bind| bind.tls.as_ref()) {
-        if seen.contains(&tls) {
+/// The files of all listeners and for all upstreams, read as a process would read them.
+fn tls(config: &Config, findings: &mut Findings) {
+    let authority =
+        config.authority.iter().flat_map(|authority| &authority.listen.binds).filter_map(|b| b.tls.as_ref());
+    let listeners = &config.proxy.listeners;
+    let mut servers: Vec<&ServerTls> = Vec::new();
+    for tls in authority.chain(listeners.iter().filter_map(|listener| listener.tls.as_ref())) {
+        if servers.contains(&tls) {
             continue;
         }
-        seen.push(tls);
-        match Server::new(tls) {
+        servers.push(tls);
+        match Server::new(tls).map(|server| server.expires().saturating_sub(SystemClock::shared().now())) {
             Err(error) => findings.push(Finding::error("tls", error.to_string())),
-            Ok(server) if server.expires() <= SystemClock::shared().now() => {
-                let text = format!("the certificate {} has expired: clients will refuse it", tls.cert.display());
+            Ok(left) if left <= SOON => {
+                let file = tls.cert.display();
+                let several = if tls.more.is_empty() { "" } else { " or another of its listener" };
+                let text = match left {
+                    0 => format!("the certificate {file}{several} has expired: clients will refuse it"),
+                    _ => format!("the certificate {file}{several} ends within a week"),
+                };
                 findings
                     .push(Finding::warning("certificate", text).help("replace it; it is read again when it changes"));
             }
             Ok(_) => {}
+        }
+    }
+    let mut clients: Vec<&ClientTls> = Vec::new();
+    for tls in listeners.iter().filter_map(|listener| listener.upstream_tls.as_ref()).map(|upstream| &upstream.client) {
+        if clients.contains(&tls) {
+            continue;
+        }
+        clients.push(tls);
+        if let Err(error) = client::config(tls) {
+            findings.push(Finding::error("tls", error.to_string()));
+        }
+    }
+}
+
+/// The files of issuers' keys, read as a process would read them; nothing is fetched.
+fn key_sets(config: &Config, findings: &mut Findings) {
+    let of_callers = config.proxy.callers.iter().filter_map(|caller| Some(&caller.jwt.as_ref()?.keys));
+    let issuers = config.authority.iter().flat_map(|authority| &authority.callers.issuers);
+    let mut seen: Vec<&Source> = Vec::new();
+    for source in of_callers.chain(issuers.map(|issuer| &issuer.jwks)) {
+        if seen.contains(&source) {
+            continue;
+        }
+        seen.push(source);
+        if let Err(error) = KeySet::open(source) {
+            findings.push(Finding::error("jwks", error.to_string()));
         }
     }
 }

@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Map, Value};
 
 use super::exit::{Exit, Failure};
 use super::out::Out;
 use crate::app;
 use crate::bounded;
 use crate::config::{self, Machine, Overrides, Purpose};
-use crate::rules::RuleSet;
 use crate::rules::compile::{Context, Loaded, load};
 use crate::rules::profile::Profile;
 use crate::rules::route::{NormalPath, RequestFacts, normalize, override_header};
+use crate::rules::{RuleSet, Words};
 use crate::transform::plan::Direction;
 
 mod decide;
@@ -46,6 +47,15 @@ pub(crate) struct Args {
     /// The listener that takes the request
     #[arg(long, value_name = "NAME", default_value = "front")]
     pub listener: String,
+    /// A name of the client's certificate (URIs, DNS names, e-mail addresses, in this order); may be repeated
+    #[arg(long = "client", value_name = "NAME")]
+    pub clients: Vec<String>,
+    /// The server that the client's TLS handshake asks for
+    #[arg(long, value_name = "HOST")]
+    pub sni: Option<String>,
+    /// A claim of the request's JSON Web Token; may be repeated
+    #[arg(long = "claim", value_name = "NAME=VALUE")]
+    pub claims: Vec<String>,
     /// The listener has `case: ignore`
     #[arg(long)]
     pub ignore_case: bool,
@@ -69,7 +79,15 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
     let Some(rules) = rules else { return Err(Failure::findings(Exit::Usage, findings)) };
     let headers = headers(args)?;
     let body = args.body.as_deref().map(read).transpose()?;
-    let explanation = explain(args, &rules, &headers, body.as_deref());
+    let claims = claims(args)?;
+    let sni = args.sni.as_ref().map(|sni| sni.to_ascii_lowercase());
+    let words = Words {
+        headers: &headers,
+        client: &args.clients,
+        sni: sni.as_deref(),
+        claims: (!claims.is_empty()).then_some(&claims),
+    };
+    let explanation = explain(args, &rules, words, body.as_deref());
     if out.json() { out.value(&explanation.to_json()) } else { out.text(&explanation.to_string()) }
 }
 
@@ -83,7 +101,7 @@ fn profiles(args: &Args) -> Result<Vec<Arc<Profile>>, Failure> {
     Ok(app::context(&config).profiles)
 }
 
-fn explain(args: &Args, rules: &RuleSet, headers: &HeaderMap, body: Option<&[u8]>) -> Explanation {
+fn explain(args: &Args, rules: &RuleSet, words: Words<'_>, body: Option<&[u8]>) -> Explanation {
     let default_method = if body.is_some() && !args.response { "POST" } else { "GET" };
     let method = args.method.as_deref().unwrap_or(default_method);
     let path = args.path.split_once('?').map_or(args.path.as_str(), |(path, _)| path);
@@ -95,20 +113,14 @@ fn explain(args: &Args, rules: &RuleSet, headers: &HeaderMap, body: Option<&[u8]
         }
     };
     explanation.path = Some(path.0.clone());
-    if let Some(name) = override_header(headers) {
+    if let Some(name) = override_header(words.headers) {
         let why =
             format!("header `{name}` names another path or method, unless the listener says `on_ambiguous: pass`");
         return explanation.refused(400, why);
     }
-    let host = headers.get(HOST).and_then(|h| h.to_str().ok()).map(|h| h.split(':').next().unwrap_or(h));
-    let facts = RequestFacts {
-        method,
-        path: &path,
-        ignore_case: args.ignore_case,
-        listener: &args.listener,
-        host,
-        words: headers.into(),
-    };
+    let host = words.headers.get(HOST).and_then(|h| h.to_str().ok()).map(|h| h.split(':').next().unwrap_or(h));
+    let facts =
+        RequestFacts { method, path: &path, ignore_case: args.ignore_case, listener: &args.listener, host, words };
     let message = Message {
         direction: if args.response { Direction::Response } else { Direction::Request },
         status: args.status,
@@ -116,6 +128,31 @@ fn explain(args: &Args, rules: &RuleSet, headers: &HeaderMap, body: Option<&[u8]
         body,
     };
     decide(explanation, rules, &facts, &message)
+}
+
+/// As texts. A name that begins with `/` is a place within a claim.
+fn claims(args: &Args) -> Result<Map<String, Value>, Failure> {
+    let mut claims = Map::new();
+    for claim in &args.claims {
+        let bad = || Failure::new(Exit::Usage, "--claim takes a name and a value").help("write NAME=VALUE");
+        let (name, value) = claim.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(bad)?;
+        match name.strip_prefix('/') {
+            None => drop(claims.insert(name.to_owned(), value.into())),
+            Some(path) => {
+                let mut names = path.split('/').map(|name| name.replace("~1", "/").replace("~0", "~"));
+                let last = names.next_back().unwrap_or_default();
+                let mut inside = &mut claims;
+                for name in names {
+                    let Value::Object(next) = inside.entry(name).or_insert_with(|| Value::Object(Map::new())) else {
+                        return Err(bad());
+                    };
+                    inside = next;
+                }
+                inside.insert(last, value.into());
+            }
+        }
+    }
+    Ok(claims)
 }
 
 fn headers(args: &Args) -> Result<HeaderMap, Failure> {

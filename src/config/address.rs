@@ -26,21 +26,29 @@ pub(super) fn listen(text: &str) -> Result<Address, Problem> {
     })
 }
 
+/// Where to forward to, and whether by TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) address: Address,
+    pub(super) tls: bool,
+}
+
 /// Where to forward to.
-pub(super) fn upstream(text: &str) -> Result<Address, Problem> {
+pub(super) fn upstream(text: &str) -> Result<Target, Problem> {
     if let Some(path) = text.strip_prefix("unix:") {
-        return unix(path);
-    }
-    if text.get(..8).is_some_and(|s| s.eq_ignore_ascii_case("https://")) {
-        let help = "forward to `http://host:port` or `unix:/PATH` for now".to_owned();
-        return Err(("not-yet", "an `https://` upstream is not available yet".to_owned(), help));
+        return unix(path).map(|address| Target { address, tls: false });
     }
     let bad = |why: &str| {
-        let help = "write `http://host:port`, such as `http://127.0.0.1:9000`, or `unix:/PATH`".to_owned();
+        let help =
+            "write `http://host:port`, such as `http://127.0.0.1:9000`, or `https://host`, or `unix:/PATH`".to_owned();
         // The text itself is left out where it may hold a password.
         ("bad-upstream", format!("this is no upstream: {why}"), help)
     };
-    let rest = text.strip_prefix("http://").ok_or_else(|| bad("it does not begin with `http://` or `unix:`"))?;
+    let (scheme, rest) = text.split_once("://").unwrap_or_default();
+    let tls = scheme.eq_ignore_ascii_case("https");
+    if !tls && !scheme.eq_ignore_ascii_case("http") {
+        return Err(bad("it does not begin with `http://`, `https://` or `unix:`"));
+    }
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     if authority.contains(['/', '?', '#']) {
         return Err(bad("a path is not allowed, requests keep theirs"));
@@ -54,6 +62,7 @@ pub(super) fn upstream(text: &str) -> Result<Address, Problem> {
         None if authority.as_str().ends_with(':') || authority.as_str().len() != authority.host().len() => {
             return Err(bad("the port is not a number from 1 to 65535"));
         }
+        None if tls => 443,
         None => 80,
     };
     if port == 0 {
@@ -62,9 +71,9 @@ pub(super) fn upstream(text: &str) -> Result<Address, Problem> {
     let host = authority.host();
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     match bare.parse::<IpAddr>() {
-        Ok(ip) => Ok(Address::Tcp(SocketAddr::new(ip, port))),
+        Ok(ip) => Ok(Target { address: Address::Tcp(SocketAddr::new(ip, port)), tls }),
         Err(_) if host.is_empty() || bare.len() != host.len() => Err(bad("the host cannot be read")),
-        Err(_) => Ok(Address::Host(host.to_owned(), port)),
+        Err(_) => Ok(Target { address: Address::Host(host.to_owned(), port), tls }),
     }
 }
 
@@ -113,14 +122,18 @@ mod tests {
     #[case("http://[::1]:9000", tcp("[::1]:9000"))]
     #[case("http://app", Address::Host("app".into(), 80))]
     #[case("http://app.local:81", Address::Host("app.local".into(), 81))]
+    #[case("HTTP://app", Address::Host("app".into(), 80))]
+    #[case("https://app", Address::Host("app".into(), 443))]
+    #[case("HTTPS://127.0.0.1:8443", tcp("127.0.0.1:8443"))]
     #[case("unix:/run/app.sock", Address::Unix("/run/app.sock".into()))]
-    fn upstreams(#[case] text: &str, #[case] expected: Address) {
-        assert_eq!(upstream(text).unwrap(), expected);
+    fn upstreams(#[case] text: &str, #[case] address: Address) {
+        let tls = text.to_ascii_lowercase().starts_with("https");
+        assert_eq!(upstream(text).unwrap(), Target { address, tls });
     }
 
     #[rstest]
-    #[case("https://app:443", "not-yet")]
-    #[case("HTTPS://app:443", "not-yet")]
+    #[case("https://", "bad-upstream")]
+    #[case("ftp://app", "bad-upstream")]
     #[case("127.0.0.1:9000", "bad-upstream")]
     #[case("http://", "bad-upstream")]
     #[case("http://app/v1", "bad-upstream")]

@@ -7,7 +7,6 @@ mod tests;
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::compile::{Checks, value};
@@ -18,7 +17,6 @@ use crate::authority::Settings;
 use crate::authority::face::Door;
 use crate::authority::listen::Bind;
 use crate::proxy::settings::Address;
-use crate::tls::ServerTls;
 
 const DEFAULT_PORT: u16 = 8440;
 
@@ -106,41 +104,6 @@ impl Checks<'_> {
         }
     }
 
-    /// TLS with the flags over it, if they are for it; `None`: without.
-    fn tls(
-        &mut self,
-        file: file::Tls,
-        flags: Option<&AuthorityOverrides>,
-        span: Option<Range<usize>>,
-    ) -> Option<ServerTls> {
-        let path = |flag: fn(&AuthorityOverrides) -> &Option<PathBuf>, file: Option<At<String>>| {
-            flags.and_then(|flags| flag(flags).clone()).or_else(|| value(file).map(PathBuf::from))
-        };
-        let span = span.or_else(|| file.cert.as_ref().or(file.key.as_ref()).map(|at| at.span.clone()));
-        let cert = path(|flags| &flags.tls_cert, file.cert);
-        let key = path(|flags| &flags.tls_key, file.key);
-        let client_ca = path(|flags| &flags.client_ca, file.client_ca);
-        let require = flags.is_some_and(|f| f.require_client_cert) || value(file.require_client_cert).unwrap_or(false);
-        let pq_only = flags.is_some_and(|f| f.pq_only) || value(file.pq_only).unwrap_or(false);
-        if require && client_ca.is_none() {
-            let help = "name the authority of the clients with --client-ca, or `client_ca` in the file";
-            self.at("no-client-ca", "client certificates are required, and none can be verified", span.as_ref(), help);
-        }
-        let further = require || pq_only || client_ca.is_some() || span.is_some();
-        match (cert, key) {
-            (Some(cert), Some(key)) => {
-                Some(ServerTls { cert, key, more: Vec::new(), client_ca, require_client: require, pq_only })
-            }
-            (None, None) if !further => None,
-            (cert, _) => {
-                let missing = if cert.is_some() { "TLS has no private key" } else { "TLS has no certificate" };
-                let help = "give both --tls-cert and --tls-key, or `cert` and `key` in the file";
-                self.at("tls-incomplete", missing, span.as_ref(), help);
-                None
-            }
-        }
-    }
-
     fn exposed(&mut self, binds: &[(Bind, Option<Range<usize>>)], insecure: bool) {
         let plain = |bind: &Bind| bind.tls.is_none() && !bind.address.ip().to_canonical().is_loopback();
         for (bind, span) in binds.iter().filter(|(bind, _)| plain(bind)) {
@@ -166,7 +129,7 @@ impl Checks<'_> {
         }
     }
 
-    fn at(&mut self, code: &'static str, message: &str, span: Option<&Range<usize>>, help: &str) {
+    pub(super) fn at(&mut self, code: &'static str, message: &str, span: Option<&Range<usize>>, help: &str) {
         match span {
             Some(span) => self.error(code, message.to_owned(), span, help),
             None => self.flag(code, message, help),

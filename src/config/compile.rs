@@ -10,19 +10,18 @@ use super::address::{self, Problem};
 use super::file::{self, At, File};
 use super::quantity::Size;
 use super::read::Many;
-use super::scalar::{OnAmbiguous, PathCase, SizeText, Unmatched};
+use super::scalar::{OnAmbiguous, OnInvalidJwt, PathCase, SizeText, Unmatched};
 use super::{Admin, Authority, Config, LogLevel, Machine, Overrides, Purpose, scalar};
 use crate::authority::listen;
 use crate::keyring::store::StorePlace;
 use crate::keyring::{KeySource, Managed, Options};
-use crate::proxy::settings::{
-    Address, Caller, Drain, Limits, Listener, ProxyProtocol, Settings, UpstreamFailures, UpstreamHost, UpstreamLimits,
-    UpstreamProtocol,
-};
+use crate::proxy::settings::{Address, Listener, Settings};
 use crate::report::{Finding, Findings, Source};
 use crate::tls;
 
 mod authority;
+mod bounds;
+mod callers;
 mod profiles;
 
 const DEFAULT_BIND: &str = "127.0.0.1:8080";
@@ -65,7 +64,8 @@ pub(super) fn compile(
     let few = if purpose == Purpose::Authority { machine.cpus } else { machine.cpus.min(2) };
     let workers = checks.workers(file.workers, flags.workers, few);
     let limits = checks.limits(value(file.limits).unwrap_or_default(), machine);
-    let drain = checks.drain(value(file.drain).unwrap_or_default());
+    let timeouts = checks.timeouts(value(file.timeouts).unwrap_or_default());
+    let drain = checks.drain(value(file.drain).unwrap_or_default(), &timeouts);
     let authority = (file.authority.is_some() || purpose == Purpose::Authority).then(|| {
         let max_stale = keyring.as_ref().map_or(DEFAULT_STALE, |options| options.max_stale);
         let file = value(file.authority).unwrap_or_default();
@@ -74,18 +74,23 @@ pub(super) fn compile(
             listen::Settings { binds, insecure, workers, limits, drain, timeouts: listen::Timeouts::default() };
         Authority { listen, callers }
     });
+    let proxy = Settings {
+        listeners: listeners.into_iter().map(Arc::new).collect(),
+        workers,
+        upstream_limits: checks.upstream_limits(value(file.upstream_limits).unwrap_or_default()),
+        upstream_failures: checks.upstream_failures(value(file.upstream_failures).unwrap_or_default()),
+        callers,
+        limits,
+        timeouts,
+        drain,
+    };
+    if purpose == Purpose::Proxy {
+        checks.findings.0.extend(super::exposed(&proxy));
+    }
     Config {
         profiles,
         authority,
-        proxy: Settings {
-            listeners: listeners.into_iter().map(Arc::new).collect(),
-            workers,
-            upstream_limits: checks.upstream_limits(value(file.upstream_limits).unwrap_or_default()),
-            upstream_failures: checks.upstream_failures(value(file.upstream_failures).unwrap_or_default()),
-            callers,
-            limits,
-            drain,
-        },
+        proxy,
         rules,
         keyring,
         dev: flags.dev,
@@ -175,53 +180,30 @@ impl Checks<'_> {
             let message = "`trusted_headers` without `trusted_peers`: these headers are dropped from everybody";
             self.warning("nobody-trusted", message, &headers.span, "list the peers that set them in `trusted_peers`");
         }
+        let tls = file.tls.and_then(|tls| self.tls(tls.value, None, Some(tls.span)));
+        let upstream_tls = self.upstream_tls(file.upstream_tls, &upstream, &span);
+        let upstream_protocol = self.upstream_protocol(file.upstream_protocol, upstream_tls.is_some());
+        let proxy_protocol = self.proxy_protocol(file.proxy_protocol, !trusted_peers.is_empty(), &bind);
         let listener = Listener {
             name,
             bind,
-            upstream,
-            tls: None,
-            proxy_protocol: ProxyProtocol::Off,
-            upstream_protocol: match value(file.upstream_protocol) {
-                Some(scalar::UpstreamProtocol::Http2) => UpstreamProtocol::Http2,
-                Some(scalar::UpstreamProtocol::Http1) | None => UpstreamProtocol::Http1,
-            },
-            upstream_tls: None,
-            upstream_host: UpstreamHost::Keep,
+            upstream: upstream.into_iter().map(|target| target.address).collect(),
+            tls,
+            insecure_listen: value(file.insecure_listen).unwrap_or(false),
+            proxy_protocol,
+            upstream_protocol,
+            upstream_tls,
+            upstream_host: file.upstream_host.map(|host| host.value.0).unwrap_or_default(),
             reject_unmatched: value(file.unmatched) == Some(Unmatched::Reject),
             reject_ambiguous: value(file.on_ambiguous) != Some(OnAmbiguous::Pass),
             ignore_case: value(file.case) == Some(PathCase::Ignore),
             trusted_peers,
             trusted_headers: many(file.trusted_headers, |h| h.0),
             open_for: file.open_for.map(|networks| many(Some(networks), |n| n.0)),
+            reject_invalid_jwt: value(file.on_invalid_jwt) != Some(OnInvalidJwt::Ignore),
+            limits: self.listener_limits(value(file.limits).unwrap_or_default()),
         };
         (listener, name_span)
-    }
-
-    fn callers(&mut self, files: Vec<At<file::Caller>>, listeners: &[Listener]) -> Vec<Caller> {
-        let nobody_trusted = listeners.iter().all(|l| l.trusted_peers.is_empty());
-        let mut callers = Vec::with_capacity(files.len());
-        for At { value: file, span } in files {
-            // What was refused by name is already reported; more about the same entry would only distract.
-            if file.client.is_some() || file.jwt.is_some() {
-                continue;
-            }
-            let headers = file.header.map(|h| h.value.0).unwrap_or_default();
-            let Some(role) = value(file.role) else {
-                self.error("no-role", "a caller without a role".to_owned(), &span, "add `role: NAME`");
-                continue;
-            };
-            if headers.is_empty() {
-                let message = "a caller that no header describes would match everybody".to_owned();
-                self.error("no-caller", message, &span, "add `header: { NAME: VALUE }`");
-                continue;
-            }
-            if nobody_trusted {
-                let message = "no listener has `trusted_peers`: this caller never matches";
-                self.warning("nobody-trusted", message, &span, "list the peers that set the header in `trusted_peers`");
-            }
-            callers.push(Caller { headers: headers.into_iter().map(|(n, v)| (n.value, v)).collect(), role });
-        }
-        callers
     }
 
     fn keyring(&mut self, mut file: file::Keyring, flags: &Overrides) -> Options {
@@ -289,17 +271,6 @@ impl Checks<'_> {
             managed: Managed::default(),
             i_know: flags.i_know || flags.dev,
         }
-    }
-
-    fn drain(&mut self, file: file::Drain) -> Drain {
-        let written = file.delay.as_ref().or(file.deadline.as_ref()).map(|at| at.span.clone());
-        let delay = file.delay.map_or(Duration::from_secs(5), |d| d.value.0);
-        let deadline = file.deadline.map_or(Duration::from_secs(25), |d| d.value.0);
-        if let Some(span) = written.filter(|_| delay > deadline) {
-            let message = "`drain.delay` is longer than `drain.deadline`: what runs then is cut without time to end";
-            self.warning("drain-delay", message, &span, "the deadline includes the delay: raise it, or lower `delay`");
-        }
-        Drain { delay, deadline }
     }
 
     fn probe(&mut self, file: Option<At<file::Probe>>, flag: Option<&str>) -> Option<Address> {
@@ -370,66 +341,7 @@ impl Checks<'_> {
         }
     }
 
-    fn upstream_limits(&mut self, file: file::UpstreamLimits) -> UpstreamLimits {
-        let default = UpstreamLimits::default();
-        let connections = self.count("upstream_limits.connections", file.connections, default.connections, 1);
-        UpstreamLimits {
-            connections,
-            idle: self.count("upstream_limits.idle", file.idle, default.idle, 0).min(connections),
-            idle_timeout: file.idle_timeout.map_or(default.idle_timeout, |d| d.value.0),
-            max_age: file.max_age.map_or(default.max_age, |d| d.value.0),
-            resolve: file.resolve.map_or(default.resolve, |d| d.value.0),
-        }
-    }
-
-    fn upstream_failures(&mut self, file: file::UpstreamFailures) -> UpstreamFailures {
-        let default = UpstreamFailures::default();
-        let rest = file.rest.map_or(default.rest, |d| d.value.0);
-        let longest = file.longest_rest.map(|d| (d.value.0, d.span));
-        if let Some((_, span)) = longest.as_ref().filter(|(longest, _)| *longest < rest) {
-            let message = "`upstream_failures.longest_rest` is shorter than `rest`".to_owned();
-            self.error("bad-duration", message, span, "raise it, or lower `rest`");
-        }
-        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        UpstreamFailures {
-            retry: value(file.retry).unwrap_or(default.retry),
-            rest,
-            longest_rest: longest.map_or_else(|| default.longest_rest.max(rest), |(longest, _)| longest),
-            breaker_after: count(self.count("upstream_failures.breaker_after", file.breaker_after, 0, 0)),
-            breaker_probes: count(self.count("upstream_failures.breaker_probes", file.breaker_probes, 3, 1)),
-        }
-    }
-
-    fn limits(&mut self, file: file::Limits, machine: Machine) -> Limits {
-        let share = machine.memory / 100;
-        let memory = match file.memory.as_ref().map_or(Size::Percent(60), |m| m.value.0) {
-            Size::Percent(percent) => share.saturating_mul(u64::from(percent)),
-            Size::Bytes(bytes) => bytes,
-        };
-        let memory_span = file.memory.map(|m| m.span);
-        let limits = Limits {
-            memory: usize::try_from(memory).unwrap_or(usize::MAX),
-            header: self.bytes("limits.header", file.header, 32 << 10),
-            value: self.bytes("limits.value", file.value, 1 << 20),
-            in_flight: self.count("limits.in_flight", file.in_flight, 1024, 1),
-            connections: self.count("limits.connections", file.connections, 4096, 1),
-            buffer: self.bytes("limits.buffer", file.buffer, 64 << 10),
-        };
-        // One request must be able to finish: header, buffer, and a value with its token (4/3) beside it.
-        let least = limits.header.saturating_add(limits.buffer).saturating_add(limits.value.saturating_mul(3));
-        if limits.memory < least {
-            let message =
-                format!("`limits.memory` is {} bytes; one request at the other limits needs {least}", limits.memory);
-            let help = "raise `limits.memory`, or lower `value`, `buffer` and `header`";
-            match memory_span {
-                Some(span) => self.error("memory-too-small", message, &span, help),
-                None => self.flag("memory-too-small", &message, help),
-            }
-        }
-        limits
-    }
-
-    fn bytes(&mut self, key: &str, at: Option<At<SizeText>>, default: usize) -> usize {
+    pub(super) fn bytes(&mut self, key: &str, at: Option<At<SizeText>>, default: usize) -> usize {
         let Some(at) = at else { return default };
         match at.value.0 {
             // What is a limit of one message is never near this; a `usize` of 32 bits holds it.
@@ -452,12 +364,7 @@ impl Checks<'_> {
         default
     }
 
-    fn flag_addresses(
-        &mut self,
-        flag: &str,
-        texts: &[String],
-        parse: fn(&str) -> Result<Address, Problem>,
-    ) -> Vec<Address> {
+    fn flag_addresses<T>(&mut self, flag: &str, texts: &[String], parse: fn(&str) -> Result<T, Problem>) -> Vec<T> {
         texts.iter().filter_map(|text| parse(text).map_or_else(|p| self.flag_problem(flag, p), Some)).collect()
     }
 

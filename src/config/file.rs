@@ -5,10 +5,11 @@ use schemars::JsonSchema;
 
 use super::node;
 use super::profiles::Profiles;
-use super::read::{FromNode, Many, NotYet, Reader, section};
+use super::read::{FromNode, Many, Reader, section};
 use super::scalar::{
-    CallerPurpose, Claims, DurationText, Header, Jwks, Listen, Network, OnAmbiguous, Owner, PathCase, Paths, Retry,
-    SecretSource, SizeText, Store, Table, Unmatched, Upstream, UpstreamProtocol,
+    CallerPurpose, Claims, DurationText, Header, Jwks, Listen, Network, OnAmbiguous, OnInvalidJwt, OrOff, Owner,
+    PathCase, Paths, ProxyProtocol, Retry, SecretSource, SizeText, Store, Table, Unmatched, Upstream, UpstreamHost,
+    UpstreamProtocol,
 };
 use crate::config::LogLevel;
 use crate::report::{Findings, Source};
@@ -55,6 +56,8 @@ section! {
         admin: Admin,
         /// Bounds of the process.
         limits: Limits,
+        /// How long each stage of an exchange may take.
+        timeouts: Timeouts,
         /// How the process stops.
         drain: Drain,
         /// The service of `sidecloak authority`.
@@ -73,12 +76,21 @@ section! {
         name: String,
         /// Where to listen: `127.0.0.1:8080`, `unix:/PATH`, or a list. Default: `127.0.0.1:8080`.
         bind: Many<Listen>,
-        /// Not available yet.
-        tls: NotYet,
-        /// Where to forward: `http://host:port`, `unix:/PATH`, or a list taken in turn.
+        /// Its certificate, and whom it lets in. Default: in the clear.
+        tls: Tls,
+        /// Listens beyond loopback without TLS, and no warning says so: something else encrypts the way. Default: false.
+        insecure_listen: bool,
+        /// Whether connections of `trusted_peers` begin with a header of the PROXY protocol (version 1 or 2), and others are turned
+        /// away. Default: `off`.
+        proxy_protocol: ProxyProtocol,
+        /// Where to forward: `http://host:port`, `https://host:port`, `unix:/PATH`, or a list taken in turn.
         upstream: Many<Upstream>,
-        /// What the upstream speaks. Default: `http1`.
+        /// What the upstream speaks. Default: `auto` over TLS, else `http1`.
         upstream_protocol: UpstreamProtocol,
+        /// TLS to `https://` upstreams.
+        upstream_tls: UpstreamTls,
+        /// The `Host` that the upstream sees: the client's (`keep`), that of its URL (`upstream`), or this one. Default: `keep`.
+        upstream_host: UpstreamHost,
         /// What happens to a request that no rule matches. Default: `pass`.
         unmatched: Unmatched,
         /// What happens to a path that can be read two ways. Default: `reject`.
@@ -91,6 +103,10 @@ section! {
         trusted_headers: Many<Header>,
         /// Peers that may be shown plaintext. Default: any.
         open_for: Many<Network>,
+        /// What happens to a JSON Web Token that `callers` reads and that is not valid. Default: `reject`.
+        on_invalid_jwt: OnInvalidJwt,
+        /// Bounds of this listener alone.
+        limits: ListenerLimits,
     }
 }
 
@@ -99,6 +115,8 @@ section! {
     UpstreamLimits {
         /// In use at once. Default: 64.
         connections: u64,
+        /// Exchanges that may wait for one. Default: 256.
+        queue: u64,
         /// Kept idle. Default: 16.
         idle: u64,
         /// Kept idle for this long; below the upstream's own time. Default: `4s`.
@@ -177,14 +195,30 @@ section! {
 section! {
     /// Gives a caller a role.
     Caller {
-        /// Not available yet.
-        client: NotYet,
-        /// Not available yet.
-        jwt: NotYet,
+        /// Globs over the names of the client's verified certificate, of which one must match: `spiffe://bank/ns/teller/*`.
+        client: Many<String>,
+        /// A JSON Web Token that must be valid and say this.
+        jwt: CallerJwt,
         /// Headers that must all have exactly these values; believed only from `trusted_peers`.
         header: Table,
         /// The role.
         role: String,
+    }
+}
+
+section! {
+    /// A JSON Web Token, and what it must say.
+    CallerJwt {
+        /// Where it stands in a request. Default: `authorization`, after `Bearer`.
+        header: Header,
+        /// The issuer's key set, `file:PATH` or `https://…`; read again when it changes.
+        jwks: Jwks,
+        /// `iss`, exactly.
+        issuer: String,
+        /// One of these must be in `aud`.
+        audience: Many<String>,
+        /// Claims that must all match, such as `scope`; `*` stands for any run of characters. Default: none.
+        claims: Claims,
     }
 }
 
@@ -213,14 +247,86 @@ section! {
         memory: SizeText,
         /// Header section of a message. Default: `32KiB`.
         header: SizeText,
+        /// Fields of a header section. Default: 100.
+        headers: u64,
+        /// A request line. Default: `16KiB`.
+        request_line: SizeText,
         /// Longest value sealed or opened. Default: `1MiB`.
         value: SizeText,
+        /// Largest request body, where neither the listener nor a rule says otherwise. Default: `off`.
+        body: OrOff<SizeText>,
         /// Requests at once. Default: 1024.
         in_flight: u64,
         /// Connections at once. Default: 4096.
         connections: u64,
+        /// Connections at once of one client address. Default: `off`.
+        client_connections: OrOff<u64>,
+        /// Requests of one connection before it is closed in order. Default: `off`.
+        requests: OrOff<u64>,
         /// A body up to here is checked whole before its first byte is forwarded. Default: `64KiB`.
         buffer: SizeText,
+        /// Bytes a second, below which a client that is waited for counts as standing still. Default: `240B`.
+        min_rate: OrOff<SizeText>,
+        /// Of an HTTP/2 connection of a client.
+        http2: Http2Limits,
+    }
+}
+
+section! {
+    /// Bounds of an HTTP/2 connection of a client.
+    Http2Limits {
+        /// Streams at once. Default: 128.
+        streams: u64,
+        /// Of a request's body, on its way before it is taken. Default: `64KiB`.
+        stream_window: SizeText,
+        /// The same of all streams together. Default: `1MiB`.
+        connection_window: SizeText,
+        /// Requests called back within half a minute, unless they are less than half of all. Default: 100.
+        resets: u64,
+    }
+}
+
+section! {
+    /// Bounds of one listener, beside those of the process.
+    ListenerLimits {
+        /// Requests at once. Default: those of the process.
+        in_flight: u64,
+        /// Connections at once. Default: those of the process.
+        connections: u64,
+        /// Largest request body, where no rule says otherwise. Default: that of the process.
+        body: OrOff<SizeText>,
+    }
+}
+
+section! {
+    /// How long each stage of an exchange may take.
+    Timeouts {
+        /// A TLS handshake, or a PROXY protocol header. Default: `10s`.
+        handshake: DurationText,
+        /// A client's header section, first byte to last. Default: `30s`.
+        header: DurationText,
+        /// Between two exchanges of a connection. Default: `75s`.
+        keep_alive: DurationText,
+        /// A client that owes bytes of its request's body. Default: `60s`.
+        request_idle: DurationText,
+        /// A client that owes it to take bytes of its answer. Default: `60s`.
+        send: DurationText,
+        /// For a connection of `upstream_limits.connections` to come free. Default: `10s`.
+        queue: DurationText,
+        /// An upstream accepting a connection. Default: `5s`.
+        connect: DurationText,
+        /// An upstream beginning its answer. Default: `60s`.
+        first_byte: DurationText,
+        /// A silence within an answer. Default: `5m`.
+        response_idle: DurationText,
+        /// A whole exchange. Default: `off`.
+        total: OrOff<DurationText>,
+        /// A silence of both sides of a tunnel (WebSocket). Default: `1h`.
+        tunnel_idle: OrOff<DurationText>,
+        /// After which a client's connection is closed in order. Default: `1h`.
+        connection_age: OrOff<DurationText>,
+        /// Between an HTTP/2 peer's last sign of life and a ping, and for its answer. Default: `30s`.
+        ping: DurationText,
     }
 }
 
@@ -284,7 +390,7 @@ section! {
         issuer: String,
         /// One of these must be in `aud`.
         audience: Many<String>,
-        /// Its key set, `file:PATH`; read again when it changes.
+        /// Its key set, `file:PATH` or `https://…`; read again when it changes.
         jwks: Jwks,
         /// What its tokens give; the first that matches counts.
         rules: Vec<At<TokenRule>>,
@@ -334,11 +440,29 @@ section! {
         cert: String,
         /// PEM file: its private key, not encrypted.
         key: String,
+        /// Further certificates, for clients that ask for a name which the first does not have.
+        certificates: Vec<At<Identity>>,
         /// PEM file: who may issue client certificates.
         client_ca: String,
         /// Turns clients without a certificate away. Default: false.
         require_client_cert: bool,
         /// Post-quantum key exchange only (X25519MLKEM768, SecP256r1MLKEM768), and TLS 1.3 only. Default: false.
+        pq_only: bool,
+    }
+}
+
+section! {
+    /// TLS to an upstream; its certificate is always verified. Files are read again when they change.
+    UpstreamTls {
+        /// PEM: who may have issued its certificate. Default: the system's roots.
+        ca: String,
+        /// PEM: the certificate shown to it, then its intermediates.
+        cert: String,
+        /// PEM: the private key of that, not encrypted.
+        key: String,
+        /// The name asked for (SNI) and that its certificate must have. Default: the host of the URL.
+        server_name: String,
+        /// Post-quantum key exchange only, and TLS 1.3 only. Default: false.
         pq_only: bool,
     }
 }

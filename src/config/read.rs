@@ -30,10 +30,6 @@ pub(super) struct Many<T> {
     pub refused: bool,
 }
 
-/// A key that is refused for now.
-#[derive(Debug, Clone)]
-pub(super) struct NotYet;
-
 impl<'a> Reader<'a> {
     pub fn new(source: &'a Source, findings: &'a mut Findings) -> Self {
         Self { source, findings, path: Vec::new(), hidden: Vec::new() }
@@ -187,14 +183,6 @@ impl<T: FromNode> FromNode for Many<T> {
     }
 }
 
-impl FromNode for NotYet {
-    fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
-        let message = format!("`{}` is not available yet", reader.key());
-        reader.error(&node.span, "not-yet", message, "remove it");
-        Some(Self)
-    }
-}
-
 fn at<T: FromNode>(node: &Node, reader: &mut Reader<'_>) -> Option<At<T>> {
     T::from_node(node, reader).map(|value| At { value, span: node.span.clone() })
 }
@@ -248,20 +236,6 @@ impl<T: JsonSchema> JsonSchema for Many<T> {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let one = generator.subschema_for::<T>();
         json_schema!({ "anyOf": [one, { "type": "array", "items": one }] })
-    }
-}
-
-impl JsonSchema for NotYet {
-    fn schema_name() -> Cow<'static, str> {
-        "NotYet".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "null" })
     }
 }
 

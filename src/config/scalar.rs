@@ -4,19 +4,20 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::header::HeaderName;
+use http::header::{HeaderName, HeaderValue};
+use http::uri::Authority;
 use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::LogLevel;
-use super::address::{self, Problem};
+use super::address::{self, Problem, Target};
 use super::node::{At, Node, Value};
 use super::quantity::{self, Size};
 use super::read::{FromNode, Reader};
-use crate::authority::settings::jwks_file;
+use crate::jwt::keys::Source;
 use crate::keyring::KeySource;
 use crate::keyring::store::StorePlace;
-use crate::proxy::settings::Address;
+use crate::proxy::settings::{self, Address};
 
 /// Declares a value that is parsed from text.
 macro_rules! parsed {
@@ -51,7 +52,9 @@ parsed! {
     /// An address to listen on.
     Listen(Address) = address::listen, { "type": "string" };
     /// An address to forward to.
-    Upstream(Address) = address::upstream, { "type": "string", "pattern": "^(http://|unix:).+" };
+    Upstream(Target) = address::upstream, { "type": "string", "pattern": "^(https?://|unix:).+" };
+    /// The `Host` that an upstream sees.
+    UpstreamHost(settings::UpstreamHost) = upstream_host, { "type": "string" };
     /// A network or a single address.
     Network(IpNet) = address::network, { "type": "string" };
     /// A header's name.
@@ -59,7 +62,7 @@ parsed! {
     /// Where a secret stands.
     SecretSource(KeySource) = secret_source, { "type": "string", "pattern": "^(file|env):.+" };
     /// A JSON Web Key Set.
-    Jwks(PathBuf) = jwks, { "type": "string", "pattern": "^file:.+" };
+    Jwks(Source) = jwks, { "type": "string", "pattern": "^(file:|https?://).+" };
     /// Where the keyring lies.
     Store(StorePlace) = store, { "type": "string", "pattern": "^(sqlite:.+|postgres(ql)?://.+|https?://.+)" };
     /// The owner's key id.
@@ -111,12 +114,16 @@ words! {
     Unmatched { Pass = "pass", Reject = "reject" }
     /// `on_ambiguous`
     OnAmbiguous { Reject = "reject", Pass = "pass" }
+    /// `on_invalid_jwt`
+    OnInvalidJwt { Reject = "reject", Ignore = "ignore" }
     /// `case`
     PathCase { Sensitive = "sensitive", Ignore = "ignore" }
     /// What a caller of the authority is let in for.
     CallerPurpose { Management = "management", Sidecar = "sidecar", EncryptOnly = "encrypt-only" }
     /// `upstream_protocol`
-    UpstreamProtocol { Http1 = "http1", Http2 = "http2" }
+    UpstreamProtocol { Http1 = "http1", Http2 = "http2", Auto = "auto" }
+    /// `proxy_protocol`
+    ProxyProtocol { Off = "off", Trusted = "trusted", Required = "required" }
 }
 words!(impl Retry { Never = "never", Idempotent = "idempotent", Any = "any" });
 words!(impl LogLevel {
@@ -125,6 +132,36 @@ words!(impl LogLevel {
 
 pub(super) use crate::proxy::settings::Retry;
 pub(super) use {parsed, words};
+
+/// A bound, or the word `off`.
+#[derive(Debug, Clone)]
+pub(super) enum OrOff<T> {
+    Off,
+    Bound(T),
+}
+
+impl<T: FromNode> FromNode for OrOff<T> {
+    fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Text(text) if text == "off" => Some(Self::Off),
+            _ => T::from_node(node, reader).map(Self::Bound),
+        }
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for OrOff<T> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("{}OrOff", T::schema_name()).into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "const": "off" }, generator.subschema_for::<T>()] })
+    }
+}
 
 /// Names and values.
 #[derive(Debug, Clone)]
@@ -232,8 +269,23 @@ fn secret_source(text: &str) -> Result<KeySource, Problem> {
     }
 }
 
-fn jwks(text: &str) -> Result<PathBuf, Problem> {
-    jwks_file(text).map_err(|why| ("bad-jwks", why, "write `file:PATH`".to_owned()))
+fn jwks(text: &str) -> Result<Source, Problem> {
+    let help = "write `file:PATH` or `https://HOST/PATH`";
+    Source::parse(text).map_err(|why| ("bad-jwks", why, help.to_owned()))
+}
+
+fn upstream_host(text: &str) -> Result<settings::UpstreamHost, Problem> {
+    match text {
+        "keep" => return Ok(settings::UpstreamHost::Keep),
+        "upstream" => return Ok(settings::UpstreamHost::Upstream),
+        _ => {}
+    }
+    let authority = text.parse::<Authority>().ok().filter(|a| !a.as_str().contains('@') && !a.host().is_empty());
+    let value = authority.and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    value.map(settings::UpstreamHost::Name).ok_or_else(|| {
+        let help = "write `keep`, `upstream`, or a host such as `api.example:8443`".to_owned();
+        ("bad-host", "this is no host".to_owned(), help)
+    })
 }
 
 fn paths(text: &str) -> Result<(), Problem> {

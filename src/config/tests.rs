@@ -5,7 +5,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::keyring::store::{Credential, Remote, StorePlace};
-use crate::proxy::settings::{Retry, UpstreamProtocol};
+use crate::proxy::settings::{Http2Limits, Limits, ListenerLimits, Retry, Timeouts, UpstreamProtocol};
 
 const MACHINE: Machine = Machine { memory: 1 << 30, cpus: 4 };
 
@@ -137,7 +137,7 @@ fn all_errors_are_reported_at_once_each_at_its_place() {
     let text = "listeners:
   - nam: front
     bind: localhost:8080
-    upstream: https://app
+    upstream: ftp://app
     unmatched: drop
     case: [ignore]
 workers: many
@@ -153,7 +153,7 @@ extra: 1
     let mut expected = vec![
         ("unknown-field", 2, 5),
         ("bad-address", 3, 11),
-        ("not-yet", 4, 15),
+        ("bad-upstream", 4, 15),
         ("wrong-type", 5, 16),
         ("wrong-type", 6, 11),
         ("wrong-type", 7, 10),
@@ -163,7 +163,7 @@ extra: 1
         ("inline-secret", 11, 15),
         ("no-owner", 10, 10),
         ("bad-duration", 12, 17),
-        ("not-yet", 14, 12),
+        ("no-issuer", 14, 12),
         ("unknown-field", 15, 1),
     ];
     let mut found = problems(text);
@@ -178,10 +178,6 @@ extra: 1
 }
 
 #[rstest]
-#[case("listeners: [{ upstream: 'http://a', tls: { cert: a, key: b } }]", "`listeners.tls`")]
-#[case("listeners: [{ upstream: 'https://a' }]", "`https://` upstream")]
-#[case("callers: [{ client: 'spiffe://bank/*', role: teller }]", "`callers.client`")]
-#[case("callers: [{ jwt: { header: authorization }, role: r }]", "`callers.jwt`")]
 #[case("telemetry: { paths: raw }", "`telemetry.paths`")]
 fn what_is_not_there_yet_is_refused_by_name(#[case] text: &str, #[case] names: &str) {
     let loaded = load(text);
@@ -233,6 +229,14 @@ fn refused_listeners(#[case] text: &str, #[case] expected: &[(&str, usize, usize
 #[case("callers: [{ header: {}, role: admin }]", "no-caller")]
 #[case("callers: [{ header: { x-role: admin } }]", "no-role")]
 #[case("callers: [{ header: { x-role: 7 }, role: admin }]", "wrong-type")]
+#[case("callers: [{ client: [], role: admin }]", "no-caller")]
+#[case("callers: [{ client: [7], role: admin }]", "wrong-type")]
+#[case("callers: [{ jwt: { jwks: 'file:/j', audience: a }, role: r }]", "no-issuer")]
+#[case("callers: [{ jwt: { issuer: i, audience: a }, role: r }]", "no-issuer")]
+#[case("callers: [{ jwt: { issuer: i, jwks: 'file:/j' }, role: r }]", "no-audience")]
+#[case("callers: [{ jwt: { issuer: i, jwks: '/j', audience: a }, role: r }]", "bad-jwks")]
+#[case("callers: [{ jwt: { issuer: i, jwks: 'http://id.bank/j', audience: a }, role: r }]", "bad-jwks")]
+#[case("callers: [{ jwt: { issuer: i, jwks: 'file:/j', audience: a } }]", "no-role")]
 #[case("rules: 7", "wrong-type")]
 #[case("telemetry: { log: loud }", "wrong-type")]
 fn refused_values(#[case] text: &str, #[case] code: &str) {
@@ -378,7 +382,7 @@ fn flags_alone_are_enough_and_are_checked_the_same() {
     assert!(load_text("f", "", &flags, Purpose::Proxy, MACHINE).config.is_some());
     let flags = Overrides {
         listen: vec!["here".into()],
-        upstream: vec!["https://app".into()],
+        upstream: vec!["ftp://app".into()],
         keyring: Some("ftp://authority".into()),
         owner: Some("x".into()),
         admin: Some("0.0.0.0:1".into()),
@@ -390,7 +394,7 @@ fn flags_alone_are_enough_and_are_checked_the_same() {
     let codes: Vec<_> = findings.0.iter().map(|f| f.code).filter(|c| *c != "no-rules").collect();
     assert_eq!(
         codes,
-        ["bad-address", "not-yet", "bad-address", "admin-exposed", "bad-owner", "bad-store", "bad-count"],
+        ["bad-address", "bad-upstream", "bad-address", "admin-exposed", "bad-owner", "bad-store", "bad-count"],
         "{findings}"
     );
 }
@@ -455,6 +459,33 @@ fn what_nobody_is_trusted_for_is_warned_of() {
 }
 
 #[test]
+fn callers_are_read_with_all_their_conditions() {
+    let text = "listeners: [{ upstream: http://a, bind: '0.0.0.0:80', on_invalid_jwt: ignore }]
+callers:
+  - { client: ['spiffe://bank/ns/teller/*', '*.bank'], role: teller }
+  - jwt: { header: x-token, jwks: 'https://id.bank/keys', issuer: i, audience: [a, b], claims: { scope: pii.read } }
+    client: '*'
+    role: pii-reader
+  - { jwt: { jwks: 'file:/etc/jwks.json', issuer: j, audience: a }, role: user }
+";
+    let loaded = load(text);
+    let mut codes: Vec<_> = loaded.findings.0.iter().map(|f| f.code).filter(|code| *code != "no-rules").collect();
+    codes.sort_unstable();
+    assert_eq!(codes, ["nobody-known", "nobody-known", "token-in-the-clear", "token-in-the-clear"]);
+    let config = loaded.config.unwrap().proxy;
+    assert!(!config.listeners[0].reject_invalid_jwt);
+    let [teller, reader, user] = config.callers.as_slice() else { panic!() };
+    assert_eq!((teller.client.len(), teller.jwt.is_none()), (2, true));
+    let jwt = reader.jwt.as_ref().unwrap();
+    assert_eq!((jwt.header.as_str(), jwt.keys.to_string().as_str()), ("x-token", "https://id.bank/keys"));
+    assert_eq!((jwt.audiences.len(), &jwt.claims[..]), (2, &[("scope".to_owned(), "pii.read".to_owned())][..]));
+    assert_eq!(reader.client, ["*"]);
+    let jwt = user.jwt.as_ref().unwrap();
+    assert_eq!((jwt.header.as_str(), jwt.keys.to_string().as_str()), ("authorization", "/etc/jwks.json"));
+    assert!(jwt.claims.is_empty() && user.client.is_empty());
+}
+
+#[test]
 fn a_file_that_is_named_must_be_there() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("none.yaml");
@@ -503,4 +534,70 @@ fn the_reference_names_every_key_and_its_example_holds() {
         let named = |text: &str| text.contains(key.as_str());
         assert!(named(reference) || named(profiles), "neither docs/config.md nor docs/profiles.md names `{key}`");
     }
+}
+
+#[test]
+fn limits_and_timeouts_have_defaults_bounds_and_off() {
+    let standard = good(MINIMAL);
+    let limits = Limits { memory: standard.proxy.limits.memory, ..Limits::default() };
+    assert_eq!((standard.proxy.limits, standard.proxy.timeouts), (limits, Timeouts::default()));
+    let config = good(
+        "listeners: [{ upstream: 'http://127.0.0.1:9000', limits: { in_flight: 5, connections: 6, body: 2GiB } }]
+limits: { headers: 30, request_line: 4KiB, body: 10MiB, client_connections: 8, requests: 1000, min_rate: off,
+  http2: { streams: 10, stream_window: 128KiB, connection_window: 256KiB, resets: 7 } }
+timeouts: { handshake: 1s, header: 2s, keep_alive: 3s, request_idle: 4s, send: 5s, queue: 6s, connect: 7s, first_byte: 8s,
+  response_idle: 9s, total: 1m, tunnel_idle: off, connection_age: off, ping: 10s }
+upstream_limits: { queue: 0 }
+",
+    );
+    let (limits, timeouts) = (config.proxy.limits, config.proxy.timeouts);
+    let own = ListenerLimits { in_flight: Some(5), connections: Some(6), body: Some(Some(2 << 30)) };
+    assert_eq!((config.proxy.listeners[0].limits, config.proxy.upstream_limits.queue), (own, 0));
+    assert_eq!((limits.headers, limits.request_line, limits.body), (30, 4 << 10, Some(10 << 20)));
+    assert_eq!((limits.client_connections, limits.requests, limits.min_rate), (Some(8), Some(1000), None));
+    let http2 = Http2Limits { streams: 10, stream_window: 128 << 10, connection_window: 256 << 10, resets: 7 };
+    assert_eq!(limits.http2, http2);
+    assert_eq!(
+        (timeouts.total, timeouts.tunnel_idle, timeouts.connection_age),
+        (Some(Duration::from_mins(1)), None, None)
+    );
+    let (t, s) = (timeouts, Duration::from_secs);
+    let waits = [t.handshake, t.header, t.keep_alive, t.request_idle, t.send, t.queue, t.connect, t.first_byte];
+    assert_eq!(waits.to_vec(), (1..=8).map(s).collect::<Vec<_>>());
+    assert_eq!((t.response_idle, t.ping), (s(9), s(10)));
+}
+
+#[rstest]
+#[case("timeouts: { header: 0 }", "bad-duration")]
+#[case("timeouts: { total: 0s }", "bad-duration")]
+#[case("timeouts: { header: off }", "bad-duration")]
+#[case("timeouts: { body: 1s }", "unknown-field")]
+#[case("limits: { headers: 0 }", "bad-count")]
+#[case("limits: { client_connections: 0 }", "bad-count")]
+#[case("limits: { min_rate: 0 }", "bad-size")]
+#[case("limits: { body: 10% }", "bad-size")]
+#[case("limits: { body: 0 }", "bad-size")]
+#[case("limits: { in_flight: off }", "wrong-type")]
+#[case("limits: { http2: { streams: 0 } }", "bad-count")]
+fn bounds_that_bound_nothing_are_refused(#[case] text: &str, #[case] code: &str) {
+    assert_eq!(problems(&format!("{MINIMAL}{text}\n")).first().map(|(code, ..)| *code), Some(code));
+}
+
+#[rstest]
+#[case("timeouts: { first_byte: 1s }", "first-byte")]
+#[case("timeouts: { total: 5s }", "total")]
+#[case("timeouts: { total: 2m }\ndrain: { deadline: 30s }", "drain-deadline")]
+#[case("drain: { delay: 30s }", "drain-delay")]
+#[case("limits: { request_line: 64KiB }", "request-line")]
+#[case("limits: { headers: 3 }", "few-headers")]
+#[case("limits: { client_connections: 4096 }", "client-connections")]
+#[case("limits: { min_rate: 1MiB }", "min-rate")]
+#[case("limits: { memory: 64MiB, connections: 100000 }", "connections-memory")]
+#[case("limits: { http2: { stream_window: 2MiB } }", "stream-window")]
+#[case("limits: { http2: { stream_window: 16KiB, connection_window: 16KiB } }", "small-window")]
+fn contradictory_bounds_are_warned_of(#[case] text: &str, #[case] code: &str) {
+    let loaded = load(&format!("{MINIMAL}{text}\n"));
+    assert!(loaded.config.is_some(), "{}", loaded.findings);
+    let codes: Vec<_> = loaded.findings.0.iter().map(|f| f.code).filter(|code| *code != "no-rules").collect();
+    assert_eq!(codes, [code], "{}", loaded.findings);
 }

@@ -41,7 +41,7 @@ pub(super) async fn arrive(front: &Front, socket: Socket, peer: Option<SocketAdd
         return Some(Arrival { stream: Stream::plain(socket), peer });
     }
     // Boxed, so that it is not part of every connection's future for as long as that lasts.
-    let arrives = Box::pin(time::timeout(front.shared.timeouts.handshake, greet(front, socket, peer)));
+    let arrives = Box::pin(time::timeout(front.shared.settings.timeouts.handshake, greet(front, socket, peer)));
     match arrives.await {
         Ok(arrived) => arrived,
         Err(_) => {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::Version;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioExecutor;
 use hyper_util::server::conn::auto;
@@ -16,6 +17,7 @@ use tokio::time;
 use crate::crypto::RandomError;
 use crate::crypto::random;
 use crate::metrics::{Failures, ListenerMetrics, TlsMetrics, WorkerMetrics};
+use crate::refusal::{Reason, Refusal};
 use crate::tls::PeerIdentity;
 use crate::tls::server::Server;
 
@@ -33,28 +35,6 @@ const FIRST_REQUEST: Duration = Duration::from_secs(1);
 /// A connection whose client showed a certificate ends with the request it is at when the certificate does, and at the latest after
 /// this time: it was looked at when the connection began, and its authority may have been taken away since.
 const IDENTIFIED: Duration = Duration::from_hours(1);
-
-/// What hyper is told, by what ALPN chose: then a connection speaks nothing else.
-#[derive(Debug)]
-pub(super) struct Builders {
-    either: auto::Builder<TokioExecutor>,
-    http1: auto::Builder<TokioExecutor>,
-    http2: auto::Builder<TokioExecutor>,
-}
-
-impl Builders {
-    pub(super) fn new(either: &auto::Builder<TokioExecutor>) -> Self {
-        Self { either: either.clone(), http1: either.clone().http1_only(), http2: either.clone().http2_only() }
-    }
-
-    fn of(&self, chosen: Option<Protocol>) -> &auto::Builder<TokioExecutor> {
-        match chosen {
-            None => &self.either,
-            Some(Protocol::Http1) => &self.http1,
-            Some(Protocol::Http2) => &self.http2,
-        }
-    }
-}
 
 /// One listener in one worker.
 #[derive(Debug)]
@@ -115,11 +95,6 @@ impl Connection {
         }
     }
 
-    /// Whether the client came over TLS.
-    pub(super) fn is_tls(&self) -> bool {
-        self.tls.is_some()
-    }
-
     /// Who the client's certificate names, verified.
     pub(super) fn identity(&self) -> Option<&PeerIdentity> {
         self.tls.as_ref()?.identity.as_ref()
@@ -136,9 +111,14 @@ impl Connection {
         Some(Duration::from_secs(ends.saturating_sub(self.front.shared.clock.now())).min(IDENTIFIED))
     }
 
-    /// What ALPN chose.
-    fn protocol(&self) -> Option<Protocol> {
-        self.tls.as_ref()?.protocol
+    /// Whether this version is what ALPN chose: what both sides agreed on is what is spoken.
+    pub(super) fn agreed(&self, version: Version) -> Result<(), Refusal> {
+        match (self.tls.as_ref().and_then(|tls| tls.protocol), version) {
+            (Some(Protocol::Http1), Version::HTTP_2) | (Some(Protocol::Http2), Version::HTTP_10 | Version::HTTP_11) => {
+                Err(Refusal::new(Reason::BadRequest, "another version of HTTP than ALPN chose"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -147,7 +127,7 @@ pub(super) async fn serve(
     front: Arc<Front>,
     socket: Socket,
     peer: Option<SocketAddr>,
-    builders: Arc<Builders>,
+    builder: Arc<auto::Builder<TokioExecutor>>,
     permit: OwnedSemaphorePermit,
 ) {
     let open = front.worker_metrics.connections.clone();
@@ -167,12 +147,11 @@ pub(super) async fn serve(
         })
     };
     {
-        let builder = builders.of(connection.protocol());
         let mut serving = pin!(builder.serve_connection_with_upgrades(arrival.stream, service));
         let closed = async { drop(closing.wait_for(|closing| *closing).await) };
         // hyper times header sections from their first byte on, and does not time the bytes that tell the version.
         let silent = async {
-            time::sleep(connection.front.shared.timeouts.request_head).await;
+            time::sleep(connection.front.shared.settings.timeouts.header).await;
             if connection.served.load(Ordering::Relaxed) {
                 std::future::pending().await
             }

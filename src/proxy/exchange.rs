@@ -15,15 +15,15 @@ use hyper::upgrade::OnUpgrade;
 use crate::refusal::{Reason, Refusal};
 use crate::rules::route::{self, End, RequestFacts, Route};
 use crate::rules::{OnUnreadable, RuleSet, Words};
-use crate::transform::plan::{Direction, HalfPlan};
+use crate::transform::plan::{self, Direction, HalfPlan};
 
 use super::account::Account;
-use super::caller::Caller;
+use super::caller::{self, Caller};
 use super::connection::Connection;
 use super::payload::{Answer, Body};
 use super::settings::Listener;
 use super::shared::Shared;
-use super::{body, forwarded, headers, respond, tunnel};
+use super::{body, forwarded, headers, lookalikes, outside, respond, tunnel};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -50,6 +50,8 @@ pub(crate) struct Exchange {
     pub(crate) request: Option<Arc<HalfPlan>>,
     /// What happens to the answer's.
     pub(crate) response: Option<Arc<HalfPlan>>,
+    /// What happens to the request line and the header section of the request, and to the header section of the answer.
+    pub(super) outside: (Option<Arc<HalfPlan>>, Option<Arc<HalfPlan>>),
     /// The caller's role.
     pub(crate) role: String,
     /// The peer is in `open_for`.
@@ -71,6 +73,7 @@ pub(super) async fn serve(connection: Arc<Connection>, request: Request<Incoming
     let id = request_id(&connection, request.headers());
     let mut account = Account::open(&connection, id, &method, version);
 
+    let mut malformed = false;
     let mut response = match run(&connection, request, &mut account).await {
         Ok(Outcome::Answer(response)) => response,
         Ok(Outcome::Switch(client, mut response)) => {
@@ -80,6 +83,7 @@ pub(super) async fn serve(connection: Arc<Connection>, request: Request<Incoming
         }
         Err(Failure::Request(refusal)) => {
             account.refused(&refusal);
+            malformed = refusal.reason == Reason::BadRequest;
             respond::refused(&refusal, &account.id, &method)
         }
         Err(Failure::Response(refusal, upstream)) => {
@@ -88,17 +92,18 @@ pub(super) async fn serve(connection: Arc<Connection>, request: Request<Incoming
         }
     };
     account.status = response.status().as_u16();
-    if version != Version::HTTP_2 && *connection.front.closing.borrow() {
+    // Nobody can be sure where the next request begins, behind one that is malformed.
+    if version != Version::HTTP_2 && (malformed || *connection.front.closing.borrow()) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let limit = connection.front.shared.timeouts.response_body;
+    let limit = connection.front.shared.settings.timeouts.response_idle;
     response.map(|body| Answer::new(body, account, limit))
 }
 
 enum Outcome {
     Answer(Response<Body>),
     /// 101, and the client's half of the tunnel.
-    Switch(OnUpgrade, Response<Incoming>),
+    Switch(OnUpgrade, Response<Body>),
 }
 
 enum Failure {
@@ -127,16 +132,19 @@ async fn run(
     if account.over_limit() {
         return Err(Refusal::new(Reason::Overload, "limits.in_flight is reached").into());
     }
+    connection.agreed(version)?;
     if parts.method == Method::CONNECT {
         return Err(Refusal::new(Reason::NotYet, "CONNECT: this is no forward proxy").into());
     }
     if headers::came_through(&parts.headers, &shared.instance) {
         return Err(Refusal::new(Reason::Loop, "Via names this process; see where the upstream points to").into());
     }
+    lookalikes::transfer_coding(&parts.headers)?;
     headers::settle_host(&mut parts)?;
     let client = tunnel::wanted(&mut parts);
     headers::strip_hop_by_hop(&mut parts.headers);
     forwarded::drop_untrusted(connection, &mut parts.headers);
+    lookalikes::drop_from(connection, &mut parts.headers);
 
     // Route, match rules.
     let exchange = Arc::new(open(connection, account, &parts)?);
@@ -147,7 +155,11 @@ async fn run(
         return Err(refusal.into());
     }
 
-    // The request's body.
+    // What stands outside the request's body, and the body.
+    if version == Version::HTTP_2 {
+        headers::join_cookies(&mut parts.headers);
+    }
+    let again = outside::request(&exchange, &mut parts, !body.is_end_stream()).await?;
     if let Some(plan) = &exchange.response {
         headers::ask_for_readable(&mut parts.headers, plan.changes());
     }
@@ -159,15 +171,23 @@ async fn run(
     if client.is_some() {
         tunnel::ask(&mut parts.headers);
     }
-    if version == Version::HTTP_2 {
-        headers::join_cookies(&mut parts.headers);
-    }
     let asked = Instant::now();
-    let (mut response, lease) = connection.front.upstream.send(&exchange, parts, body).await?;
+    let again = again.map(|again| again.ask(&parts));
+    let (response, lease) = connection.front.upstream.send(&exchange, parts, body).await?;
     account.upstream = lease;
+    let mut response = response.map(Body::Incoming);
+    if let Some(parts) = again
+        && outside::found_nothing(&exchange.method, &mut response, shared.settings.timeouts.response_idle).await?
+    {
+        drop(response);
+        account.upstream = None;
+        let (second, lease) = connection.front.upstream.send(&exchange, parts, Body::Empty).await?;
+        account.upstream = lease;
+        response = second.map(Body::Incoming);
+    }
     connection.front.metrics.upstream_answered(asked.elapsed());
 
-    // The answer's body.
+    // The answer: what stands outside its body, and the body.
     headers::strip_hop_by_hop(response.headers_mut());
     let upstream_version = std::mem::replace(response.version_mut(), Version::HTTP_11);
     response.headers_mut().append(header::VIA, shared.via.of(upstream_version));
@@ -180,6 +200,9 @@ async fn run(
     }
     let status = response.status();
     let (mut parts, body) = response.into_parts();
+    if let Err(refusal) = outside::response(&exchange, &mut parts).await {
+        return Err(Failure::Response(refusal, status));
+    }
     match body::response(&exchange, &mut parts, body).await {
         Ok(body) => {
             if matches!(body, Body::Full(_)) {
@@ -196,11 +219,9 @@ fn open(connection: &Connection, account: &Account, parts: &request::Parts) -> R
     let front = &connection.front;
     let listener = &front.listener;
     let rules = front.shared.rules.load_full();
-    let caller = Caller::of(connection, &parts.headers);
-    let words = caller.words(&parts.headers);
     let route = match rules.rules.is_empty() {
         true => Route::default(),
-        false => find_route(listener, &rules, parts, words)?,
+        false => find_route(listener, &rules, parts, caller::words(connection, &parts.headers))?,
     };
     match &route.end {
         End::Rejected(rule) => return Err(Refusal::new(Reason::Rejected, "action: reject").rule(&rule.name)),
@@ -209,6 +230,16 @@ fn open(connection: &Connection, account: &Account, parts: &request::Parts) -> R
         }
         End::Unmatched | End::Matched | End::Passed(_) => {}
     }
+    // Who asks matters where a rule acts.
+    let caller = match route.rules.is_empty() {
+        true => Caller::nobody(),
+        false => Caller::of(connection, &parts.headers),
+    };
+    if route.rules.iter().any(|(rule, _)| plan::acts(rule)) {
+        caller.admit(connection)?;
+    }
+    let words = caller.words(connection, &parts.headers);
+    let looks_up = matches!(parts.method, Method::GET | Method::HEAD);
     Ok(Exchange {
         shared: Arc::clone(&front.shared),
         worker: front.worker,
@@ -216,6 +247,10 @@ fn open(connection: &Connection, account: &Account, parts: &request::Parts) -> R
         method: parts.method.clone(),
         request: HalfPlan::new(Direction::Request, &route.rules, words)?.map(Arc::new),
         response: HalfPlan::new(Direction::Response, &route.rules, words)?.map(Arc::new),
+        outside: (
+            HalfPlan::outside(Direction::Request, &route.rules, words, looks_up)?.map(Arc::new),
+            HalfPlan::outside(Direction::Response, &route.rules, words, looks_up)?.map(Arc::new),
+        ),
         role: caller.role,
         may_see_plaintext: connection.open,
         request_id: Arc::clone(&account.id),

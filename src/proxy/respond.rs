@@ -2,7 +2,7 @@
 //! reason's word, the rule's name and the request id; never the URL, never the detail.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Method, Response, StatusCode};
 
 use crate::refusal::{Reason, Refusal};
@@ -17,15 +17,21 @@ const AGAIN: HeaderValue = HeaderValue::from_static("1");
 /// The status of a request that is refused.
 pub(super) fn status(reason: Reason) -> StatusCode {
     match reason {
-        Reason::InvalidJson | Reason::AmbiguousPath | Reason::BadRequest => StatusCode::BAD_REQUEST,
+        Reason::InvalidJson | Reason::AmbiguousPath | Reason::Ambiguous | Reason::BadRequest => StatusCode::BAD_REQUEST,
+        Reason::TargetTooLong => StatusCode::URI_TOO_LONG,
         Reason::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Reason::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        Reason::LineTooLong => StatusCode::URI_TOO_LONG,
+        Reason::SlowClient => StatusCode::REQUEST_TIMEOUT,
         Reason::MediaType | Reason::Coding | Reason::Signature => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Reason::Token
         | Reason::Plaintext
         | Reason::Missing
         | Reason::MaxLength
         | Reason::Undecided
+        | Reason::Type
         | Reason::Masked => StatusCode::UNPROCESSABLE_ENTITY,
+        Reason::InvalidToken => StatusCode::UNAUTHORIZED,
         Reason::Role | Reason::PartitionState | Reason::Rejected | Reason::Unmatched | Reason::TooManyPartitions => {
             StatusCode::FORBIDDEN
         }
@@ -80,6 +86,9 @@ fn problem(
     headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let failure = refusal.rule.as_deref().and_then(|rule| HeaderValue::from_str(rule).ok());
     headers.insert(FAILURE, failure.unwrap_or_else(|| HeaderValue::from_static(refusal.reason.word())));
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
+    }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, AGAIN);
     }
@@ -92,6 +101,9 @@ fn title(reason: Reason) -> &'static str {
         Reason::AmbiguousPath => "The path or method can be read in two ways",
         Reason::BadRequest => "The request is malformed",
         Reason::TooLarge => "The body or a value in it is too large",
+        Reason::HeaderTooLarge => "The header section is too large",
+        Reason::LineTooLong => "The request line is too long",
+        Reason::SlowClient => "The request did not come in time",
         Reason::MediaType => "The media type is not one that can be read here",
         Reason::Coding => "The content coding is not one that can be read here",
         Reason::Signature => "A signature covers a body that has to change",
@@ -100,7 +112,11 @@ fn title(reason: Reason) -> &'static str {
         Reason::Missing => "A required value is missing",
         Reason::MaxLength => "A sealed value would be too long",
         Reason::Undecided => "A filter cannot be decided on this body",
+        Reason::Type => "A text is not of the type that it must be",
+        Reason::Ambiguous => "A query, header or cookie can be read in two ways",
+        Reason::TargetTooLong => "The request's target would be too long",
         Reason::Masked => "A masked value cannot be stored",
+        Reason::InvalidToken => "The bearer token is not valid",
         Reason::Role => "The caller may not do this",
         Reason::PartitionState => "The partition does not allow this",
         Reason::Rejected | Reason::Unmatched => "This route is not allowed",

@@ -1,4 +1,4 @@
-//! What the proxy is told: the compiled form of `listeners`, `callers`, `limits`, `drain` and `upstream_limits`.
+//! What the proxy is told: the compiled form of `listeners`, `callers`, `limits`, `timeouts`, `drain` and `upstream_limits`.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,7 +9,10 @@ use std::time::Duration;
 use http::header::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
+use crate::jwt::keys::Source;
 use crate::tls::{ClientTls, ServerTls};
+
+pub use super::limits::{Http2Limits, Limits, ListenerLimits, Timeouts};
 
 /// All of it.
 #[derive(Debug, Clone)]
@@ -26,6 +29,8 @@ pub struct Settings {
     pub callers: Vec<Caller>,
     /// Bounds.
     pub limits: Limits,
+    /// How long each stage may take.
+    pub timeouts: Timeouts,
     /// How the process stops.
     pub drain: Drain,
 }
@@ -41,6 +46,8 @@ pub struct Listener {
     pub upstream: Vec<Address>,
     /// `None`: in the clear.
     pub tls: Option<ServerTls>,
+    /// That this is meant, even beyond loopback.
+    pub insecure_listen: bool,
     /// Who may say, before the first byte of a connection, for whom it is.
     pub proxy_protocol: ProxyProtocol,
     /// What the upstream is spoken to in.
@@ -61,6 +68,10 @@ pub struct Listener {
     pub trusted_headers: Vec<HeaderName>,
     /// Peers that may be shown plaintext; `None`: any.
     pub open_for: Option<Vec<IpNet>>,
+    /// `on_invalid_jwt`: reject (default), or ignore: such a caller has none
+    pub reject_invalid_jwt: bool,
+    /// Bounds of its own.
+    pub limits: ListenerLimits,
 }
 
 /// `proxy_protocol`
@@ -135,6 +146,8 @@ impl fmt::Display for Address {
 pub struct UpstreamLimits {
     /// In use at once.
     pub connections: usize,
+    /// Exchanges that may wait for one of them.
+    pub queue: usize,
     /// Kept idle.
     pub idle: usize,
     /// Kept idle for this long; below the upstream's own time.
@@ -149,6 +162,7 @@ impl Default for UpstreamLimits {
     fn default() -> Self {
         Self {
             connections: 64,
+            queue: 256,
             idle: 16,
             idle_timeout: Duration::from_secs(4),
             max_age: Duration::from_mins(10),
@@ -196,34 +210,36 @@ pub enum Retry {
     Any,
 }
 
-/// Maps a caller to a role by a header from a trusted peer.
-#[derive(Debug, Clone)]
+/// Gives a caller a role; all conditions must hold, and there is one.
+#[derive(Debug, Clone, Default)]
 pub struct Caller {
-    /// All must be present with exactly this value.
+    /// All must be present with exactly this value, from a trusted peer.
     pub headers: Vec<HeaderIs>,
+    /// Globs over the names of the client's certificate, of which one must match; empty: no condition.
+    pub client: Vec<String>,
+    /// A JSON Web Token.
+    pub jwt: Option<JwtIs>,
     /// The role.
     pub role: String,
 }
 
+/// A JSON Web Token with what it must say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JwtIs {
+    /// Where it stands in a request; of `authorization` what follows `Bearer`.
+    pub header: HeaderName,
+    /// Who signs it, `iss` exactly.
+    pub issuer: String,
+    /// The issuer's keys.
+    pub keys: Source,
+    /// One of these is in `aud`.
+    pub audiences: Vec<String>,
+    /// Claims that must all match; see [`crate::jwt::matches`].
+    pub claims: Vec<(String, String)>,
+}
+
 /// A header with the value that it must have.
 pub type HeaderIs = (HeaderName, String);
-
-/// Bounds of the process.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Bytes of all buffers together.
-    pub memory: usize,
-    /// Of a request's or response's header section.
-    pub header: usize,
-    /// Longest value sealed or opened.
-    pub value: usize,
-    /// Requests at once.
-    pub in_flight: usize,
-    /// Connections at once.
-    pub connections: usize,
-    /// Up to here a body is checked whole before its first byte is forwarded.
-    pub buffer: usize,
-}
 
 /// See config.md.
 #[derive(Debug, Clone, Copy)]

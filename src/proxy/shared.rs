@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
@@ -16,6 +15,7 @@ use crate::rules::RuleSet;
 use crate::transform::Sealer;
 
 use super::budget::Budget;
+use super::caller::Callers;
 use super::certificates::Certificates;
 use super::headers::Via;
 use super::settings::Settings;
@@ -40,8 +40,8 @@ pub struct Shared {
     pub instance: String,
     /// The time of day.
     pub clock: SharedClock,
-    /// Waits that no setting names.
-    pub timeouts: Timeouts,
+    /// Who is given which role.
+    pub callers: Callers,
     /// `instance` as `Via` carries it.
     pub(super) via: Via,
     /// Requests running now.
@@ -70,6 +70,7 @@ impl Shared {
         let instance = format!("sidecloak-{seed:016x}");
         Ok(Self {
             via: Via::new(&instance),
+            callers: Callers::new(&settings.callers, &metrics),
             connections: Arc::new(Semaphore::new(settings.limits.connections.min(Semaphore::MAX_PERMITS))),
             upstream_permits: Arc::new(Semaphore::new(
                 settings.upstream_limits.connections.min(Semaphore::MAX_PERMITS),
@@ -79,7 +80,6 @@ impl Shared {
             instance,
             health: Health::default(),
             certificates: Certificates::default(),
-            timeouts: Timeouts::default(),
             settings,
             sealer,
             metrics,
@@ -92,40 +92,6 @@ impl Shared {
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").field("instance", &self.instance).finish_non_exhaustive()
-    }
-}
-
-/// Waits that no setting names.
-#[derive(Debug, Clone, Copy)]
-pub struct Timeouts {
-    /// For a client to announce itself and shake hands, where it must.
-    pub handshake: Duration,
-    /// For a client to send its header section, from the connection's begin or the end of the last answer: also how long
-    /// an idle connection is kept.
-    pub request_head: Duration,
-    /// For an upstream to accept a connection.
-    pub connect: Duration,
-    /// For one of the permits of `upstream_limits.connections`.
-    pub permit: Duration,
-    /// For an upstream to begin its answer, from the last byte of the request that moved.
-    pub response_head: Duration,
-    /// For the next bytes of an answer that has begun.
-    pub response_body: Duration,
-    /// Between an HTTP/2 client's last sign of life and a ping, and again for its answer.
-    pub http2_ping: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            handshake: Duration::from_secs(10),
-            request_head: Duration::from_secs(75),
-            connect: Duration::from_secs(5),
-            permit: Duration::from_secs(10),
-            response_head: Duration::from_secs(60),
-            response_body: Duration::from_secs(300),
-            http2_ping: Duration::from_secs(30),
-        }
     }
 }
 

@@ -241,3 +241,22 @@ impl AsyncWrite for Socket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_does_without_tls_pays_no_room_for_it() {
+        // The socket stands in the stream itself, and TLS behind a pointer: beside the socket there are two tags and the flag.
+        assert!(size_of::<Stream>() <= size_of::<UnixStream>().max(size_of::<TcpStream>()) + 3 * size_of::<usize>());
+        assert!(size_of::<TlsStream<Socket>>() > 4 * size_of::<Stream>());
+    }
+
+    #[test]
+    fn alpn_knows_two_protocols() {
+        assert_eq!(Protocol::of(Some(b"h2")), Some(Protocol::Http2));
+        assert_eq!(Protocol::of(Some(b"http/1.1")), Some(Protocol::Http1));
+        assert_eq!((Protocol::of(Some(b"h3")), Protocol::of(None)), (None, None));
+    }
+}

@@ -32,8 +32,8 @@ use crate::refusal::{Reason, Refusal};
 
 use super::exchange::Exchange;
 use super::payload::Body;
-use super::settings::{Listener, Retry, UpstreamHost, UpstreamProtocol};
-use super::shared::{Shared, Timeouts};
+use super::settings::{Listener, Retry, Timeouts, UpstreamHost, UpstreamProtocol};
+use super::shared::Shared;
 use super::stream::{Protocol, Stream};
 use breaker::{Breaker, Leave};
 use connect::Connector;
@@ -119,16 +119,16 @@ impl Upstream {
             targets,
             pool,
             http1,
-            http2: Http2Limits { header, ping: shared.timeouts.http2_ping, max_age: limits.max_age },
+            http2: Http2Limits { header, ping: settings.timeouts.ping, max_age: limits.max_age },
             protocol: listener.upstream_protocol,
             tls: outward.is_some(),
-            connector: Connector::new(outward, shared.timeouts.connect),
+            connector: Connector::new(outward, settings.timeouts.connect),
             host: listener.upstream_host.clone(),
             retry: failures.retry,
             breaker: (failures.breaker_after > 0)
                 .then(|| Breaker::new(failures.breaker_after, failures.breaker_probes, rest, &metrics)),
             permits: Arc::clone(&shared.upstream_permits),
-            timeouts: shared.timeouts,
+            timeouts: settings.timeouts,
             metrics,
         }
     }
@@ -164,8 +164,9 @@ impl Upstream {
         let mut permit = None;
         let (mut parts, mut body) = (parts, body);
         let mut retried = false;
+        let upgrades = parts.headers.contains_key(header::UPGRADE);
         loop {
-            let (endpoint, mut link) = self.link(&mut permit, retried).await?;
+            let (endpoint, mut link) = self.link(&mut permit, retried, upgrades).await?;
             // What has been sent on a new connection is not sent again: who dies of it once will die of it twice.
             let may_repeat = !retried && (link.has_served() && self.retry != Retry::Never);
             let mut spare = may_repeat.then(|| Spare::of(&parts, link.room()));
@@ -245,11 +246,13 @@ impl Upstream {
     }
 
     /// A connection to the next address. One that cannot be reached makes room for the one after it, within the time of
-    /// one connect. `fresh`: not one that has been idle, which might have ended likewise.
+    /// one connect. `fresh`: not one that has been idle, which might have ended likewise. `upgrades`: to what only HTTP/1.1
+    /// can switch to.
     async fn link(
         &self,
         permit: &mut Option<OwnedSemaphorePermit>,
         fresh: bool,
+        upgrades: bool,
     ) -> Result<(Arc<Endpoint>, Link), Failure> {
         let mut tries = Tries::default();
         loop {
@@ -263,7 +266,7 @@ impl Upstream {
                 let nothing = || Failure::connect("none of the upstream's names has an address");
                 return Err(tries.first.unwrap_or_else(nothing));
             };
-            match self.link_to(&endpoint, permit, fresh, &mut tries).await {
+            match self.link_to(&endpoint, permit, fresh, upgrades, &mut tries).await {
                 Ok(link) => return Ok((endpoint, link)),
                 Err(failure) if !failure.is_upstreams() => return Err(failure),
                 Err(failure) => {
@@ -292,10 +295,11 @@ impl Upstream {
         endpoint: &Arc<Endpoint>,
         permit: &mut Option<OwnedSemaphorePermit>,
         fresh: bool,
+        upgrades: bool,
         tries: &mut Tries,
     ) -> Result<Link, Failure> {
         // What the other side chooses is known once there is a connection.
-        let chooses = self.tls && self.protocol == UpstreamProtocol::Auto && !endpoint.chose_http1();
+        let chooses = self.tls && self.protocol == UpstreamProtocol::Auto && !upgrades && !endpoint.chose_http1();
         if self.protocol != UpstreamProtocol::Http2 {
             if permit.is_none() && !chooses {
                 *permit = Some(self.permit().await?);
@@ -429,20 +433,20 @@ impl Upstream {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             return Ok(permit);
         }
-        match time::timeout(self.timeouts.permit, Arc::clone(&self.permits).acquire_owned()).await {
+        match time::timeout(self.timeouts.queue, Arc::clone(&self.permits).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             _ => Err(Failure::ours(Reason::Overload, "no connection free within upstream_limits.connections")),
         }
     }
 
-    /// Waits as long as the request's body moves, and then for `response_head`.
+    /// Waits as long as the request's body moves, and then for `first_byte`.
     async fn answer<T>(
         &self,
         exchange: &Exchange,
         patience: &mut Option<Pin<Box<Sleep>>>,
         sent: impl Future<Output = Result<T, Sent>>,
     ) -> Result<T, Sent> {
-        let limit = self.timeouts.response_head;
+        let limit = self.timeouts.first_byte;
         let deadline = || time::Instant::now() + limit;
         let mut sent = pin!(sent);
         let patience = match patience {

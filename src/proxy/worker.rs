@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time;
 
-use super::connection::{self, Builders, Front, Ids};
+use super::connection::{self, Front, Ids};
 use super::drain::{self, Phase};
 use super::listen::Listening;
 use super::server::Door;
@@ -47,7 +47,7 @@ pub(super) fn run(
 }
 
 async fn serve(index: usize, shared: &Arc<Shared>, sockets: Vec<(Door, Listening)>, phase: watch::Receiver<Phase>) {
-    let builders = Arc::new(Builders::new(&builder(shared)));
+    let builder = Arc::new(builder(shared));
     let metrics = shared.metrics.worker(index);
     let Ok(ids) = Ids::seeded() else {
         tracing::error!("the operating system gave no random bytes; worker {index} does not start");
@@ -81,14 +81,14 @@ async fn serve(index: usize, shared: &Arc<Shared>, sockets: Vec<(Door, Listening
             tunnels: AtomicUsize::new(0),
             closing: closes.clone(),
         });
-        loops.spawn(accept(front, socket, Arc::clone(&builders)));
+        loops.spawn(accept(front, socket, Arc::clone(&builder)));
     }
 
     drain::run(loops, shared.settings.drain, &closing, phase, &format!("worker {index}")).await;
 }
 
 /// Accepts until the drain closes the listener, then waits for the connections.
-async fn accept(front: Arc<Front>, socket: Listening, builders: Arc<Builders>) {
+async fn accept(front: Arc<Front>, socket: Listening, builder: Arc<auto::Builder<TokioExecutor>>) {
     let socket = match Socket::new(socket) {
         Ok(socket) => socket,
         Err(error) => {
@@ -113,7 +113,7 @@ async fn accept(front: Arc<Front>, socket: Listening, builders: Arc<Builders>) {
             Ok((socket, peer)) => {
                 // At the limit no more is accepted: the system's backlog waits, bounded, for us.
                 let Ok(permit) = Arc::clone(&front.shared.connections).acquire_owned().await else { break };
-                let connection = connection::serve(Arc::clone(&front), socket, peer, Arc::clone(&builders), permit);
+                let connection = connection::serve(Arc::clone(&front), socket, peer, Arc::clone(&builder), permit);
                 connections.spawn(connection);
             }
             Err(error) => {
@@ -155,19 +155,19 @@ impl Socket {
 }
 
 fn builder(shared: &Shared) -> auto::Builder<TokioExecutor> {
-    let (limits, timeouts) = (&shared.settings.limits, &shared.timeouts);
+    let (limits, timeouts) = (&shared.settings.limits, &shared.settings.timeouts);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(timeouts.request_head)
+        .header_read_timeout(timeouts.header)
         .max_buf_size(limits.header.max(SMALLEST_HEADER_LIMIT));
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(limits.header).unwrap_or(u32::MAX))
         .max_concurrent_streams(HTTP2_STREAMS)
-        .keep_alive_interval(timeouts.http2_ping)
-        .keep_alive_timeout(timeouts.http2_ping);
+        .keep_alive_interval(timeouts.ping)
+        .keep_alive_timeout(timeouts.ping);
     builder
 }

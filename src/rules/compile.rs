@@ -46,6 +46,19 @@ pub struct Context {
     pub profiles: Vec<Arc<Profile>>,
     /// Whether any listener has `case: ignore`.
     pub ignore_case: bool,
+    /// What requests can bring; `None`: unknown, nothing is checked against it.
+    pub senders: Option<Senders>,
+}
+
+/// What is proven of those who send requests, at any listener.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Senders {
+    /// They speak TLS.
+    pub tls: bool,
+    /// They are asked for certificates.
+    pub certificates: bool,
+    /// `callers` reads JSON Web Tokens.
+    pub tokens: bool,
 }
 
 /// Loads a file, or all `*.yaml`, `*.yml` and `*.json` files of a directory (not below it) in the order of their names; runs their tests.
@@ -92,6 +105,7 @@ pub(super) struct RuleDraft {
     pub method_span: Option<Range<usize>>,
     pub header_span: Option<Range<usize>>,
     pub host_span: Option<Range<usize>>,
+    pub client_span: Option<Range<usize>>,
     pub end: Option<EndAction>,
     pub drafts: Vec<Draft>,
     pub limits: Unreadable,
@@ -230,6 +244,7 @@ fn rule(entry: &At<RuleEntry>, context: &Context, reader: &mut Reader<'_>) -> Ru
         method_span: m.and_then(|m| m.method.span.clone()),
         header_span: m.and_then(|m| m.header.span.clone()),
         host_span: m.and_then(|m| m.host.span.clone()),
+        client_span: m.and_then(|m| m.client.span.clone()),
         end: e.action.get().map(|c| c.0),
         drafts,
         limits,

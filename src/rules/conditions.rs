@@ -75,6 +75,7 @@ pub(super) fn compile(
         methods: texts(&m.method).iter().map(|t| t.value.to_ascii_uppercase()).collect(),
         listeners: texts(&m.listener).iter().map(|t| t.value.clone()).collect(),
         hosts: lower(&m.host),
+        clients: texts(&m.client).iter().map(|t| t.value.clone()).collect(),
         headers,
         statuses,
         content_types: lower(&m.content_type),

@@ -114,13 +114,21 @@ fn decide(
     let any = String::new();
     let listener =
         when.listener.get().or_else(|| own?.listeners.first()).or_else(|| context.listeners.first()).unwrap_or(&any);
+    let client: Vec<String> =
+        when.client.get().map_or(&[][..], |names| names.0.as_slice()).iter().map(|name| name.value.clone()).collect();
+    let sni = when.sni.get().map(|sni| sni.to_ascii_lowercase());
+    let claims = match when.claims.get().map(|claims| claims.0.to_json()) {
+        None => None,
+        Some(serde_json::Value::Object(claims)) => Some(claims),
+        Some(_) => return Err("`claims` is no mapping".into()),
+    };
     let facts = RequestFacts {
         method,
         path: &path,
         ignore_case: context.ignore_case,
         listener,
         host: host.as_deref(),
-        words: (&headers).into(),
+        words: Words { headers: &headers, client: &client, sni: sni.as_deref(), claims: claims.as_ref() },
     };
     let route = set.route(&facts);
     if let End::Rejected(rule) = &route.end {
@@ -193,7 +201,8 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
         rejects |= half.invalid_json == OnUnreadable::Reject;
         for action in mine {
             for field in &action.fields {
-                paths.push(Arc::clone(&field.path));
+                let Some(path) = field.path() else { continue };
+                paths.push(Arc::clone(path));
                 owners.push(Arc::clone(&action));
             }
         }

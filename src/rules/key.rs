@@ -63,6 +63,12 @@ impl Key {
                     }
                     encode(value, &format!("header:{header}"), &mut name)?;
                 }
+                KeyPart::Client => fill(words.client_name(), "client", &mut name)?,
+                KeyPart::Sni => fill(words.sni, "sni", &mut name)?,
+                KeyPart::Claim(claim) => {
+                    let value = words.claim(claim);
+                    encode(value.as_deref().unwrap_or_default().as_bytes(), &format!("claim:{claim}"), &mut name)?;
+                }
             }
             if name.len() > 255 {
                 return Err(KeyError::TooLong);
@@ -172,11 +178,6 @@ fn template(text: &str) -> Result<Vec<KeyPart>, BadKey> {
 }
 
 fn placeholder(inside: &str) -> Result<KeyPart, BadKey> {
-    let later = |what: &str| BadKey {
-        code: "not-yet",
-        message: format!("`{{{what}}}` is not available yet"),
-        help: "use a path segment or `{header:NAME}`",
-    };
     if let Some(name) = inside.strip_prefix("header:") {
         return match http::header::HeaderName::from_bytes(name.as_bytes()) {
             Ok(name) => Ok(KeyPart::Header(name.as_str().to_owned())),
@@ -187,16 +188,21 @@ fn placeholder(inside: &str) -> Result<KeyPart, BadKey> {
             }),
         };
     }
-    match inside {
-        "client" | "sni" => Err(later(inside)),
-        _ if inside.starts_with("claim:") => Err(later("claim:")),
+    match (inside, inside.strip_prefix("claim:")) {
+        ("client", _) => Ok(KeyPart::Client),
+        ("sni", _) => Ok(KeyPart::Sni),
+        (_, Some(name)) if !name.is_empty() && !name.contains('{') => Ok(KeyPart::Claim(name.to_owned())),
         _ if inside.is_empty() || inside.contains([':', '{']) => Err(BadKey {
             code: "key",
             message: format!("`{{{inside}}}` is not a placeholder"),
-            help: "write `{segment}` for a captured path segment, or `{header:NAME}`",
+            help: "write `{segment}` for a captured path segment, `{header:NAME}`, `{client}`, `{sni}` or `{claim:NAME}`",
         }),
         _ => Ok(KeyPart::Segment(inside.to_owned())),
     }
+}
+
+fn fill(value: Option<&str>, what: &str, out: &mut String) -> Result<(), KeyError> {
+    encode(value.unwrap_or_default().as_bytes(), what, out)
 }
 
 fn encode(value: &[u8], what: &str, out: &mut String) -> Result<(), KeyError> {
@@ -230,6 +236,26 @@ mod tests {
     }
 
     #[test]
+    fn who_sends_the_request_fills_a_template() {
+        let key = Key::parse("t-{client}.{sni}.{claim:org}").unwrap();
+        let headers = HeaderMap::new();
+        let names = ["spiffe://bank/ns/a".to_owned(), "b.example".to_owned()];
+        let claims = serde_json::json!({"org": "A B", "orgs": ["A"]});
+        let words = Words { client: &names, sni: Some("c.example"), claims: claims.as_object(), ..(&headers).into() };
+        let name = key.resolve(&captured(&[]), &words).unwrap();
+        assert_eq!(name.as_str(), "t-spiffe%3A%2F%2Fbank%2Fns%2Fa.c%2Eexample.A%20B");
+        for (words, missing) in [
+            (Words { client: &[], ..words }, "client"),
+            (Words { sni: None, ..words }, "sni"),
+            (Words { claims: None, ..words }, "claim:org"),
+        ] {
+            assert_eq!(key.resolve(&captured(&[]), &words), Err(KeyError::Missing(missing.into())));
+        }
+        let list = Key::parse("t-{claim:orgs}").unwrap();
+        assert_eq!(list.resolve(&captured(&[]), &words), Err(KeyError::Missing("claim:orgs".into())));
+    }
+
+    #[test]
     fn what_is_missing_repeated_or_long_is_refused() {
         let key = Key::parse("t-{header:x-org}").unwrap();
         let mut headers = HeaderMap::new();
@@ -249,9 +275,9 @@ mod tests {
     #[case("{tenant}", "key-prefix")]
     #[case("t-{a}{b}", "key-separator")]
     #[case("t-{a}-{b}", "key-separator")]
-    #[case("t-{client}", "not-yet")]
-    #[case("t-{sni}", "not-yet")]
-    #[case("t-{claim:org}", "not-yet")]
+    #[case("t-{client}{sni}", "key-separator")]
+    #[case("t-{claim:}", "key")]
+    #[case("{claim:org}", "key-prefix")]
     #[case("t-{query:org}", "key")]
     #[case("t-{}", "key")]
     #[case("t-{a", "key")]

@@ -8,7 +8,7 @@ use crate::report::{Finding, Findings};
 use crate::token::v1::token_len;
 
 use super::action::{Direction, Draft};
-use super::compile::{Context, RuleDraft};
+use super::compile::{Context, RuleDraft, Senders};
 use super::glob::{PathPattern, wild};
 use super::profile::Profile;
 use super::route::Match;
@@ -25,6 +25,11 @@ pub(super) fn check(rules: &[RuleDraft], context: &Context, findings: &mut Findi
     for (index, rule) in rules.iter().enumerate() {
         conditions_of_the_sender(rule, rules.get(index + 1..).unwrap_or_default(), findings);
         messages_that_pass(rule, findings);
+        if let (Some(Senders { certificates: false, .. }), Some(span)) = (context.senders, &rule.client_span) {
+            let message = format!("rule `{}` meets nothing: no listener asks clients for certificates", rule.name);
+            let help = "name who issues them in the listener's `tls.client_ca`, or remove `client`";
+            push(findings, Finding::warning("nobody-known", message).at(&rule.source, span.clone()).help(help));
+        }
         for draft in &rule.drafts {
             key(rule, draft, rules, context, findings);
             sealing(draft, findings);
@@ -67,6 +72,7 @@ fn conditions_of_the_sender(rule: &RuleDraft, later: &[RuleDraft], findings: &mu
         ("sealing-by-method", "method", &rule.method_span),
         ("sealing-by-header", "header", &rule.header_span),
         ("sealing-by-host", "host", &rule.host_span),
+        ("sealing-by-client", "client", &rule.client_span),
     ];
     for (code, what, span) in spans.into_iter().filter_map(|(code, what, span)| Some((code, what, span.clone()?))) {
         let message =
@@ -110,6 +116,9 @@ fn key(rule: &RuleDraft, draft: &Draft, rules: &[RuleDraft], context: &Context, 
         }
         Key::Template(parts) => {
             for part in parts {
+                if let Some((what, help)) = context.senders.and_then(|senders| never_there(part, senders)) {
+                    at_key("nobody-known", format!("{what}: every request is refused with 422"), help);
+                }
                 match part {
                     KeyPart::Header(name) if !context.trusted_headers.contains(name) => at_key(
                         "untrusted-header",
@@ -156,6 +165,24 @@ fn key(rule: &RuleDraft, draft: &Draft, rules: &[RuleDraft], context: &Context, 
             }
         }
         _ => {}
+    }
+}
+
+/// Why no request can fill that part of a template, and the way out.
+fn never_there(part: &KeyPart, senders: Senders) -> Option<(&'static str, &'static str)> {
+    match part {
+        KeyPart::Client if !senders.certificates => Some((
+            "no listener asks clients for certificates, so there is no `{client}`",
+            "name who issues them in the listener's `tls.client_ca`",
+        )),
+        KeyPart::Sni if !senders.tls => {
+            Some(("no listener has `tls`, so there is no `{sni}`", "give the listener `tls`"))
+        }
+        KeyPart::Claim(_) if !senders.tokens => Some((
+            "no entry of `callers` has a `jwt`, so there is no `{claim:…}`",
+            "say in `callers` whose tokens are believed",
+        )),
+        _ => None,
     }
 }
 

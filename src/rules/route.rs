@@ -80,6 +80,8 @@ pub struct Match {
     pub listeners: Vec<String>,
     /// Globs, lower case.
     pub hosts: Vec<String>,
+    /// Globs over the names of the client's certificate.
+    pub clients: Vec<String>,
     /// Names with globs over the value.
     pub headers: Vec<(HeaderName, String)>,
     /// First and last status.
@@ -168,6 +170,7 @@ enum Miss<'a> {
     Method(&'a [String]),
     Listener(&'a [String]),
     Host(&'a [String]),
+    Client(&'a [String]),
     Header(&'a HeaderName, &'a str),
 }
 
@@ -179,6 +182,7 @@ impl fmt::Display for Miss<'_> {
             Self::Method(known) => write!(f, "the method is none of {}", known.join(", ")),
             Self::Listener(known) => write!(f, "the listener is none of {}", known.join(", ")),
             Self::Host(known) => write!(f, "the host matches none of {}", known.join(", ")),
+            Self::Client(known) => write!(f, "the client's certificate has no name that matches {}", known.join(", ")),
             Self::Header(name, glob) => write!(f, "header `{name}` does not match `{glob}`"),
         }
     }
@@ -210,6 +214,10 @@ impl Match {
                 return Err(Miss::Host(&self.hosts));
             }
         }
+        let named = |glob: &String| facts.words.client.iter().any(|name| wild(glob, name));
+        if !self.clients.is_empty() && !self.clients.iter().any(named) {
+            return Err(Miss::Client(&self.clients));
+        }
         for (name, glob) in &self.headers {
             let fits = |value: &http::HeaderValue| value.to_str().is_ok_and(|text| wild(glob, text));
             if !facts.words.headers.get_all(name).iter().any(fits) {
@@ -217,6 +225,11 @@ impl Match {
             }
         }
         Ok(captures)
+    }
+
+    /// Which segments of a path that it matches it captures.
+    pub fn captured(&self, segments: &[&str], ignore_case: bool) -> Vec<(&str, usize)> {
+        self.paths.iter().find_map(|pattern| pattern.captured(segments, ignore_case)).unwrap_or_default()
     }
 
     /// Whether no request and response can meet both; errs on `false`.
@@ -298,6 +311,24 @@ mod tests {
         assert!(rule.acts_on_response(404, Some("application/vnd.x+JSON")));
         assert!(!rule.acts_on_response(500, Some("application/json")));
         assert!(!rule.acts_on_response(200, Some("text/html")) && !rule.acts_on_response(200, None));
+    }
+
+    #[test]
+    fn any_name_of_the_certificate_meets_client() {
+        let set = rules(
+            "rules:\n  - { name: a, match: { path: /x, client: [\"spiffe://bank/ns/teller/*\", \"*.bank\"] }, action: reject }\n",
+        );
+        let (headers, path) = (HeaderMap::new(), NormalPath("/x".into()));
+        let why = |names: &[&str]| {
+            let client: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let words = Words { client: &client, ..(&headers).into() };
+            explain(&set, &RequestFacts { words, ..facts("GET", &path, &headers) }).remove(0).1
+        };
+        assert_eq!(why(&["spiffe://bank/ns/teller/sa/web"]), Ok(()));
+        assert_eq!(why(&["spiffe://bank/ns/other", "web.bank"]), Ok(()));
+        for names in [&[][..], &["spiffe://bank/ns/tellers/sa/web"], &["x.spiffe://bank/ns/teller/a"]] {
+            assert!(why(names).unwrap_err().contains("certificate"), "{names:?}");
+        }
     }
 
     #[test]

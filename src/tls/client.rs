@@ -54,6 +54,11 @@ pub fn pinned(settings: &ClientTls, pins: &[[u8; 32]]) -> Result<Arc<ClientConfi
     Ok(Arc::new(config))
 }
 
+/// Whether a certificate can have this name or address.
+pub fn is_name(text: &str) -> bool {
+    ServerName::try_from(text).is_ok()
+}
+
 /// As the parameters of a database's URL say.
 pub fn for_database(files: &TlsFiles) -> Result<Arc<ClientConfig>, String> {
     let identity = files.certificate.clone().zip(files.key.clone());

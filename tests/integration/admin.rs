@@ -6,6 +6,8 @@ use sidecloak::admin::{AdminError, Operations, Ports, RulesStatus, Settings};
 use sidecloak::proxy::settings::Address;
 use sidecloak::report::{Finding, Findings};
 
+use super::relay::Place;
+use super::stage::eventually;
 use super::support::{Client, Message, Proxy, echo, proxy};
 
 /// Reloads as often as told; each failure is a finding.
@@ -40,6 +42,25 @@ fn open(proxy: &Proxy, settings: &Settings) -> (Ports, Arc<Fake>) {
 
 fn json(message: &Message) -> serde_json::Value {
     serde_json::from_slice(&message.body).unwrap()
+}
+
+#[test]
+fn the_probe_tells_of_certificates() {
+    let (place, up) = (Place::new(), echo());
+    let proxy = proxy(&[&up]).listener(|listener| listener.tls = Some(place.server())).run();
+    proxy.shared.health.rules_loaded();
+    proxy.shared.health.keyring_works(true);
+    let (ports, _fake) = open(&proxy, &Settings { probe: Some(loopback()), ..Settings::default() });
+    let mut probe = Client::tcp(ports.probe.unwrap());
+    let told = || -> serde_json::Value { json(&Client::tcp(ports.probe.unwrap()).get("/readyz")) };
+    let certificate = &told()["certificates"][0];
+    assert_eq!((&certificate["listener"], &certificate["last_reload"]), (&"front".into(), &"ok".into()));
+    assert!(certificate["expires_in"].as_i64().unwrap() > 0);
+    let metrics = probe.get("/metrics").text();
+    assert!(!metrics.contains("sidecloak_tls_certificate_expiry_seconds{listener=\"front\"} 0\n"), "{metrics}");
+    std::fs::write(place.path().join("server.crt"), "no certificate").unwrap();
+    eventually("told", || told()["certificates"][0]["last_reload"] == "failed");
+    assert_eq!(told()["ready"], true, "the old one still works");
 }
 
 #[test]

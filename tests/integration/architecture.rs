@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[(u8, &[&str])] = &[
     (6, &["app", "cli", "config", "main"]),
     (5, &["admin", "authority", "reload", "telemetry"]),
-    (4, &["proxy", "remote_keyring", "sealer", "tls"]),
+    (4, &["jwt", "proxy", "remote_keyring", "sealer", "tls"]),
     (3, &["audit", "directory", "rules", "transform"]),
     (2, &["jsonpath", "keyring", "token"]),
     (1, &["crypto", "json"]),

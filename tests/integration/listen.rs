@@ -43,6 +43,7 @@ fn settings() -> Settings {
             in_flight: 16,
             connections: 16,
             buffer: 64 << 10,
+            ..Limits::default()
         },
         drain: Drain { delay: Duration::ZERO, deadline: PATIENCE },
         timeouts: Timeouts { call: PATIENCE, ..Timeouts::default() },

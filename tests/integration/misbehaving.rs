@@ -248,7 +248,7 @@ fn silence_is_504_with_a_name() {
         std::thread::sleep(PATIENCE);
         Next::Close
     });
-    let proxy = proxy(&[&up]).shared(|s| s.timeouts.response_head = Duration::from_millis(100)).run();
+    let proxy = proxy(&[&up]).shared(|s| s.settings.timeouts.first_byte = Duration::from_millis(100)).run();
     assert_eq!(http1(proxy.tcp(0)), Refused(504, "timeout".into()));
     assert_eq!(http2(proxy.tcp(0)), Refused(504, "timeout".into()));
     assert_eq!(up.count(), 2, "what may be at work is not asked again");
@@ -445,7 +445,7 @@ fn a_name_is_resolved_and_one_that_is_none_is_502() {
     assert_eq!(up.last().field("host").unwrap(), format!("localhost:{}", at.port()));
 
     let none = proxy_to(vec![Address::Host("no-such-name.invalid".into(), 80)])
-        .shared(|s| s.timeouts.connect = Duration::from_secs(10))
+        .shared(|s| s.settings.timeouts.connect = Duration::from_secs(10))
         .run();
     assert_eq!(none.client().get("/").status(), 502);
     assert!(none.shared.metrics.render().contains(r#"sidecloak_upstream_names_unresolved_total{listener="front"} 1"#));

@@ -77,8 +77,8 @@ fn what_a_trusted_peer_says_is_continued() {
 
 #[test]
 fn the_fields_that_make_a_role_are_dropped_from_untrusted_peers() {
-    let role =
-        || vec![Caller { headers: vec![(HeaderName::from_static("x-role"), "admin".into())], role: "admin".into() }];
+    let headers = || vec![(HeaderName::from_static("x-role"), "admin".into())];
+    let role = || vec![Caller { headers: headers(), role: "admin".into(), ..Caller::default() }];
     let request = "GET / HTTP/1.1\r\nHost: a\r\nX-Role: admin\r\n\r\n";
     let up = echo();
     proxy(&[&up]).callers(role()).run().client().send(request).receive();

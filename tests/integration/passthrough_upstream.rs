@@ -64,7 +64,7 @@ fn an_upstream_that_is_silent_is_504() {
         held.lock().unwrap().recv().ok();
         Next::Close
     });
-    let proxy = proxy(&[&up]).shared(|s| s.timeouts.response_head = Duration::from_millis(100)).run();
+    let proxy = proxy(&[&up]).shared(|s| s.settings.timeouts.first_byte = Duration::from_millis(100)).run();
     let answer = proxy.client().get("/");
     assert_eq!((answer.status(), answer.field("retry-after")), (504, None));
     drop(hold);
@@ -73,7 +73,7 @@ fn an_upstream_that_is_silent_is_504() {
 #[test]
 fn an_upload_that_moves_is_no_silence() {
     let up = echo();
-    let proxy = proxy(&[&up]).shared(|s| s.timeouts.response_head = Duration::from_millis(300)).run();
+    let proxy = proxy(&[&up]).shared(|s| s.settings.timeouts.first_byte = Duration::from_millis(300)).run();
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n");
     for _ in 0..12 {
@@ -130,7 +130,7 @@ fn an_upstream_that_goes_silent_within_its_answer_is_cut() {
         held.lock().unwrap().recv().ok();
         Next::Close
     });
-    let proxy = proxy(&[&up]).shared(|s| s.timeouts.response_body = Duration::from_millis(100)).run();
+    let proxy = proxy(&[&up]).shared(|s| s.settings.timeouts.response_idle = Duration::from_millis(100)).run();
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(
@@ -222,7 +222,7 @@ fn a_wait_for_a_connection_is_bounded() {
     });
     let proxy = proxy(&[&up])
         .settings(|s| s.upstream_limits.connections = 1)
-        .shared(|s| s.timeouts.permit = Duration::from_millis(50))
+        .shared(|s| s.settings.timeouts.queue = Duration::from_millis(50))
         .run();
     let mut first = proxy.client();
     first.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");

@@ -115,7 +115,7 @@ fn an_answer_that_is_cut_does_not_look_whole_to_http_1_0() {
 #[test]
 fn a_connection_that_stays_silent_is_closed() {
     let app = upstream(|_, _| Next::Close);
-    let proxy = proxy(&[&app]).shared(|shared| shared.timeouts.request_head = Duration::from_millis(200)).run();
+    let proxy = proxy(&[&app]).shared(|shared| shared.settings.timeouts.header = Duration::from_millis(200)).run();
     assert!(proxy.client().is_at_end(), "nothing sent");
     let mut client = proxy.client();
     client.send("PRI * HT");

@@ -10,8 +10,8 @@ use std::time::Duration;
 use sidecloak::clock::SystemClock;
 use sidecloak::metrics::Metrics;
 use sidecloak::proxy::settings::{
-    Address, Caller, Drain, Limits, Listener, ProxyProtocol, Settings, UpstreamFailures, UpstreamHost, UpstreamLimits,
-    UpstreamProtocol,
+    Address, Caller, Drain, Limits, Listener, ListenerLimits, ProxyProtocol, Settings, Timeouts, UpstreamFailures,
+    UpstreamHost, UpstreamLimits, UpstreamProtocol,
 };
 use sidecloak::proxy::{Server, Shared};
 use sidecloak::rules::RuleSet;
@@ -218,14 +218,8 @@ pub fn proxy_to(upstream: Vec<Address>) -> ProxyBuilder {
             upstream_limits: UpstreamLimits::default(),
             upstream_failures: UpstreamFailures::default(),
             callers: Vec::new(),
-            limits: Limits {
-                memory: 64 << 20,
-                header: 32 << 10,
-                value: 1 << 20,
-                in_flight: 1024,
-                connections: 4096,
-                buffer: 64 << 10,
-            },
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
             drain: Drain { delay: Duration::ZERO, deadline: PATIENCE },
         },
         rules: RuleSet::default(),
@@ -239,6 +233,7 @@ pub fn listener(name: &str, upstream: Vec<Address>) -> Listener {
         bind: vec![Address::Tcp(([127, 0, 0, 1], 0).into())],
         upstream,
         tls: None,
+        insecure_listen: false,
         proxy_protocol: ProxyProtocol::Off,
         upstream_protocol: UpstreamProtocol::Http1,
         upstream_tls: None,
@@ -249,6 +244,8 @@ pub fn listener(name: &str, upstream: Vec<Address>) -> Listener {
         trusted_peers: Vec::new(),
         trusted_headers: Vec::new(),
         open_for: None,
+        reject_invalid_jwt: true,
+        limits: ListenerLimits::default(),
     }
 }
 

@@ -8,6 +8,7 @@ use http::Request;
 
 use crate::proxy::account::refusal_in;
 use crate::refusal::{Reason, Refusal};
+use crate::tls::fault;
 
 use super::outgoing::{Again, Outgoing};
 
@@ -64,6 +65,9 @@ impl Failure {
     }
 
     pub(super) fn handshake(error: &hyper::Error) -> Self {
+        if let Some(fault) = fault::with_server(error) {
+            return Self::connect(fault);
+        }
         let system = chain(error).last();
         Self::connect(&system.map(ToString::to_string).unwrap_or_default())
     }
@@ -97,7 +101,11 @@ impl Failure {
         if let Some(error) = chain(error).find_map(|e| e.downcast_ref::<h2::Error>()) {
             return Self::http2(error);
         }
-        let detail = "the upstream closed the connection before it answered";
+        let detail = match fault::with_server(error) {
+            // In TLS 1.3 who wants or refuses our certificate says so after we are done.
+            Some(fault) => format!("TLS to the upstream: {fault}"),
+            None => "the upstream closed the connection before it answered".to_owned(),
+        };
         Self { dead: true, ..Self::upstream(Reason::Upstream, detail) }
     }
 

@@ -177,3 +177,25 @@ fn an_authoritys_certificates() {
     place.chmod("good.key", 0o644);
     check("good.crt", "good.key").ends(64).shows("chmod 600");
 }
+
+#[test]
+fn the_files_of_tls_on_both_sides() {
+    let place = Place::empty();
+    let ca = Ca::new("servers");
+    std::fs::write(place.path("ca.pem"), ca.pem()).unwrap();
+    ca.server().write(&place.path("."), "good");
+    ca.expired_server().write(&place.path("."), "old");
+    let listener = |tls: &str, upstream: &str| {
+        format!(
+            "listeners: [{{ bind: '0.0.0.0:8443', tls: {{ {tls} }}, upstream: 'https://app', upstream_tls: {{ {upstream} }} }}]\n"
+        )
+    };
+    place.write("sidecloak.yaml", &listener("cert: good.crt, key: good.key, client_ca: ca.pem", "ca: ca.pem"));
+    place.run(&["check"]).ends(0).shows(": ok");
+    place.write("sidecloak.yaml", &listener("cert: old.crt, key: old.key", "ca: ca.pem"));
+    place.run(&["check"]).ends(0).shows("old.crt has expired");
+    place.write("sidecloak.yaml", &listener("cert: good.crt, key: old.key", "ca: nowhere.pem"));
+    place.run(&["check"]).ends(64).shows("does not belong to the certificate").shows("nowhere.pem");
+    place.write("sidecloak.yaml", "listeners: [{ bind: '0.0.0.0:8080', upstream: 'http://app' }]\n");
+    place.run(&["check"]).ends(0).shows("without TLS").shows("insecure_listen");
+}

@@ -41,8 +41,12 @@ impl Running {
     /// The same at given addresses, ready or not.
     pub fn spawn(place: &Place, args: &[&str], front: SocketAddr, probe: SocketAddr) -> Self {
         let (front_text, probe_text) = (front.to_string(), probe.to_string());
-        let all = [args, &["--listen", &front_text, "--probe", &probe_text]].concat();
-        let mut child = place.command(&all).spawn().unwrap();
+        Self::configured(place, &[args, &["--listen", &front_text, "--probe", &probe_text]].concat(), front, probe)
+    }
+
+    /// The same, whose configuration says where that is.
+    pub fn configured(place: &Place, args: &[&str], front: SocketAddr, probe: SocketAddr) -> Self {
+        let mut child = place.command(args).spawn().unwrap();
         let (log, (end, ended)) = (Arc::new(Mutex::new(String::new())), sync_channel(1));
         let (stderr, kept) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(&log));
         std::thread::spawn(move || {
@@ -78,6 +82,11 @@ impl Running {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
+    /// How many files and sockets it has open.
+    pub fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }
 
     pub fn signal(&self, signal: Signal) {

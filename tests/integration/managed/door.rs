@@ -151,6 +151,7 @@ fn listening(door: Door, tls: ServerTls) -> Listening {
             in_flight: 64,
             connections: 64,
             buffer: 64 << 10,
+            ..Limits::default()
         },
         drain: Drain { delay: Duration::ZERO, deadline: PATIENCE },
         timeouts: Timeouts::default(),

@@ -55,6 +55,7 @@ impl Served {
                 in_flight: 256,
                 connections: 256,
                 buffer: 64 << 10,
+                ..Limits::default()
             },
             drain: Drain { delay: std::time::Duration::ZERO, deadline: PATIENCE },
             timeouts: Timeouts { call: PATIENCE, ..Timeouts::default() },
