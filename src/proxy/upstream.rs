@@ -261,11 +261,12 @@ impl Upstream {
                 names.first(self.connector.timeout()).await;
                 endpoint = self.targets.pick(&[]);
             }
-            let Some(endpoint) = endpoint.filter(|_| !self.share(&tries).is_zero()) else {
+            let in_time = tries.began.is_none() || !self.share(&tries).is_zero();
+            let Some(endpoint) = endpoint.filter(|_| in_time) else {
                 let nothing = || Failure::connect("none of the upstream's names has an address");
                 return Err(tries.first.unwrap_or_else(nothing));
             };
-            match self.link_to(&endpoint, permit, (fresh, upgrades), &mut tries).await {
+            match self.link_to(&endpoint, permit, fresh, upgrades, &mut tries).await {
                 Ok(link) => return Ok((endpoint, link)),
                 Err(failure) if !failure.is_upstreams() => return Err(failure),
                 Err(failure) => {
@@ -293,11 +294,12 @@ impl Upstream {
         &self,
         endpoint: &Arc<Endpoint>,
         permit: &mut Option<OwnedSemaphorePermit>,
-        (fresh, upgrades): (bool, bool),
+        fresh: bool,
+        upgrades: bool,
         tries: &mut Tries,
     ) -> Result<Link, Failure> {
         // What the other side chooses is known once there is a connection.
-        let chooses = self.tls && self.protocol == UpstreamProtocol::Auto && !upgrades;
+        let chooses = self.tls && self.protocol == UpstreamProtocol::Auto && !upgrades && !endpoint.chose_http1();
         if self.protocol != UpstreamProtocol::Http2 {
             if permit.is_none() && !chooses {
                 *permit = Some(self.permit().await?);
@@ -317,7 +319,8 @@ impl Upstream {
                 return self.begin_http1(stream.map_err(|e| Failure::connecting(&e))?).await.map(Link::Http1);
             }
         }
-        let mut place = endpoint.http2.place().await;
+        let waited = time::timeout(self.connector.timeout(), endpoint.http2.place()).await;
+        let mut place = waited.map_err(|_| Failure::connect("another request waits for it already"))?;
         if let Some(standing) = http2::standing(&place) {
             self.metrics.reused.inc();
             return Ok(Link::Http2(standing));
@@ -339,6 +342,7 @@ impl Upstream {
             }
             Err(stream) => {
                 drop(place);
+                endpoint.choose_http1();
                 if permit.is_none() {
                     *permit = Some(self.permit().await?);
                 }
@@ -406,7 +410,8 @@ impl Upstream {
         let sent = standing.sender.clone().try_send_request(Request::from_parts(parts, body));
         let sent = async {
             sent.await.map_err(|mut error| match error.take_message() {
-                Some(unsent) => Sent::Unsent(Box::new(unsent), true, Failure::sending(error.error())),
+                // One connection for all: that it had served before is no excuse to try for ever.
+                Some(unsent) => Sent::Unsent(Box::new(unsent), false, Failure::sending(error.error())),
                 None => Sent::Died(again, Failure::sending(error.error())),
             })
         };

@@ -44,6 +44,8 @@ pub(super) struct Endpoint {
     pub(super) idle: Idle,
     pub(super) http2: Http2,
     retired: AtomicBool,
+    /// It had the choice (ALPN) and chose so; asked again after it was away.
+    http1: AtomicBool,
     /// In a row.
     failures: AtomicU32,
     /// Milliseconds after [`Targets::born`] until which it rests.
@@ -63,9 +65,18 @@ impl Endpoint {
             idle: Idle::default(),
             http2: Http2::default(),
             retired: AtomicBool::new(false),
+            http1: AtomicBool::new(false),
             failures: AtomicU32::new(0),
             until: AtomicU64::new(0),
         })
+    }
+
+    pub(super) fn chose_http1(&self) -> bool {
+        self.http1.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn choose_http1(&self) {
+        self.http1.store(true, Ordering::Relaxed);
     }
 
     /// Whether it is no longer an address of the upstream.
@@ -167,6 +178,7 @@ impl Targets {
 
     /// It cannot be reached: it rests, each time twice as long.
     pub(super) fn unreachable(&self, endpoint: &Endpoint) {
+        endpoint.http1.store(false, Ordering::Relaxed);
         let failures = endpoint.failures.fetch_add(1, Ordering::Relaxed);
         self.rest(endpoint, failures);
     }
