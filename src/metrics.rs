@@ -2,6 +2,7 @@
 
 mod fields;
 mod labels;
+mod limits;
 mod managed;
 mod tls;
 mod traffic;
@@ -22,6 +23,7 @@ use crate::refusal::Reason;
 
 pub use fields::FieldCounters;
 use labels::{FieldLabels, ReasonLabels, ReloadLabels};
+pub use limits::Limit;
 pub use managed::{CacheMetrics, CallMetrics, ManagedMetrics, TokenMetrics};
 pub use tls::{Failures, TlsMetrics};
 pub use traffic::{ListenerMetrics, WorkerMetrics};

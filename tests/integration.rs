@@ -56,12 +56,16 @@ mod fidelity;
 mod filters;
 #[path = "integration/fleet.rs"]
 mod fleet;
+#[path = "integration/floods.rs"]
+mod floods;
 #[path = "integration/interop.rs"]
 mod interop;
 #[path = "integration/json_server.rs"]
 mod json_server;
 #[path = "integration/lifecycle.rs"]
 mod lifecycle;
+#[path = "integration/limits.rs"]
+mod limits;
 #[path = "integration/listen.rs"]
 mod listen;
 #[path = "integration/log.rs"]

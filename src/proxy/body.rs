@@ -57,11 +57,11 @@ pub(crate) async fn prepare(ctx: &Exchange, has_body: bool) -> Result<(), Refusa
 pub(crate) async fn request(
     ctx: &Arc<Exchange>,
     parts: &mut http::request::Parts,
-    body: Incoming,
+    body: Body,
 ) -> Result<Body, Refusal> {
     match &ctx.request {
         Some(plan) if !body.is_end_stream() => message(ctx, plan, &mut parts.headers, body).await,
-        _ => Ok(Body::Incoming(body)),
+        _ => Ok(body),
     }
 }
 
@@ -88,19 +88,19 @@ pub(crate) async fn response(
     if body.is_end_stream() {
         return Ok(Body::Incoming(body));
     }
-    message(ctx, &plan, &mut parts.headers, body).await
+    message(ctx, &plan, &mut parts.headers, Body::Incoming(body)).await
 }
 
 async fn message(
     ctx: &Arc<Exchange>,
     plan: &Arc<HalfPlan>,
     headers: &mut HeaderMap,
-    body: Incoming,
+    body: Body,
 ) -> Result<Body, Refusal> {
     // Apart, since a value that a watching action selects must not hide one that is to be sealed inside it.
     let body = match plan.only(|action| !changes(action)) {
         Some(watching) => watch(ctx, &watching, headers, body)?,
-        None => Body::Incoming(body),
+        None => body,
     };
     match plan.only(changes) {
         Some(changing) => change(ctx, &changing, headers, body).await,
@@ -109,17 +109,17 @@ async fn message(
 }
 
 /// Counts what the plan would do; the body passes as it is.
-fn watch(ctx: &Exchange, plan: &Arc<HalfPlan>, headers: &HeaderMap, body: Incoming) -> Result<Body, Refusal> {
+fn watch(ctx: &Exchange, plan: &Arc<HalfPlan>, headers: &HeaderMap, body: Body) -> Result<Body, Refusal> {
     let metrics = &ctx.shared.metrics;
     let framing = match readable(plan, headers) {
         Ok(framing) => framing,
         Err((reason, ..)) => {
             metrics.passed_unread(&plan.rule, reason);
-            return Ok(Body::Incoming(body));
+            return Ok(body);
         }
     };
     let edit = edit(ctx, plan, sealer(ctx, plan)?, framing);
-    let tap = Tap::new(Body::Incoming(body), edit, Arc::clone(&plan.rule), metrics.clone(), &ctx.shared.budget);
+    let tap = Tap::new(body, edit, Arc::clone(&plan.rule), metrics.clone(), &ctx.shared.budget);
     Ok(Body::Stream(Box::pin(tap)))
 }
 
@@ -145,6 +145,7 @@ async fn change(ctx: &Exchange, plan: &Arc<HalfPlan>, headers: &mut HeaderMap, b
         at_once: framing == Framing::Events,
         pass_invalid: plan.unreadable.invalid_json == OnUnreadable::Pass,
         direction: plan.direction,
+        idle: ctx.shared.settings.timeouts.response_idle,
     };
     match pump(body, edit, around).await.map_err(|refusal| name_rule(refusal, plan))? {
         Pumped::Unread(pipe) => {

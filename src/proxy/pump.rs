@@ -15,12 +15,11 @@ use crate::transform::body::{BodyEdit, Progress};
 use crate::transform::plan::Direction;
 use crate::transform::{Need, Sealer};
 
+use super::account::refusal_in;
 use super::budget::{Budget, Lease};
 use super::headers::forget_validators;
+use super::payload::BoxError;
 use super::pipe::{Feed, Gone, Pipe, pipe};
-
-/// The longest silence within a body.
-pub const IDLE: Duration = Duration::from_secs(60);
 
 /// One value may wait for its partition, its epoch, a signer and a fresh epoch; more fetches than this are a cache that thrashes.
 const MAX_FETCHES: usize = 8;
@@ -59,12 +58,15 @@ pub struct Surroundings {
     pub at_once: bool,
     /// Which way the body goes: an answer that fails is the upstream's.
     pub direction: Direction,
+    /// The longest silence within an answer.
+    pub idle: Duration,
 }
 
 /// Reads `body` until it ends or passes `buffer`.
 pub async fn pump<B>(mut body: B, edit: BodyEdit, around: Surroundings) -> Result<Pumped, Refusal>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
 {
     let lease = around.budget.try_take(around.buffer).ok_or_else(overload)?;
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
@@ -78,7 +80,7 @@ where
     let mut taken = 0;
     let mut trailers = None;
     loop {
-        let Some(frame) = next(&mut body, run.around.direction).await? else { break };
+        let Some(frame) = next(&mut body, run.around.direction, run.around.idle).await? else { break };
         match frame.into_data() {
             Ok(data) => {
                 taken += data.len();
@@ -215,6 +217,7 @@ impl Run {
     fn stream<B>(mut self, mut body: B) -> Pipe
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
     {
         let (feed, reader) = pipe(2);
         tokio::spawn(async move {
@@ -231,6 +234,7 @@ impl Run {
     async fn run_on<B>(&mut self, body: &mut B, feed: &Feed) -> Result<(), Refusal>
     where
         B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
     {
         let gone = |_| Refusal::new(Reason::BadRequest, "the reader of a body went away");
         let mut trailers = None;
@@ -238,7 +242,7 @@ impl Run {
         self.pass(feed).await.map_err(gone)?;
         loop {
             self.lease.shrink_to(self.out.len() + self.edit.held() + self.around.buffer);
-            let Some(frame) = next(body, self.around.direction).await? else { break };
+            let Some(frame) = next(body, self.around.direction, self.around.idle).await? else { break };
             match frame.into_data() {
                 Ok(data) => {
                     self.feed(&data).await?;
@@ -276,9 +280,10 @@ impl Run {
     fn pass_on<B>(self, original: Vec<Bytes>, mut body: B) -> Pipe
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
     {
         let (feed, reader) = pipe(2);
-        let (lease, direction) = (self.lease, self.around.direction);
+        let (lease, direction, idle) = (self.lease, self.around.direction, self.around.idle);
         tokio::spawn(async move {
             for bytes in original {
                 if feed.data(bytes).await.is_err() {
@@ -287,7 +292,7 @@ impl Run {
             }
             drop(lease);
             loop {
-                match next(&mut body, direction).await {
+                match next(&mut body, direction, idle).await {
                     Ok(Some(frame)) => {
                         if feed.frame(frame).await.is_err() {
                             break;
@@ -313,24 +318,28 @@ fn trailing(frame: Frame<Bytes>) -> Option<HeaderMap> {
     Some(trailers)
 }
 
-/// The next frame, within [`IDLE`].
-async fn next<B>(body: &mut B, direction: Direction) -> Result<Option<Frame<Bytes>>, Refusal>
+/// The next frame of an answer, within `idle`; a request's body has its own times.
+async fn next<B>(body: &mut B, direction: Direction, idle: Duration) -> Result<Option<Frame<Bytes>>, Refusal>
 where
     B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
 {
-    match tokio::time::timeout(IDLE, body.frame()).await {
-        Ok(None) => Ok(None),
-        Ok(Some(Ok(frame))) => Ok(Some(frame)),
-        Ok(Some(Err(_))) => Err(Refusal::new(
-            if direction == Direction::Request { Reason::BadRequest } else { Reason::Upstream },
-            "the body broke off",
-        )),
-        Err(_) => Err(Refusal::new(Reason::Timeout, "the body stood still for too long")),
-    }
+    let frame = match direction {
+        Direction::Request => body.frame().await,
+        Direction::Response => match tokio::time::timeout(idle, body.frame()).await {
+            Ok(frame) => frame,
+            Err(_) => return Err(Refusal::new(Reason::Timeout, "the body stood still for too long")),
+        },
+    };
+    let broken = |error: BoxError| {
+        let reason = if direction == Direction::Request { Reason::BadRequest } else { Reason::Upstream };
+        refusal_in(&*error).cloned().unwrap_or_else(|| Refusal::new(reason, "the body broke off"))
+    };
+    frame.transpose().map_err(|error| broken(error.into()))
 }
 
 fn overload() -> Refusal {
-    Refusal::new(Reason::Overload, "the memory budget (`limits.memory`) is spent")
+    super::budget::spent()
 }
 
 #[cfg(test)]

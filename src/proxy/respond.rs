@@ -11,8 +11,8 @@ use super::payload::Body;
 
 /// Names the rule that failed, or the reason if no rule did.
 const FAILURE: HeaderName = HeaderName::from_static("x-sidecloak-failure");
-/// Seconds, on what is worth asking again.
-const AGAIN: HeaderValue = HeaderValue::from_static("1");
+/// Seconds until what was refused for now is worth asking again, at most.
+const AGAIN: u16 = 5;
 
 /// The status of a request that is refused.
 pub(super) fn status(reason: Reason) -> StatusCode {
@@ -84,9 +84,14 @@ fn problem(
     let failure = refusal.rule.as_deref().and_then(|rule| HeaderValue::from_str(rule).ok());
     headers.insert(FAILURE, failure.unwrap_or_else(|| HeaderValue::from_static(refusal.reason.word())));
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(RETRY_AFTER, AGAIN);
+        headers.insert(RETRY_AFTER, HeaderValue::from(again(id)));
     }
     response
+}
+
+/// Not the same for all who were refused together: they would come back together.
+fn again(id: &str) -> u16 {
+    1 + id.bytes().fold(0, |sum: u16, byte| sum.wrapping_mul(31).wrapping_add(byte.into())) % AGAIN
 }
 
 fn title(reason: Reason) -> &'static str {

@@ -16,14 +16,16 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time;
 
+use crate::metrics::{Limit, ListenerMetrics};
 use crate::refusal::{Reason, Refusal};
 
 use super::account::refusal_in;
 use super::exchange::Exchange;
 use super::payload::{Body, Outgoing};
+use super::queue::Queue;
 use super::settings::{Listener, Timeouts, UpstreamProtocol};
 use super::shared::Shared;
 use connect::{Connector, Targets};
@@ -38,7 +40,8 @@ pub(super) struct Upstream {
     targets: Arc<Targets>,
     next: AtomicUsize,
     wire: Wire,
-    permits: Arc<Semaphore>,
+    permits: Arc<Queue>,
+    metrics: Arc<ListenerMetrics>,
     timeouts: Timeouts,
     /// What HTTP/2 tells the upstream of how it is spoken to.
     scheme: Scheme,
@@ -78,6 +81,7 @@ impl Upstream {
             targets,
             next: AtomicUsize::new(0),
             wire,
+            metrics: shared.metrics.listener(&listener.name),
             permits: Arc::clone(&shared.upstream_permits),
             timeouts,
             scheme,
@@ -125,13 +129,11 @@ impl Upstream {
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-            return Ok(permit);
-        }
-        match time::timeout(self.timeouts.queue, Arc::clone(&self.permits).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Refusal::new(Reason::Overload, "no connection free within upstream_limits.connections")),
-        }
+        let none = || {
+            self.metrics.limited(Limit::Queue);
+            Refusal::new(Reason::Overload, "no connection free within upstream_limits: `connections`, `queue`")
+        };
+        self.permits.turn(self.timeouts.queue).await.ok_or_else(none)
     }
 
     /// Waits as long as the request's body moves, and then for `first_byte`.

@@ -17,6 +17,11 @@ use super::connect::Connector;
 use super::refusal;
 use super::tls::Offer;
 
+/// Bytes of one answer that may come before its client takes them.
+const STREAM_WINDOW: u32 = 128 * 1024;
+/// The same of all answers of a connection: forty slow clients do not hold up the others.
+const CONNECTION_WINDOW: u32 = 5 * 1024 * 1024;
+
 pub(super) struct Http2 {
     connector: Connector,
     target: usize,
@@ -56,6 +61,8 @@ impl Http2 {
             .timer(TokioTimer::new())
             .keep_alive_interval(self.ping)
             .keep_alive_timeout(self.ping)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(u32::try_from(self.header_limit).unwrap_or(u32::MAX))
             .handshake(stream);
         let (sender, connection) = match time::timeout(self.ping, handshake).await {
