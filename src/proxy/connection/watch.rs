@@ -13,6 +13,8 @@ use crate::proxy::settings::{Limits, Timeouts};
 
 /// A client that has sent nothing yet is kept this long while others wait for its place.
 const FRESH: Duration = Duration::from_secs(1);
+/// Bytes that an HTTP/2 connection begins with.
+const PREFACE: u64 = 24;
 /// Over which called-back requests are counted.
 const RESETS_WITHIN: Duration = Duration::from_secs(30);
 /// Bytes of frames that serve no request: so many at all times, so many for each byte of use, and so many a second.
@@ -209,10 +211,11 @@ impl Watch {
         }
         let since = self.since.load(Ordering::Relaxed);
         let http1 = !self.is_http2();
-        if http1 && (served == 0 || self.reading.load(Ordering::Relaxed)) {
+        let heard = self.heard.load(Ordering::Relaxed);
+        let nothing_yet = served == 0 && (http1 || heard < PREFACE);
+        if nothing_yet || (http1 && self.reading.load(Ordering::Relaxed)) {
             let waits = left(since, timeouts.header);
-            let has_come = self.heard.load(Ordering::Relaxed) > 0;
-            if waits.is_zero() || (room && !has_come && left(0, FRESH).is_zero()) {
+            if waits.is_zero() || (room && heard == 0 && left(0, FRESH).is_zero()) {
                 return Err(End::Now(Limit::Header));
             }
             return Ok(next.min(waits));

@@ -93,7 +93,7 @@ fn around(buffer: usize) -> Surroundings {
         at_once: false,
         pass_invalid: false,
         direction: Direction::Request,
-        idle: std::time::Duration::from_mins(1),
+        idle: Duration::from_mins(1),
     }
 }
 
