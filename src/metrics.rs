@@ -3,6 +3,7 @@
 mod callers;
 mod fields;
 mod labels;
+mod limits;
 mod managed;
 mod tls;
 mod traffic;
@@ -25,6 +26,7 @@ use crate::refusal::Reason;
 pub use callers::CallerMetrics;
 pub use fields::FieldCounters;
 use labels::{FieldLabels, ReasonLabels, ReloadLabels};
+pub use limits::Limit;
 pub use managed::{CacheMetrics, CallMetrics, ManagedMetrics, TokenMetrics};
 pub use tls::{Failures, TlsMetrics};
 pub use traffic::{ListenerMetrics, WorkerMetrics};

@@ -1,6 +1,8 @@
 //! The proxy: listeners, workers, and the life of a request, which `exchange` tells from top to bottom.
 
 mod account;
+mod admit;
+mod answer;
 mod arrive;
 pub mod body;
 pub mod budget;
@@ -9,19 +11,24 @@ pub mod certificates;
 mod change;
 pub mod coding;
 mod connection;
+mod crowd;
 pub mod drain;
 pub(crate) mod exchange;
 mod forwarded;
 pub mod headers;
+pub mod inbound;
 mod length;
 pub mod limits;
 pub(crate) mod listen;
 mod lookalikes;
+mod outflow;
 mod outside;
+mod patience;
 pub mod payload;
 mod pipe;
 mod proxy_protocol;
 mod pump;
+mod queue;
 mod respond;
 pub mod server;
 pub mod settings;

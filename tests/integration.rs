@@ -60,6 +60,8 @@ mod fidelity;
 mod filters;
 #[path = "integration/fleet.rs"]
 mod fleet;
+#[path = "integration/floods.rs"]
+mod floods;
 #[path = "integration/framing.rs"]
 mod framing;
 #[path = "integration/interop.rs"]
@@ -68,6 +70,8 @@ mod interop;
 mod json_server;
 #[path = "integration/lifecycle.rs"]
 mod lifecycle;
+#[path = "integration/limits.rs"]
+mod limits;
 #[path = "integration/listen.rs"]
 mod listen;
 #[path = "integration/listener_tls.rs"]

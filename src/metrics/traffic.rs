@@ -9,6 +9,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::labels::{ListenerLabels, StatusLabels, WorkerLabels};
+use super::limits::{Limit, LimitLabels, LimitMetrics};
 
 /// Half a millisecond to a minute.
 const BUCKETS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
@@ -21,6 +22,7 @@ pub(super) struct Traffic {
     upstream: Histograms,
     in_flight: Family<ListenerLabels, Gauge>,
     cut: Family<ListenerLabels, Counter>,
+    limits: Family<LimitLabels, Counter>,
     connections: Family<WorkerLabels, Gauge>,
     worker_requests: Family<WorkerLabels, Counter>,
 }
@@ -34,6 +36,7 @@ impl Traffic {
             upstream: Family::new_with_constructor(histogram),
             in_flight: Family::default(),
             cut: Family::default(),
+            limits: Family::default(),
             connections: Family::default(),
             worker_requests: Family::default(),
         };
@@ -42,6 +45,7 @@ impl Traffic {
         registry.register("upstream_duration_seconds", "Until the upstream's answer began", this.upstream.clone());
         registry.register("in_flight", "Exchanges running", this.in_flight.clone());
         registry.register("answers_cut", "Answers that ended before their end", this.cut.clone());
+        registry.register("limits", "Times that a limit refused, cut, or had somebody wait", this.limits.clone());
         registry.register("worker_connections", "Connections of a worker", this.connections.clone());
         registry.register("worker_requests", "Exchanges a worker began", this.worker_requests.clone());
         this
@@ -56,6 +60,7 @@ impl Traffic {
             upstream: self.upstream.get_or_create_owned(&labels),
             in_flight: self.in_flight.get_or_create_owned(&labels),
             cut: self.cut.get_or_create_owned(&labels),
+            limits: LimitMetrics { listener: name.into(), counters: self.limits.clone() },
         }
     }
 
@@ -78,6 +83,7 @@ pub struct ListenerMetrics {
     pub in_flight: Gauge,
     /// Answers that ended before their end.
     pub cut: Counter,
+    limits: LimitMetrics,
 }
 
 impl ListenerMetrics {
@@ -87,6 +93,11 @@ impl ListenerMetrics {
             counter.inc();
         }
         self.latency.observe(took.as_secs_f64());
+    }
+
+    /// Counts that a limit or timeout was reached.
+    pub fn limited(&self, limit: Limit) {
+        self.limits.reached(limit);
     }
 
     /// Notes how long an upstream took to begin its answer.

@@ -7,8 +7,10 @@ use std::time::Instant;
 
 use http::{Method, Version};
 
+use crate::metrics::Limit;
 use crate::refusal::{Reason, Refusal};
 
+use super::budget::is_spent;
 use super::connection::Connection;
 use super::exchange::Exchange;
 use super::upstream::Lease;
@@ -38,6 +40,7 @@ impl Account {
     pub(super) fn open(connection: &Arc<Connection>, id: Arc<str>, method: &Method, version: Version) -> Box<Self> {
         let front = &connection.front;
         front.shared.in_flight.fetch_add(1, Ordering::Relaxed);
+        connection.watch.begun(version, &front.shared.settings.limits);
         front.metrics.in_flight.inc();
         front.worker_metrics.requests.inc();
         Box::new(Self {
@@ -55,16 +58,31 @@ impl Account {
         })
     }
 
+    /// Whether it was refused, or cut.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    /// Whose exchange it is.
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
     /// Whether this exchange is one too many.
     pub(super) fn over_limit(&self) -> bool {
-        let shared = &self.connection.front.shared;
-        shared.in_flight.load(Ordering::Relaxed) > shared.settings.limits.in_flight
+        let front = &self.connection.front;
+        let own = front.listener.limits.in_flight.and_then(|most| i64::try_from(most).ok());
+        front.shared.in_flight.load(Ordering::Relaxed) > front.shared.settings.limits.in_flight
+            || own.is_some_and(|most| front.metrics.in_flight.get() > most)
     }
 
     /// Notes why the exchange is refused; the detail goes to the log alone.
     pub(super) fn refused(&mut self, refusal: &Refusal) {
         let rule = refusal.rule.as_deref();
         self.failure = Some(refusal.reason);
+        if is_spent(refusal) {
+            self.connection.front.metrics.limited(Limit::Memory);
+        }
         self.connection.front.shared.metrics.refused(rule, refusal.reason);
         tracing::warn!(
             request_id = &*self.id,
@@ -108,6 +126,8 @@ impl Drop for Account {
         let front = &self.connection.front;
         let took = self.started.elapsed();
         front.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let called_back = !self.complete && self.failure.is_none();
+        self.connection.watch.over(called_back, &front.shared.settings.limits);
         front.metrics.in_flight.dec();
         front.metrics.finished(self.status, took);
         if !self.complete {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName};
 use http::{Method, StatusCode};
 use http_body::Body as _;
-use hyper::body::Incoming;
 
 use crate::json::framing::Framing;
 use crate::keyring::{Cached, KeyringError, State};
@@ -62,11 +61,11 @@ pub(super) async fn fetch(ctx: &Exchange, plan: &HalfPlan) -> Result<(), Refusal
 pub(crate) async fn request(
     ctx: &Arc<Exchange>,
     parts: &mut http::request::Parts,
-    body: Incoming,
+    body: Body,
 ) -> Result<Body, Refusal> {
     match &ctx.request {
-        Some(plan) if !body.is_end_stream() => message(ctx, plan, &mut parts.headers, Body::Incoming(body)).await,
-        _ => Ok(Body::Incoming(body)),
+        Some(plan) if !body.is_end_stream() => message(ctx, plan, &mut parts.headers, body).await,
+        _ => Ok(body),
     }
 }
 

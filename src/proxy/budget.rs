@@ -3,6 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::refusal::{Reason, Refusal};
+
+const SPENT: &str = "the memory budget (`limits.memory`) is spent";
+
 /// Bytes that buffers may hold together; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Budget(Arc<Inner>);
@@ -74,6 +78,16 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.shrink_to(0);
     }
+}
+
+/// The refusal of work for which nothing is left.
+pub fn spent() -> Refusal {
+    Refusal::new(Reason::Overload, SPENT)
+}
+
+/// Whether work was refused since nothing was left.
+pub fn is_spent(refusal: &Refusal) -> bool {
+    refusal.reason == Reason::Overload && refusal.detail == SPENT
 }
 
 #[cfg(test)]

@@ -66,6 +66,7 @@ pub(super) async fn change(
         sealer: Arc::clone(&sealer),
         budget: ctx.shared.budget.clone(),
         metrics: metrics.clone(),
+        idle: ctx.shared.settings.timeouts.response_idle,
         // What comes document by document leaves so.
         buffer: if framing.is_one() { limits.buffer } else { 0 },
         at_once: framing == Framing::Events,

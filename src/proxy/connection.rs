@@ -1,33 +1,44 @@
 //! One connection of a client: who it is, and how it ends.
 
+mod watch;
+mod watched;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::Version;
+use http::{Request, Response, Version};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::time;
 
 use crate::crypto::RandomError;
 use crate::crypto::random;
-use crate::metrics::{Failures, ListenerMetrics, TlsMetrics, WorkerMetrics};
+use crate::metrics::{Failures, Limit, ListenerMetrics, TlsMetrics, WorkerMetrics};
 use crate::refusal::{Reason, Refusal};
 use crate::tls::PeerIdentity;
 use crate::tls::server::Server;
 
 use super::arrive::{Arrival, arrive};
+use super::crowd::{Client, Place};
 use super::exchange;
 use super::forwarded::PeerHeaders;
+use super::outflow::Streams;
+use super::patience::Patience;
+use super::payload::Answer;
 use super::settings::Listener;
 use super::shared::Shared;
 use super::stream::{Protocol, Secured, Socket};
 use super::upstream::Upstream;
+pub(super) use watch::USE_PER_FRAME;
+use watch::{End, Watch};
+use watched::Watched;
 
 /// How long a drain waits for the first request of a connection that has sent none yet.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
@@ -55,7 +66,7 @@ pub(super) struct Front {
     /// Connections that have become tunnels; a drain waits for them too.
     pub(super) tunnels: AtomicUsize,
     /// `true`: this connection ends with the request it is at.
-    pub(super) closing: watch::Receiver<bool>,
+    pub(super) closing: tokio::sync::watch::Receiver<bool>,
 }
 
 /// What is known of a client before its first request.
@@ -73,11 +84,14 @@ pub(super) struct Connection {
     pub(super) headers: PeerHeaders,
     /// Set when an answer was cut whose end only the connection's end tells.
     pub(super) reset: Arc<AtomicBool>,
-    served: AtomicBool,
+    /// What it is about, and for how long.
+    pub(super) watch: Arc<Watch>,
+    /// Held until its last exchange or tunnel is over.
+    _places: (Place, Option<Client>),
 }
 
 impl Connection {
-    fn new(front: Arc<Front>, arrival: &Arrival) -> Self {
+    fn new(front: Arc<Front>, arrival: &Arrival, places: (Place, Option<Client>)) -> Self {
         let Arrival { stream, peer } = arrival;
         let tls = stream.secured().map(Box::new);
         // `::ffff:10.0.0.1` is 10.0.0.1.
@@ -89,7 +103,8 @@ impl Connection {
             headers: PeerHeaders::of(peer.map(|p| p.ip()), tls.is_some()),
             reset: stream.reset(),
             tls,
-            served: AtomicBool::new(false),
+            watch: Arc::new(Watch::new()),
+            _places: places,
             front,
             peer,
         }
@@ -127,71 +142,82 @@ pub(super) async fn serve(
     front: Arc<Front>,
     socket: Socket,
     peer: Option<SocketAddr>,
-    builder: Arc<auto::Builder<TokioExecutor>>,
-    permit: OwnedSemaphorePermit,
+    builder: Arc<auto::Builder<Streams>>,
+    place: Place,
 ) {
-    let open = front.worker_metrics.connections.clone();
-    open.inc();
-    let Some(arrival) = arrive(&front, socket, peer).await else {
-        open.dec();
-        return;
-    };
-    let mut closing = front.closing.clone();
-    let connection = Arc::new(Connection::new(front, &arrival));
+    let metrics = Arc::clone(&front.worker_metrics);
+    metrics.connections.inc();
+    if let Some(arrival) = arrive(&front, socket, peer).await {
+        match front.shared.crowd.client(arrival.peer.map(|peer| peer.ip())) {
+            Ok(client) => {
+                converse(Arc::new(Connection::new(front, &arrival, (place, client))), arrival, &builder).await
+            }
+            Err(_) => front.metrics.limited(Limit::ClientConnections),
+        }
+    }
+    metrics.connections.dec();
+}
+
+async fn converse(connection: Arc<Connection>, arrival: Arrival, builder: &auto::Builder<Streams>) {
+    let front = &connection.front;
+    let (limits, timeouts) = (&front.shared.settings.limits, &front.shared.settings.timeouts);
+    let watch = &connection.watch;
     let service = {
         let connection = Arc::clone(&connection);
         service_fn(move |request| {
-            connection.served.store(true, Ordering::Relaxed);
             let connection = Arc::clone(&connection);
             async move { Ok::<_, Infallible>(exchange::serve(connection, request).await) }
         })
     };
-    {
-        let mut serving = pin!(builder.serve_connection_with_upgrades(arrival.stream, service));
-        let closed = async { drop(closing.wait_for(|closing| *closing).await) };
-        // hyper times header sections from their first byte on, and does not time the bytes that tell the version.
-        let silent = async {
-            time::sleep(connection.front.shared.settings.timeouts.header).await;
-            if connection.served.load(Ordering::Relaxed) {
-                std::future::pending().await
-            }
-        };
-        let aged = async {
-            match connection.lifetime() {
-                Some(lifetime) => time::sleep(lifetime).await,
-                None => std::future::pending().await,
-            }
-        };
-        let ended = tokio::select! {
-            ended = serving.as_mut() => Some(ended),
-            () = closed => None,
-            () = silent => None,
-            () = aged => None,
-        };
-        let ended = match ended {
-            Some(ended) => ended,
-            None => {
-                // hyper would close a connection at once that has sent nothing yet: its request may be on the way.
-                let first = connection.served.load(Ordering::Relaxed);
-                let ended = match first {
-                    true => None,
-                    false => time::timeout(FIRST_REQUEST, serving.as_mut()).await.ok(),
-                };
-                match ended {
-                    Some(ended) => ended,
-                    None => {
-                        serving.as_mut().graceful_shutdown();
-                        serving.await
-                    }
-                }
-            }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(listener = %connection.front.listener.name, error = kind(&*error), "a connection ended early");
+    let patience = Patience::new(timeouts.send, limits.min_rate);
+    let stream = Watched::new(arrival.stream, Arc::clone(watch), patience);
+    let mut serving = pin!(builder.serve_connection_with_upgrades(stream, service));
+    let mut closing = front.closing.clone();
+    let age = [timeouts.connection_age, connection.lifetime()].into_iter().flatten().min();
+    let ended = tokio::select! {
+        ended = serving.as_mut() => Ok(ended),
+        _ = closing.wait_for(|closing| *closing) => Err(None),
+        end = watch.ends(limits, timeouts, age, &front.shared.crowd.room) => Err(Some(end)),
+    };
+    let ended = match ended {
+        Ok(ended) => Ok(ended),
+        Err(Some(End::Now(limit))) => Err(limit),
+        // hyper would close a connection at once that has sent nothing yet: its request may be on the way.
+        Err(None) if !watch.has_served() => match time::timeout(FIRST_REQUEST, serving.as_mut()).await {
+            Ok(ended) => Ok(ended),
+            Err(_) => close(serving, watch, timeouts.ping).await,
+        },
+        Err(Some(End::InOrder) | None) => close(serving, watch, timeouts.ping).await,
+    };
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::debug!(listener = %front.listener.name, error = kind(&*error), "a connection ended early");
+        }
+        Err(limit) => {
+            front.metrics.limited(limit);
+            tracing::debug!(listener = %front.listener.name, limit = limit.word(), "a connection was cut");
         }
     }
-    open.dec();
-    drop(permit);
+}
+
+type Served = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+/// Closes it with the requests it is at; a client that holds on to it for nothing is cut.
+async fn close<S>(
+    mut serving: Pin<&mut auto::UpgradeableConnection<'_, TokioIo<Watched>, S, Streams>>,
+    watch: &Watch,
+    grace: Duration,
+) -> Result<Served, Limit>
+where
+    S: hyper::service::Service<Request<Incoming>, Response = Response<Answer>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    serving.as_mut().graceful_shutdown();
+    tokio::select! {
+        ended = serving => Ok(ended),
+        limit = watch.lingers(grace) => Err(limit),
+    }
 }
 
 /// The kind of an error; its text might quote what a client sent.

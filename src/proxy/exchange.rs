@@ -12,14 +12,18 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
+use crate::metrics::Limit;
 use crate::refusal::{Reason, Refusal};
 use crate::rules::route::{self, End, RequestFacts, Route};
 use crate::rules::{OnUnreadable, RuleSet, Words};
 use crate::transform::plan::{self, Direction, HalfPlan};
 
 use super::account::Account;
+use super::admit::admit;
 use super::caller::{self, Caller};
 use super::connection::Connection;
+use super::inbound::Inbound;
+use super::patience::within;
 use super::payload::{Answer, Body};
 use super::settings::Listener;
 use super::shared::Shared;
@@ -75,7 +79,7 @@ pub(super) async fn serve(connection: Arc<Connection>, request: Request<Incoming
     // Where framing is in doubt, so is where the next request begins.
     let mut last = headers::two_framings(request.headers());
 
-    let mut response = match run(&connection, request, &mut account).await {
+    let mut response = match in_time(&connection, request, &mut account).await {
         Ok(Outcome::Answer(response)) => response,
         Ok(Outcome::Switch(client, mut response)) => {
             account.status = response.status().as_u16();
@@ -96,8 +100,21 @@ pub(super) async fn serve(connection: Arc<Connection>, request: Request<Incoming
     if version != Version::HTTP_2 && (last || *connection.front.closing.borrow()) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let limit = connection.front.shared.settings.timeouts.response_idle;
-    response.map(|body| Answer::new(body, account, limit))
+    response.map(|body| Answer::new(body, account))
+}
+
+/// Within `timeouts.total`, until the answer begins.
+async fn in_time(
+    connection: &Arc<Connection>,
+    request: Request<Incoming>,
+    account: &mut Account,
+) -> Result<Outcome, Failure> {
+    let total = connection.front.shared.settings.timeouts.total;
+    let ran = within(total, run(connection, request, account)).await;
+    ran.unwrap_or_else(|| {
+        connection.front.metrics.limited(Limit::Total);
+        Err(Refusal::new(Reason::Timeout, "the exchange took longer than timeouts.total").into())
+    })
 }
 
 enum Outcome {
@@ -129,9 +146,7 @@ async fn run(
     let version = parts.version;
 
     // Accept.
-    if account.over_limit() {
-        return Err(Refusal::new(Reason::Overload, "limits.in_flight is reached").into());
-    }
+    admit(connection, account, &parts)?;
     connection.agreed(version)?;
     if parts.method == Method::CONNECT {
         return Err(Refusal::new(Reason::NotYet, "CONNECT: this is no forward proxy").into());
@@ -165,6 +180,10 @@ async fn run(
     }
     body::prepare(&exchange, !body.is_end_stream()).await?;
     validators::to_upstream(&exchange, &mut parts.headers);
+    let body = match body.is_end_stream() {
+        true => Body::Empty,
+        false => Body::Client(Inbound::new(body, connection, &exchange, version, &parts.headers)?),
+    };
     let body = body::request(&exchange, &mut parts, body).await?;
 
     // Upstream.

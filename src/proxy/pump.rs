@@ -5,6 +5,7 @@ mod input;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -63,6 +64,8 @@ pub struct Surroundings {
     pub at_once: bool,
     /// Which way the body goes: an answer that fails is the upstream's.
     pub direction: Direction,
+    /// The longest silence within an answer.
+    pub idle: Duration,
 }
 
 /// Reads `body` until it ends or passes `buffer`; undoes its codings on the way, and codes it again behind the edit.
@@ -84,7 +87,7 @@ where
     // Tokens are longer than values; the lease covers it.
     let room = announced.saturating_mul(2).min(around.buffer);
     let keeps = (coded || around.pass_invalid).then_some(around.buffer);
-    let mut body = Input::new(body, around.direction, decoder, keeps);
+    let mut body = Input::new(body, (around.direction, around.idle), decoder, keeps);
     let mut run = Run { edit, around, lease, base, out: Vec::with_capacity(room), encoder: None };
     if run.around.at_once {
         return Ok(Pumped::Streaming(run.stream(body)));
@@ -374,7 +377,7 @@ impl Run {
         let Some(original) = body.original() else { return Err(refusal) };
         let (mut body, mut trailers) = body.into_rest();
         let (feed, reader) = pipe(2);
-        let (lease, direction) = (self.lease, self.around.direction);
+        let (lease, direction, idle) = (self.lease, self.around.direction, self.around.idle);
         tokio::spawn(async move {
             if feed.data(original.into()).await.is_err() {
                 return;
@@ -383,7 +386,7 @@ impl Run {
             loop {
                 let next = match trailers.take() {
                     Some(trailers) => Ok(Some(Frame::trailers(trailers))),
-                    None => frame(&mut body, direction).await,
+                    None => frame(&mut body, direction, idle).await,
                 };
                 match next {
                     Ok(Some(frame)) => {
@@ -413,7 +416,7 @@ fn uncoded(error: &std::io::Error) -> Refusal {
 }
 
 fn overload() -> Refusal {
-    Refusal::new(Reason::Overload, "the memory budget (`limits.memory`) is spent")
+    super::budget::spent()
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use super::payload::Body;
 
 /// Names the rule that failed, or the reason if no rule did.
 const FAILURE: HeaderName = HeaderName::from_static("x-sidecloak-failure");
-/// Seconds, on what is worth asking again.
-const AGAIN: HeaderValue = HeaderValue::from_static("1");
+/// Seconds until what was refused for now is worth asking again, at most.
+const AGAIN: u16 = 5;
 
 /// The status of a request that is refused.
 pub(super) fn status(reason: Reason) -> StatusCode {
@@ -95,9 +95,14 @@ fn problem(
         headers.insert(http::header::ACCEPT_ENCODING, HeaderValue::from_static(Coding::NAMES));
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(RETRY_AFTER, AGAIN);
+        headers.insert(RETRY_AFTER, HeaderValue::from(again(id)));
     }
     response
+}
+
+/// Not the same for all who were refused together: they would come back together.
+fn again(id: &str) -> u16 {
+    1 + id.bytes().fold(0, |sum: u16, byte| sum.wrapping_mul(31).wrapping_add(byte.into())) % AGAIN
 }
 
 fn title(reason: Reason) -> &'static str {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
-use tokio::sync::Semaphore;
 
 use crate::clock::SharedClock;
 use crate::crypto::RandomError;
@@ -17,7 +16,9 @@ use crate::transform::Sealer;
 use super::budget::Budget;
 use super::caller::Callers;
 use super::certificates::Certificates;
+use super::crowd::Crowd;
 use super::headers::Via;
+use super::queue::Queue;
 use super::settings::Settings;
 
 /// One per process, in an `Arc`.
@@ -46,10 +47,10 @@ pub struct Shared {
     pub(super) via: Via,
     /// Requests running now.
     pub(super) in_flight: AtomicUsize,
-    /// One permit per connection accepted.
-    pub(super) connections: Arc<Semaphore>,
+    /// Places for connections.
+    pub(super) crowd: Arc<Crowd>,
     /// One permit per exchange that talks to an upstream.
-    pub(super) upstream_permits: Arc<Semaphore>,
+    pub(super) upstream_permits: Arc<Queue>,
 }
 
 impl Shared {
@@ -71,9 +72,10 @@ impl Shared {
         Ok(Self {
             via: Via::new(&instance),
             callers: Callers::new(&settings.callers, &metrics),
-            connections: Arc::new(Semaphore::new(settings.limits.connections.min(Semaphore::MAX_PERMITS))),
-            upstream_permits: Arc::new(Semaphore::new(
-                settings.upstream_limits.connections.min(Semaphore::MAX_PERMITS),
+            crowd: Arc::new(Crowd::new(&settings)),
+            upstream_permits: Arc::new(Queue::new(
+                settings.upstream_limits.connections,
+                settings.upstream_limits.queue,
             )),
             in_flight: AtomicUsize::new(0),
             rules: ArcSwap::from_pointee(rules),

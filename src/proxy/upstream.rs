@@ -23,15 +23,16 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{self, Sleep};
 
 use crate::crypto::random;
-use crate::metrics::UpstreamMetrics;
+use crate::metrics::{Limit, ListenerMetrics, UpstreamMetrics};
 use crate::refusal::{Reason, Refusal};
 
 use super::exchange::Exchange;
 use super::payload::Body;
+use super::queue::Queue;
 use super::settings::{Listener, Retry, Timeouts, UpstreamHost, UpstreamProtocol};
 use super::shared::Shared;
 use super::stream::{Protocol, Stream};
@@ -67,7 +68,8 @@ pub(super) struct Upstream {
     host: UpstreamHost,
     retry: Retry,
     breaker: Option<Breaker>,
-    permits: Arc<Semaphore>,
+    permits: Arc<Queue>,
+    limited: Arc<ListenerMetrics>,
     timeouts: Timeouts,
     metrics: Arc<UpstreamMetrics>,
 }
@@ -127,6 +129,7 @@ impl Upstream {
             retry: failures.retry,
             breaker: (failures.breaker_after > 0)
                 .then(|| Breaker::new(failures.breaker_after, failures.breaker_probes, rest, &metrics)),
+            limited: shared.metrics.listener(&listener.name),
             permits: Arc::clone(&shared.upstream_permits),
             timeouts: settings.timeouts,
             metrics,
@@ -430,13 +433,11 @@ impl Upstream {
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-            return Ok(permit);
-        }
-        match time::timeout(self.timeouts.queue, Arc::clone(&self.permits).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Failure::ours(Reason::Overload, "no connection free within upstream_limits.connections")),
-        }
+        let none = || {
+            self.limited.limited(Limit::Queue);
+            Failure::ours(Reason::Overload, "no connection free within upstream_limits: `connections`, `queue`")
+        };
+        self.permits.turn(self.timeouts.queue).await.ok_or_else(none)
     }
 
     /// Waits as long as the request's body moves, and then for `first_byte`.

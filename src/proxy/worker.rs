@@ -6,16 +6,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use hyper_util::server::conn::auto;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time;
 
+use crate::metrics::Limit;
+
 use super::connection::{self, Front, Ids};
 use super::drain::{self, Phase};
 use super::listen::Listening;
+use super::outflow::Streams;
 use super::server::Door;
 use super::settings::Listener;
 use super::shared::Shared;
@@ -24,8 +27,14 @@ use super::upstream::Upstream;
 
 /// hyper's smallest; a smaller `limits.header` is rounded up to it.
 const SMALLEST_HEADER_LIMIT: usize = 8 * 1024;
-/// Streams at once on one HTTP/2 connection.
-const HTTP2_STREAMS: u32 = 256;
+/// Without a setting, hyper takes so many fields, and takes them without an allocation.
+const HYPER_HEADERS: usize = 100;
+/// Bytes of one answer that wait for an HTTP/2 client's window.
+const HTTP2_SEND_BUFFER: usize = 64 * 1024;
+/// Streams that the client resets before we have seen them (CVE-2023-44487).
+const HTTP2_UNSEEN_RESETS: usize = 20;
+/// Streams that the client makes us reset (CVE-2025-8671).
+const HTTP2_OWN_RESETS: usize = 64;
 /// How long a loop waits after a failed accept (no file descriptors left), so as not to spin.
 const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);
 
@@ -88,7 +97,7 @@ async fn serve(index: usize, shared: &Arc<Shared>, sockets: Vec<(Door, Listening
 }
 
 /// Accepts until the drain closes the listener, then waits for the connections.
-async fn accept(front: Arc<Front>, socket: Listening, builder: Arc<auto::Builder<TokioExecutor>>) {
+async fn accept(front: Arc<Front>, socket: Listening, builder: Arc<auto::Builder<Streams>>) {
     let socket = match Socket::new(socket) {
         Ok(socket) => socket,
         Err(error) => {
@@ -112,8 +121,12 @@ async fn accept(front: Arc<Front>, socket: Listening, builder: Arc<auto::Builder
         match accepted {
             Ok((socket, peer)) => {
                 // At the limit no more is accepted: the system's backlog waits, bounded, for us.
-                let Ok(permit) = Arc::clone(&front.shared.connections).acquire_owned().await else { break };
-                let connection = connection::serve(Arc::clone(&front), socket, peer, Arc::clone(&builder), permit);
+                let (place, waited) = front.shared.crowd.place(&front.listener.name).await;
+                if waited {
+                    front.metrics.limited(Limit::Connections);
+                }
+                let Some(place) = place else { break };
+                let connection = connection::serve(Arc::clone(&front), socket, peer, Arc::clone(&builder), place);
                 connections.spawn(connection);
             }
             Err(error) => {
@@ -154,21 +167,29 @@ impl Socket {
     }
 }
 
-fn builder(shared: &Shared) -> auto::Builder<TokioExecutor> {
+fn builder(shared: &Shared) -> auto::Builder<Streams> {
     let (limits, timeouts) = (&shared.settings.limits, &shared.settings.timeouts);
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = auto::Builder::new(Streams { send: timeouts.send });
     builder
         .http1()
         // A client may close its side when it has asked, and still wait for the answer.
         .half_close(true)
-        .timer(TokioTimer::new())
-        .header_read_timeout(timeouts.header)
+        // `connection::watch` times it, and silences.
+        .header_read_timeout(None)
         .max_buf_size(limits.header.max(SMALLEST_HEADER_LIMIT));
+    if limits.headers > HYPER_HEADERS {
+        builder.http1().max_headers(limits.headers);
+    }
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(limits.header).unwrap_or(u32::MAX))
-        .max_concurrent_streams(HTTP2_STREAMS)
+        .max_concurrent_streams(limits.http2.streams)
+        .initial_stream_window_size(limits.http2.stream_window)
+        .initial_connection_window_size(limits.http2.connection_window)
+        .max_send_buf_size(HTTP2_SEND_BUFFER)
+        .max_pending_accept_reset_streams(HTTP2_UNSEEN_RESETS)
+        .max_local_error_reset_streams(HTTP2_OWN_RESETS)
         .keep_alive_interval(timeouts.ping)
         .keep_alive_timeout(timeouts.ping);
     builder

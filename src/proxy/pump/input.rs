@@ -15,9 +15,6 @@ use crate::proxy::payload::BoxError;
 use crate::refusal::{Reason, Refusal};
 use crate::transform::plan::Direction;
 
-/// The longest silence within a body.
-pub const IDLE: Duration = Duration::from_secs(60);
-
 /// What is read of a body.
 pub(super) enum Piece {
     Data(Bytes),
@@ -27,6 +24,8 @@ pub(super) enum Piece {
 pub(super) struct Input<B> {
     body: B,
     direction: Direction,
+    /// The longest silence within an answer.
+    idle: Duration,
     decoder: Option<Box<Decoder>>,
     /// What came and is not decoded yet.
     coded: Bytes,
@@ -61,10 +60,16 @@ where
     B::Error: Into<BoxError>,
 {
     /// Keeps up to `keep` bytes as they came.
-    pub(super) fn new(body: B, direction: Direction, decoder: Option<Box<Decoder>>, keep: Option<usize>) -> Self {
+    pub(super) fn new(
+        body: B,
+        (direction, idle): (Direction, Duration),
+        decoder: Option<Box<Decoder>>,
+        keep: Option<usize>,
+    ) -> Self {
         Self {
             body,
             direction,
+            idle,
             decoder,
             coded: Bytes::new(),
             more: false,
@@ -84,7 +89,7 @@ where
             if let Some(trailers) = self.trailers.take() {
                 return Ok(Some(Piece::Trailers(trailers)));
             }
-            let Some(frame) = frame(&mut self.body, self.direction).await? else {
+            let Some(frame) = frame(&mut self.body, self.direction, self.idle).await? else {
                 self.end()?;
                 return Ok(None);
             };
@@ -147,20 +152,26 @@ pub(super) fn trailing(mut trailers: HeaderMap) -> HeaderMap {
     trailers
 }
 
-/// The next frame, within [`IDLE`].
-pub(super) async fn frame<B>(body: &mut B, direction: Direction) -> Result<Option<Frame<Bytes>>, Refusal>
+/// The next frame of an answer, within `idle`; a request's body has its own times.
+pub(super) async fn frame<B>(
+    body: &mut B,
+    direction: Direction,
+    idle: Duration,
+) -> Result<Option<Frame<Bytes>>, Refusal>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
 {
-    match tokio::time::timeout(IDLE, body.frame()).await {
-        Ok(None) => Ok(None),
-        Ok(Some(Ok(frame))) => Ok(Some(frame)),
-        Ok(Some(Err(error))) => {
-            let error: BoxError = error.into();
-            let reason = if direction == Direction::Request { Reason::BadRequest } else { Reason::Upstream };
-            Err(refusal_in(&*error).cloned().unwrap_or_else(|| Refusal::new(reason, "the body broke off")))
-        }
-        Err(_) => Err(Refusal::new(Reason::Timeout, "the body stood still for too long")),
-    }
+    let frame = match direction {
+        Direction::Request => body.frame().await,
+        Direction::Response => match tokio::time::timeout(idle, body.frame()).await {
+            Ok(frame) => frame,
+            Err(_) => return Err(Refusal::new(Reason::Timeout, "the body stood still for too long")),
+        },
+    };
+    let broken = |error: BoxError| {
+        let reason = if direction == Direction::Request { Reason::BadRequest } else { Reason::Upstream };
+        refusal_in(&*error).cloned().unwrap_or_else(|| Refusal::new(reason, "the body broke off"))
+    };
+    frame.transpose().map_err(|error| broken(error.into()))
 }

@@ -94,6 +94,7 @@ fn around(buffer: usize) -> Surroundings {
         at_once: false,
         pass_invalid: false,
         direction: Direction::Request,
+        idle: Duration::from_mins(1),
     }
 }
 

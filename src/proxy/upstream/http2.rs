@@ -12,6 +12,11 @@ use crate::proxy::stream::Stream;
 use super::outgoing::Outgoing;
 use super::pool::jittered;
 
+/// Bytes of one answer that may come before its client takes them.
+const STREAM_WINDOW: u32 = 128 * 1024;
+/// The same of all answers of a connection: forty slow clients do not hold up the others.
+const CONNECTION_WINDOW: u32 = 5 * 1024 * 1024;
+
 /// The connection of one address.
 #[derive(Debug, Default)]
 pub(super) struct Http2 {
@@ -67,6 +72,8 @@ pub(super) async fn begin(
         .timer(TokioTimer::new())
         .keep_alive_interval(limits.ping)
         .keep_alive_timeout(limits.ping)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(u32::try_from(limits.header).unwrap_or(u32::MAX))
         .handshake(stream);
     let (sender, connection) = handshake.await?;
