@@ -355,7 +355,7 @@ mod tests {
     /// Findings of a test in a file of two rules.
     fn findings(test: &str) -> Vec<String> {
         let text = format!(
-            "rules:\n  - name: admin\n    match: {{ path: /admin/** }}\n    action: reject\n  - name: pii\n    match: {{ path: \"/c/{{t}}/**\", status: 2xx }}\n    request:\n      - {{ seal: $..ssn, key: \"t-{{t}}.{{header:x-t}}\", mode: migrate, required: true }}\n    response:\n      - open: $..ssn\n    mode: enforce\n  - name: far\n    match: {{ path: \"/f/{{id}}\" }}\n    protect: [{{ fields: [\"query:a\", \"header:x-ssn\", \"path:id\"], deterministic: true, type: number }}]\n  - name: strict\n    match: {{ path: /s }}\n    protect: [{{ fields: $.a, required: true }}]\n    on_encoding: reject\n    tests:\n      - {test}\n"
+            "rules:\n  - name: admin\n    match: {{ path: /admin/** }}\n    action: reject\n  - name: pii\n    match: {{ path: \"/c/{{t}}/**\", status: 2xx }}\n    request:\n      - {{ seal: $..ssn, key: \"t-{{t}}.{{header:x-t}}\", mode: migrate, required: true }}\n    response:\n      - open: $..ssn\n    mode: enforce\n  - name: far\n    match: {{ path: \"/f/{{id}}\" }}\n    protect: [{{ fields: [\"query:k\", \"header:x-ssn\", \"path:id\"], deterministic: true, type: number }}]\n  - name: strict\n    match: {{ path: /s }}\n    protect: [{{ fields: $.a, required: true }}]\n    on_encoding: reject\n    tests:\n      - {test}\n"
         );
         let context = Context { trusted_headers: vec!["x-t".into()], ..Context::default() };
         let loaded = load_text("t.yaml", &text, &context);
@@ -388,11 +388,11 @@ mod tests {
     #[case("{ when: { path: /c/1, headers: { x-t: a } }, status: 404, response: { ssn: x }, untouched: true }")]
     #[case("{ when: { path: /other }, request: { ssn: 1 }, untouched: true }")]
     #[case(
-        "{ when: { path: \"/f/7?a=%31&x\", headers: { x-ssn: \"2\" } }, seals: [\"query:a\", \"header:x-ssn\", \"path:id\"] }"
+        "{ when: { path: \"/f/7?k=%31&x\", headers: { x-ssn: \"2\" } }, seals: [\"query:k\", \"header:x-ssn\", \"path:id\"] }"
     )]
-    #[case("{ when: { path: \"/f/7?a=x\" }, rejected: 422 }")]
-    #[case("{ when: { path: \"/f/7?A=1\" }, rejected: 400 }")]
-    #[case("{ when: { path: \"/f/sc1.x?a=sc1.y\" }, untouched: true }")]
+    #[case("{ when: { path: \"/f/7?k=x\" }, rejected: 422 }")]
+    #[case("{ when: { path: \"/f/7?K=1\" }, rejected: 400 }")]
+    #[case("{ when: { path: \"/f/sc1.x?k=sc1.y\" }, untouched: true }")]
     #[case("{ when: { path: \"/f/sc1.x\", method: PUT }, rejected: 422 }")]
     #[case(
         "{ when: { path: /f/7 }, response_headers: { X-Ssn: sc1.x }, seals: [\"path:id\"], opens: [\"header:x-ssn\"] }"

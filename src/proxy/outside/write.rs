@@ -110,7 +110,7 @@ fn target(uri: &Uri, changes: &[Change], limit: usize) -> Result<Uri, Refusal> {
 /// The text with its changes, whose order is their own.
 fn splice<'a>(text: &[u8], changes: impl Iterator<Item = &'a Change>) -> Vec<u8> {
     let mut changes: Vec<_> = changes.map(|change| (span(&change.spot), change)).collect();
-    changes.sort_by_key(|(span, _)| span.start);
+    changes.sort_by_key(|(span, _)| (span.start, span.end));
     let mut out =
         Vec::with_capacity(text.len() + changes.iter().map(|(_, change)| change.written.len()).sum::<usize>());
     let mut passed = 0;
