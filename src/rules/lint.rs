@@ -13,7 +13,7 @@ use super::glob::{PathPattern, wild};
 use super::profile::Profile;
 use super::route::Match;
 use super::value::EndAction;
-use super::{Key, KeyPart, Mode, OnBad, OnToken, OnUnreadable, TextType, Verb};
+use super::{Key, KeyPart, Mode, OnBad, OnToken, OnUnreadable, Part, TextType, Verb};
 
 /// A value this short gives itself away when equal values give equal tokens.
 const SHORT: usize = 8;
@@ -81,8 +81,10 @@ fn conditions_of_the_sender(rule: &RuleDraft, later: &[RuleDraft], findings: &mu
 
 fn messages_that_pass(rule: &RuleDraft, findings: &mut Findings) {
     for (direction, half) in [(Direction::Request, rule.limits.request), (Direction::Response, rule.limits.response)] {
-        let seals =
-            |d: &Draft| d.direction == direction && d.action.verb == Verb::Seal && d.action.mode == Mode::Enforce;
+        let seals = |d: &Draft| {
+            let body = d.direction == direction && d.action.part != Part::Outside;
+            body && d.action.verb == Verb::Seal && d.action.mode == Mode::Enforce
+        };
         if !rule.drafts.iter().any(seals) {
             continue;
         }
