@@ -19,6 +19,7 @@ use crate::rules::{RuleSet, Words};
 use crate::transform::plan::Direction;
 
 mod decide;
+mod outside;
 mod show;
 
 use decide::{Explanation, Message, decide};
@@ -38,7 +39,7 @@ pub(crate) struct Args {
     /// The request's method [default: GET, or POST with a request's body]
     #[arg(long, value_name = "METHOD")]
     pub method: Option<String>,
-    /// The path, as it is sent
+    /// The path as it is sent, with its query
     #[arg(long, value_name = "PATH")]
     pub path: String,
     /// A header of the request; may be repeated
@@ -68,6 +69,9 @@ pub(crate) struct Args {
     /// The body is the response's
     #[arg(long)]
     pub response: bool,
+    /// A header of the response; may be repeated
+    #[arg(long = "response-header", value_name = "NAME:VALUE", requires = "response")]
+    pub response_headers: Vec<String>,
     /// The response's status
     #[arg(long, value_name = "CODE", default_value_t = 200, requires = "response")]
     pub status: u16,
@@ -77,7 +81,8 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
     let context = Context { ignore_case: args.ignore_case, profiles: profiles(args)?, ..Context::default() };
     let Loaded { rules, findings, .. } = load(&args.rules, &context);
     let Some(rules) = rules else { return Err(Failure::findings(Exit::Usage, findings)) };
-    let headers = headers(args)?;
+    let headers = headers("--header", &args.headers)?;
+    let answer = self::headers("--response-header", &args.response_headers)?;
     let body = args.body.as_deref().map(read).transpose()?;
     let claims = claims(args)?;
     let sni = args.sni.as_ref().map(|sni| sni.to_ascii_lowercase());
@@ -87,7 +92,7 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
         sni: sni.as_deref(),
         claims: (!claims.is_empty()).then_some(&claims),
     };
-    let explanation = explain(args, &rules, words, body.as_deref());
+    let explanation = explain(args, &rules, (words, &answer), body.as_deref());
     if out.json() { out.value(&explanation.to_json()) } else { out.text(&explanation.to_string()) }
 }
 
@@ -101,10 +106,11 @@ fn profiles(args: &Args) -> Result<Vec<Arc<Profile>>, Failure> {
     Ok(app::context(&config).profiles)
 }
 
-fn explain(args: &Args, rules: &RuleSet, words: Words<'_>, body: Option<&[u8]>) -> Explanation {
+fn explain(args: &Args, rules: &RuleSet, (words, answer): (Words<'_>, &HeaderMap), body: Option<&[u8]>) -> Explanation {
     let default_method = if body.is_some() && !args.response { "POST" } else { "GET" };
     let method = args.method.as_deref().unwrap_or(default_method);
-    let path = args.path.split_once('?').map_or(args.path.as_str(), |(path, _)| path);
+    let target = args.path.split_once('?').map_or((args.path.as_str(), None), |(path, query)| (path, Some(query)));
+    let path = target.0;
     let mut explanation = Explanation::new(method, &args.listener);
     let path: NormalPath = match normalize(path, args.ignore_case) {
         Ok(path) => path,
@@ -123,6 +129,8 @@ fn explain(args: &Args, rules: &RuleSet, words: Words<'_>, body: Option<&[u8]>) 
         RequestFacts { method, path: &path, ignore_case: args.ignore_case, listener: &args.listener, host, words };
     let message = Message {
         direction: if args.response { Direction::Response } else { Direction::Request },
+        target,
+        headers: answer,
         status: args.status,
         content_type: &args.content_type,
         body,
@@ -155,12 +163,12 @@ fn claims(args: &Args) -> Result<Map<String, Value>, Failure> {
     Ok(claims)
 }
 
-fn headers(args: &Args) -> Result<HeaderMap, Failure> {
+fn headers(option: &str, given: &[String]) -> Result<HeaderMap, Failure> {
     let mut headers = HeaderMap::new();
-    for (number, header) in args.headers.iter().enumerate() {
+    for (number, header) in given.iter().enumerate() {
         // The value may be a credential: only the place is told.
         let bad = || {
-            Failure::new(Exit::Usage, format!("--header number {} is no header", number + 1)).help("write NAME:VALUE")
+            Failure::new(Exit::Usage, format!("{option} number {} is no header", number + 1)).help("write NAME:VALUE")
         };
         let (name, value) = header.split_once(':').ok_or_else(bad)?;
         let name: HeaderName = name.trim().parse().map_err(|_| bad())?;

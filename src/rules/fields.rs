@@ -100,7 +100,7 @@ fn of_place(
             return None;
         }
     };
-    let class = Class::new(class.or(place.name())?);
+    let class = Class::new(class.or_else(|| place.name())?);
     let written = Written { span: span.clone(), canonical: place.to_string(), inside: None };
     Some(Compiled { place, inside: None, class, selector: text.as_str().into(), written })
 }

@@ -141,7 +141,7 @@ fn same_inside(a: &Draft, b: &Draft) -> bool {
 fn bound_to_a_field(a: &Draft, b: &Draft, findings: &mut Findings) {
     for (field, Written { span, .. }) in a.action.fields.iter().zip(&a.fields) {
         // What is bound in a parsed text is bound to something in that text.
-        let Some(path) = field.inside.as_ref().or(field.path()) else { continue };
+        let Some(path) = field.inside.as_ref().or_else(|| field.path()) else { continue };
         let bind = path.of_bind();
         let any = |path: &Path| bind.iter().any(|bind| may_overlap(bind, path));
         let meets = |other: &&Field| match (&field.inside, &other.inside) {

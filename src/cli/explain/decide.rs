@@ -11,7 +11,9 @@ use crate::name::Class;
 use crate::proxy::body::readable;
 use crate::rules::profile::{PerValue, Profile};
 use crate::rules::route::{End, RequestFacts, Route};
-use crate::rules::{Action, Binding, Mode, OnBad, OnToken, OnUnreadable, Reveal, Rule, RuleSet, Verb};
+use crate::rules::{
+    Action, Binding, Mode, OnBad, OnToken, OnUnreadable, Reveal, Rewrite, Rule, RuleSet, TextType, Verb,
+};
 use crate::token::v1::token_len;
 use crate::token::{self, Suite};
 use crate::transform::plan::{Bound, Direction, HalfPlan, PlannedField, Target, changes};
@@ -20,6 +22,10 @@ use crate::transform::reveal::looks_masked;
 /// The message that is asked about.
 pub(super) struct Message<'a> {
     pub direction: Direction,
+    /// The path as it is sent, and the query.
+    pub target: (&'a str, Option<&'a str>),
+    /// Of the response.
+    pub headers: &'a HeaderMap,
     /// Of the response.
     pub status: u16,
     pub content_type: &'a str,
@@ -94,11 +100,15 @@ impl Explanation {
 
 /// Goes the way of the exchange, as far as it gets.
 pub(super) fn decide(
-    mut told: Explanation,
+    told: Explanation,
     rules: &RuleSet,
     facts: &RequestFacts<'_>,
     message: &Message<'_>,
 ) -> Explanation {
+    super::outside::add(of_body(told, rules, facts, message), rules, facts, message)
+}
+
+fn of_body(mut told: Explanation, rules: &RuleSet, facts: &RequestFacts<'_>, message: &Message<'_>) -> Explanation {
     told.rules = rules.explain(facts).into_iter().map(|(name, result)| (name, result.err())).collect();
     let mut route = rules.route(facts);
     match &route.end {
@@ -139,7 +149,7 @@ pub(super) fn decide(
 }
 
 /// A response's status and media type select among the rules that its request met.
-fn only_this_response(told: &mut Explanation, route: &mut Route, message: &Message<'_>) {
+pub(super) fn only_this_response(told: &mut Explanation, route: &mut Route, message: &Message<'_>) {
     let acts = |rule: &Arc<Rule>| rule.acts_on_response(message.status, Some(message.content_type));
     for (rule, _) in route.rules.iter().filter(|(rule, _)| !acts(rule)) {
         if let Some((_, why)) = told.rules.iter_mut().find(|(name, _)| *name == rule.name) {
@@ -206,11 +216,11 @@ fn read(
 }
 
 /// A selected value, in the body or in a string of it.
-struct Value {
-    location: String,
-    path: usize,
-    raw: Vec<u8>,
-    record: Option<Arc<[u8]>>,
+pub(super) struct Value {
+    pub location: String,
+    pub path: usize,
+    pub raw: Vec<u8>,
+    pub record: Option<Arc<[u8]>>,
 }
 
 /// A string that should hold JSON.
@@ -304,7 +314,7 @@ fn missing(told: &mut Explanation, plan: &HalfPlan, route: &Route, selected: &[V
     }
 }
 
-fn acting(field: &PlannedField) -> Acting {
+pub(super) fn acting(field: &PlannedField) -> Acting {
     let action = &field.action;
     let seals = action.verb == Verb::Seal;
     let delegated = action.key.delegated();
@@ -314,6 +324,17 @@ fn acting(field: &PlannedField) -> Acting {
     option(action.sign, if seals { "signs".into() } else { "signed only".into() });
     option(action.required, "required".into());
     option(action.inside.is_some(), "within parsed strings".into());
+    option(action.embedded, "tokens in text".into());
+    match action.text {
+        TextType::String => {}
+        TextType::Number => option(true, "type number".into()),
+        TextType::Boolean => option(true, "type boolean".into()),
+    }
+    match action.rewrite {
+        Rewrite::Current => {}
+        Rewrite::Fallback => option(true, "rewrite fallback".into()),
+        Rewrite::All => option(true, "rewrite all".into()),
+    }
     option(delegated.is_some_and(|(_, api)| api.bare), "bare".into());
     let bind = match &action.bind {
         Some(Binding::Segment(name)) => format!("bound to path:{name}"),
@@ -353,7 +374,7 @@ fn acting(field: &PlannedField) -> Acting {
 }
 
 /// What becomes of a value, and the status that refuses the whole message for it.
-fn found(
+pub(super) fn found(
     one: &Value,
     field: &PlannedField,
     framing: Framing,
@@ -384,7 +405,7 @@ fn found(
         Verb::Seal if field.bound(one.record.as_deref()) == Bound::Missing => {
             ("refused: what it is bound to is not there, or not once (`bind`)".into(), Some(422))
         }
-        Verb::Seal if is_token => match action.on_token {
+        Verb::Seal if is_token => match field.on_token {
             OnToken::Reject => ("refused: it begins as a token does (`on_token: reject`)".into(), Some(422)),
             OnToken::Keep => ("stays if it is a token of this partition and class (`on_token: keep`)".into(), None),
             OnToken::Seal => {
@@ -460,8 +481,14 @@ mod tests {
             words: (&headers).into(),
         };
         let told = |content_type: &str, body: &str| {
-            let message =
-                Message { direction: Direction::Request, status: 200, content_type, body: Some(body.as_bytes()) };
+            let message = Message {
+                direction: Direction::Request,
+                target: ("/x", None),
+                headers: &headers,
+                status: 200,
+                content_type,
+                body: Some(body.as_bytes()),
+            };
             let told = decide(Explanation::default(), &rules, &facts, &message);
             let values = told.values.into_iter().map(|value| format!("{} {}", value.location, value.happens));
             (values.collect::<Vec<_>>(), told.refused.map(|(status, _)| status))
@@ -504,6 +531,8 @@ mod tests {
         };
         let message = Message {
             direction: Direction::Request,
+            target: ("/x", None),
+            headers: &headers,
             status: 200,
             content_type: "application/json",
             body: Some(br#"[{"ssn":1},{"ssn":"2"},{"ssn":3,"pan":null},{"pan":"4"}]"#),
@@ -539,6 +568,8 @@ mod tests {
         let told = |body: &str| {
             let message = Message {
                 direction: Direction::Request,
+                target: ("/x", None),
+                headers: &headers,
                 status: 200,
                 content_type: "application/json",
                 body: Some(body.as_bytes()),

@@ -104,6 +104,10 @@ fn every_route_for_every_identity() {
     let mut wrong = Vec::new();
     for (who, _, expected) in rows {
         let (_, key) = keys.iter().find(|(name, _)| name == who).unwrap();
+        let credential = bearer(key);
+        let headers: &[(&str, &str)] = if key.is_empty() { &[] } else { &[("authorization", &credential)] };
+        let (status, ..) = call(address, "GET", "/partitions/tenant/previous", headers, b"");
+        assert_eq!(status, expected[5], "{who}: whoever may see the current epoch may see the one before");
         for ((method, path, body), expected) in requests.iter().zip(expected) {
             let bearer = bearer(key);
             let mut headers = vec![("content-type", "application/json")];
@@ -158,6 +162,7 @@ fn what_is_not_the_api_is_refused_as_it_says() {
         ("GET", "/keys?x=1", "", "", 400),
         ("GET", "/partitions/tenant/current", "", "", 422),
         ("GET", "/partitions/tenant/current?kind=2", "", "", 422),
+        ("GET", "/partitions/tenant/previous?x=1", "", "", 400),
         ("GET", "/partitions/%ff", "", "", 404),
         ("GET", "/tombstones?after=-1", "", "", 422),
         ("GET", "/tombstones?after=18446744073709551615", "", "", 200),
