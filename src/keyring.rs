@@ -31,6 +31,7 @@ mod open;
 mod options;
 mod partition;
 mod portable;
+mod previous;
 mod record;
 mod recovery;
 mod root;

@@ -30,6 +30,12 @@ pub enum Reason {
     MaxLength,
     /// What a filter selects cannot be told: duplicate names, or too many steps.
     Undecided,
+    /// A text is not of the `type` that its rule gives.
+    Type,
+    /// A query, header or cookie can be read in two ways.
+    Ambiguous,
+    /// With the tokens in it the request's target would be too long.
+    TargetTooLong,
     /// A masked value comes back to be sealed.
     Masked,
     /// The caller's role may not do this.
@@ -77,6 +83,9 @@ impl Reason {
             Self::Missing => "missing",
             Self::MaxLength => "max-length",
             Self::Undecided => "undecided-filter",
+            Self::Type => "type",
+            Self::Ambiguous => "ambiguous",
+            Self::TargetTooLong => "target-too-long",
             Self::Masked => "masked",
             Self::Role => "role",
             Self::PartitionState => "partition-state",

@@ -185,6 +185,11 @@ impl Store for RemoteStore {
         self.no("list epochs")
     }
 
+    fn previous(&self, name: &PartitionName, _: EpochId) -> Result<Option<EpochRow>, StoreError> {
+        let path = format!("/partitions/{}/previous", place::segment(name.as_str()));
+        Ok(self.get::<wire::Found>(&path)?.and_then(|found| found.epoch).map(row))
+    }
+
     fn epoch_count(&self, _: &PartitionName) -> Result<usize, StoreError> {
         self.no("count epochs")
     }

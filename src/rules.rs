@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::jsonpath::{Path, Selectors};
 use crate::name::Class;
+pub use place::{Part, Place};
 
 mod action;
 pub mod compile;
@@ -17,8 +18,10 @@ pub mod key;
 mod lint;
 pub mod media;
 mod messages;
+mod outside;
 mod overlap;
 pub mod path;
+pub mod place;
 pub mod profile;
 pub mod route;
 pub mod schema;
@@ -122,6 +125,28 @@ pub enum Reveal {
     Redact,
 }
 
+/// `type`: what text from outside of JSON stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TextType {
+    /// A JSON string.
+    String,
+    /// A JSON number.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+}
+
+/// `rewrite`: which tokens a deterministic look-up outside the body asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rewrite {
+    /// The current epoch's.
+    Current,
+    /// Then, if that finds nothing, the previous epoch's.
+    Fallback,
+    /// Both, as repeated parameters.
+    All,
+}
+
 /// A `reject | pass` option; the default depends on whether the rule seals the message or only opens it, and is resolved here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnUnreadable {
@@ -185,7 +210,9 @@ pub struct Action {
     pub rule: Arc<str>,
     /// Seal or open.
     pub verb: Verb,
-    /// What it selects: each path with its class and the selector as written.
+    /// Which part of a message all of its fields stand in. An item whose fields stand in several is an action for each.
+    pub part: Part,
+    /// What it selects: each place with its class and the selector as written.
     pub fields: Vec<Field>,
     /// `parse: json`: the paths within the text of each selected string. `fields` has one for each of them in this order, once
     /// for each path that selects such strings.
@@ -224,13 +251,21 @@ pub struct Action {
     pub refuses_masked: bool,
     /// `suite`
     pub suite: crate::token::Suite,
+    /// `type`
+    pub text: TextType,
+    /// `rewrite`
+    pub rewrite: Rewrite,
+    /// `embedded`
+    pub embedded: bool,
+    /// `on_token` is not given, and links that the application made may carry tokens in `query:` and `path:`.
+    pub keeps_links: bool,
 }
 
-/// One path of an action.
+/// One place of an action.
 #[derive(Debug)]
 pub struct Field {
-    /// What the matcher runs.
-    pub path: Arc<Path>,
+    /// Where its values stand.
+    pub place: Place,
     /// Under `parse: json`, what it selects in the strings that `path` selects.
     pub inside: Option<Arc<Path>>,
     /// The class of its values.
@@ -239,6 +274,13 @@ pub struct Field {
     pub selector: Arc<str>,
     /// What counts its events.
     pub counters: crate::metrics::FieldCounters,
+}
+
+impl Field {
+    /// What the matcher runs, for a field of JSON.
+    pub fn path(&self) -> Option<&Arc<Path>> {
+        if let Place::Json(path) = &self.place { Some(path) } else { None }
+    }
 }
 
 /// `bind:`

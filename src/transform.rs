@@ -5,9 +5,11 @@ pub mod body;
 pub mod delegate;
 pub mod documents;
 mod draft;
+mod embedded;
 mod later;
 mod managed;
 pub mod open;
+pub mod outside;
 mod parsed;
 pub mod plan;
 pub mod reveal;
@@ -33,6 +35,16 @@ pub trait Sealer: Send + Sync + 'static {
     /// Seals one value; `Now` when its token has been appended to `out`. `memo` spares look-ups; whoever drives a body begins
     /// each piece of it with a new one, so that a change reaches the next piece at the latest.
     fn seal(&self, job: &SealJob<'_>, memo: &mut Memo, out: &mut Vec<u8>) -> Result<Ready<()>, SealFailure>;
+
+    /// Seals one value under the deterministic epoch before the current one, for a look-up; `Now(false)`, if there was none.
+    fn seal_previous(
+        &self,
+        _job: &SealJob<'_>,
+        _memo: &mut Memo,
+        _out: &mut Vec<u8>,
+    ) -> Result<Ready<bool>, SealFailure> {
+        Ok(Ready::Now(false))
+    }
 
     /// The partition that a token belongs to.
     fn partition_of(&self, epoch: EpochId, memo: &mut Memo) -> Cached<PartitionName>;
@@ -72,6 +84,8 @@ pub enum Need {
     Partition(PartitionName, Option<usize>),
     /// The epoch to seal under.
     Sealing(PartitionName, Kind),
+    /// The deterministic epoch before the current one, to look under.
+    Previous(PartitionName),
     /// A fresh epoch to seal under, since this one's key is used up.
     Fresh(PartitionName, Kind, EpochId),
     /// The epoch that a token names.

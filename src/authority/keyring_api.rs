@@ -38,6 +38,7 @@ pub fn router(authority: Arc<Authority>) -> Router {
         .route("/tombstones", get(epochs::tombstones))
         .route("/partitions/{name}", get(partitions::record).post(partitions::provision))
         .route("/partitions/{name}/current", get(epochs::current))
+        .route("/partitions/{name}/previous", get(epochs::previous))
         .route("/partitions/{name}/epochs", post(epochs::insert))
         .route("/partitions/{name}/issue", post(epochs::issue))
         .route("/epochs/{id}", get(epochs::one))

@@ -65,7 +65,8 @@ impl Buffered {
         for rule in &rules.rules {
             let RuleKind::Fields { request, response } = &rule.kind else { continue };
             for field in request.iter().chain(response).flat_map(|action| &action.fields) {
-                let (selector, buffering) = (Arc::clone(&field.selector), field.path.buffering());
+                let Some(path) = field.path() else { continue };
+                let (selector, buffering) = (Arc::clone(&field.selector), path.buffering());
                 let one = Self { rule: Arc::clone(&rule.name), selector, buffering };
                 if buffering > Buffering::Streaming && !all.contains(&one) {
                     all.push(one);

@@ -23,6 +23,8 @@ use crate::token::{EpochId, Suite};
 const PARTITIONS: u64 = 4096;
 const SEALING: u64 = 4096;
 const OPENED: u64 = 10_000;
+/// For how long the epoch before the current one is taken to be what it was.
+const PREVIOUS: Duration = Duration::from_secs(300);
 const FIELD_KEYS: u64 = 10_000;
 const SHARED: u64 = 10_000;
 const PREFIXES: u64 = 8192;
@@ -105,6 +107,8 @@ pub struct Caches {
     /// Highest verified version; outlives the record's own entry.
     versions: Cache<PartitionName, u64>,
     sealing: Cache<(PartitionName, Kind), Arc<Sealing>>,
+    /// The deterministic epoch before the current one, and which that is.
+    previous: Cache<PartitionName, (EpochId, Option<EpochId>)>,
     opened: Cache<EpochId, Arc<Epoch>>,
     /// Which partition an epoch belongs to, so that a paused one is refused without asking the store.
     homes: Cache<EpochId, PartitionName>,
@@ -146,6 +150,7 @@ impl Caches {
             unknown_partitions: Cache::builder().max_capacity(SMALL).time_to_live(NEGATIVE).build(),
             versions: Cache::builder().max_capacity(SMALL).eviction_policy(lru()).build(),
             sealing: Cache::builder().max_capacity(SEALING).time_to_idle(IDLE).eviction_policy(lru()).build(),
+            previous: Cache::builder().max_capacity(SEALING).time_to_live(PREVIOUS).eviction_policy(lru()).build(),
             opened: Cache::builder().max_capacity(OPENED).time_to_idle(IDLE).build(),
             homes: Cache::builder().max_capacity(SMALL).time_to_idle(IDLE).build(),
             unknown: Cache::builder().max_capacity(SMALL).time_to_live(NEGATIVE).build(),
@@ -231,6 +236,15 @@ impl Caches {
         self.put_opened(epoch);
         self.sealing.insert(key, sealing);
         self.changed();
+    }
+
+    /// The epoch before this one; `Some(None)`: there is none.
+    pub fn previous(&self, name: &PartitionName, current: EpochId) -> Option<Option<EpochId>> {
+        self.previous.get(name).filter(|(of, _)| *of == current).map(|(_, previous)| previous)
+    }
+
+    pub fn put_previous(&self, name: &PartitionName, current: EpochId, previous: Option<EpochId>) {
+        self.previous.insert(name.clone(), (current, previous));
     }
 
     pub fn newest(&self, name: &PartitionName, kind: Kind) -> u64 {

@@ -97,6 +97,13 @@ impl Keyring {
         Ok(served.filter(|epoch| epoch.partition == *name && epoch.kind == kind))
     }
 
+    /// The deterministic epoch of a partition before the current one.
+    pub fn served_previous(&self, name: &PartitionName) -> Result<Option<ServedEpoch>, KeyringError> {
+        let Some(current) = self.store.current(name, Kind::Deterministic)? else { return Ok(None) };
+        let served = self.store.previous(name, current.id)?.and_then(|row| self.served(row));
+        Ok(served.filter(|epoch| epoch.partition == *name && epoch.kind == Kind::Deterministic))
+    }
+
     /// Up to `limit` authentic tombstones after the one numbered `after`, with their partitions, and the number to go on from,
     /// if there may be more.
     #[expect(clippy::type_complexity, reason = "a row")]

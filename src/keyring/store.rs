@@ -213,6 +213,11 @@ pub trait Store: Send + Sync {
     /// Up to `limit` epochs of a partition whose ids sort after `after`, in order.
     fn epochs_of(&self, name: &PartitionName, after: EpochId, limit: usize) -> Result<Vec<EpochRow>, StoreError>;
 
+    /// The newest deterministic epoch of a partition but for `current`.
+    fn previous(&self, name: &PartitionName, current: EpochId) -> Result<Option<EpochRow>, StoreError> {
+        super::previous::newest_but(self, name, current)
+    }
+
     /// How many epochs a partition has.
     fn epoch_count(&self, name: &PartitionName) -> Result<usize, StoreError>;
 

@@ -17,7 +17,8 @@ const AGAIN: HeaderValue = HeaderValue::from_static("1");
 /// The status of a request that is refused.
 pub(super) fn status(reason: Reason) -> StatusCode {
     match reason {
-        Reason::InvalidJson | Reason::AmbiguousPath | Reason::BadRequest => StatusCode::BAD_REQUEST,
+        Reason::InvalidJson | Reason::AmbiguousPath | Reason::Ambiguous | Reason::BadRequest => StatusCode::BAD_REQUEST,
+        Reason::TargetTooLong => StatusCode::URI_TOO_LONG,
         Reason::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Reason::MediaType | Reason::Coding | Reason::Signature => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Reason::Token
@@ -25,6 +26,7 @@ pub(super) fn status(reason: Reason) -> StatusCode {
         | Reason::Missing
         | Reason::MaxLength
         | Reason::Undecided
+        | Reason::Type
         | Reason::Masked => StatusCode::UNPROCESSABLE_ENTITY,
         Reason::Role | Reason::PartitionState | Reason::Rejected | Reason::Unmatched | Reason::TooManyPartitions => {
             StatusCode::FORBIDDEN
@@ -100,6 +102,9 @@ fn title(reason: Reason) -> &'static str {
         Reason::Missing => "A required value is missing",
         Reason::MaxLength => "A sealed value would be too long",
         Reason::Undecided => "A filter cannot be decided on this body",
+        Reason::Type => "A text is not of the type that it must be",
+        Reason::Ambiguous => "A query, header or cookie can be read in two ways",
+        Reason::TargetTooLong => "The request's target would be too long",
         Reason::Masked => "A masked value cannot be stored",
         Reason::Role => "The caller may not do this",
         Reason::PartitionState => "The partition does not allow this",

@@ -8,12 +8,14 @@ use crate::name::PartitionName;
 use crate::report::Source;
 use crate::token::Suite;
 
-use super::fields::{self, Place};
+use super::fields::{self, Compiled, Written};
 use super::file::{ActionEntry, Choice, Given, Many, Nulls, OnErrorWord, OnPlaintextWord};
 use super::glob::PathPattern;
+use super::outside;
+use super::place::Part;
 use super::profile::Profile;
 use super::yaml::{At, Reader};
-use super::{Action, Key, KeyPart, Mode, OnBad, OnToken, Reveal, Verb};
+use super::{Action, Key, KeyPart, Mode, OnBad, OnToken, Reveal, Rewrite, TextType, Verb};
 
 /// Where an action was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +40,7 @@ pub(super) struct Draft {
     pub direction: Direction,
     pub source: Source,
     /// Of each field.
-    pub fields: Vec<Place>,
+    pub fields: Vec<Written>,
     pub span: Range<usize>,
     pub key_span: Range<usize>,
     pub format: Option<At<String>>,
@@ -53,9 +55,9 @@ pub(super) struct InRule<'a> {
 }
 
 /// What one item does in which half.
-type Halves = Vec<(Direction, Verb)>;
+pub(super) type Halves = Vec<(Direction, Verb)>;
 
-/// Compiles one item of `protect`, `expose`, `request` or `response` into its one or two actions.
+/// Compiles one item of `protect`, `expose`, `request` or `response` into an action for each half and each part of a message.
 pub(super) fn compile(entry: &At<ActionEntry>, shape: Shape, rule: &InRule<'_>, reader: &mut Reader<'_>) -> Vec<Draft> {
     let Some((selectors, halves)) = halves(entry, shape, reader) else { return Vec::new() };
     let seals = halves.iter().any(|(_, verb)| *verb == Verb::Seal);
@@ -64,13 +66,14 @@ pub(super) fn compile(entry: &At<ActionEntry>, shape: Shape, rule: &InRule<'_>, 
     misplaced(e, seals, opens, reader);
     contradictions(e, reader);
     let inside = inside(e, reader);
-    let mut fields = fields::compile(selectors, inside, e.class.get().map(String::as_str), reader);
+    let mut fields = fields::compile(selectors, inside, e.class.get().map(String::as_str), rule, reader);
     let bind = fields::bind(&e.bind, &mut fields, rule, reader);
     let (key, key_span) = key(&e.key, seals, rule, reader);
     if let Some((profile, api)) = key.delegated() {
         let span = if key_span.is_empty() { &entry.span } else { &key_span };
         super::delegated::check(e, (profile, api), seals, span, reader);
     }
+    outside::check(entry, shape, &fields, &key, reader);
     let reveal = reveal(&e.reveal, reader);
     let signers = signers(&e.signers, reader);
     let suite = suite(e, reader);
@@ -78,13 +81,17 @@ pub(super) fn compile(entry: &At<ActionEntry>, shape: Shape, rule: &InRule<'_>, 
     positive(&e.max_length, usize::MAX, reader);
     positive(&e.max_value, 1 << 30, reader);
 
-    let make = |(direction, verb): &(Direction, Verb)| {
+    let make = |(direction, verb): &(Direction, Verb), part: Part| {
+        // A response has no target and is no form.
+        let there = |f: &&Compiled| *direction == Direction::Request || f.place.is_in_responses();
+        let fields: Vec<&Compiled> = fields.iter().filter(|f| f.place.part() == part).filter(there).collect();
         let shorthand = halves.len() == 2;
         let opening = *verb == Verb::Open;
         let on_error = e.on_error.get().map_or(OnBad::Reject, |Choice(OnErrorWord(w))| *w);
         let action = Action {
             rule: Arc::clone(rule.name),
             verb: *verb,
+            part,
             fields: fields.iter().map(|f| f.field()).collect(),
             inside: inside.map(|_| Selectors::new(&fields::inside(&fields))),
             key: key.clone(),
@@ -104,18 +111,24 @@ pub(super) fn compile(entry: &At<ActionEntry>, shape: Shape, rule: &InRule<'_>, 
             reveal: if opening { reveal } else { Reveal::Plain },
             refuses_masked: false,
             suite,
+            text: e.text_type.get().map_or(TextType::String, |c| c.0),
+            rewrite: e.rewrite.get().map_or(Rewrite::Current, |c| c.0),
+            embedded: given(&e.embedded),
+            keeps_links: !e.on_token.is_there(),
         };
-        Draft {
+        let written = fields.iter().map(|f| f.written.clone()).collect();
+        (!fields.is_empty()).then(|| Draft {
             action,
             direction: *direction,
             source: reader.source.clone(),
-            fields: fields.iter().map(|f| f.place.clone()).collect(),
+            fields: written,
             span: entry.span.clone(),
             key_span: key_span.clone(),
             format: e.format.value.clone(),
-        }
+        })
     };
-    halves.iter().map(make).collect()
+    let parts = [Part::Json, Part::Form, Part::Outside];
+    halves.iter().flat_map(|half| parts.map(|part| make(half, part))).flatten().collect()
 }
 
 /// The selectors, and which half does what with them.
@@ -181,12 +194,14 @@ fn inside<'a>(e: &'a ActionEntry, reader: &mut Reader<'_>) -> Option<&'a [At<Str
 
 /// Options that say nothing about what this item does: ignoring them would leave the operator believing in them.
 fn misplaced(e: &ActionEntry, seals: bool, opens: bool, reader: &mut Reader<'_>) {
-    let sealing: [(&str, &Option<Range<usize>>); 5] = [
+    let sealing: [(&str, &Option<Range<usize>>); 7] = [
         ("pad", &e.pad.span),
         ("max_length", &e.max_length.span),
         ("on_token", &e.on_token.span),
         ("suite", &e.suite.span),
         ("format", &e.format.span),
+        ("type", &e.text_type.span),
+        ("rewrite", &e.rewrite.span),
     ];
     let opening = [("on_plaintext", &e.on_plaintext.span), ("reveal", &e.reveal.span), ("signers", &e.signers.span)];
     let unused = sealing.into_iter().filter(|_| !seals).map(|o| (o, "sealing", "opens"));

@@ -9,21 +9,22 @@ use crate::name::Class;
 
 use super::action::InRule;
 use super::file::Given;
+use super::place::Place;
 use super::yaml::{At, Reader};
 use super::{Binding, Field};
 
 /// A field with what only the checks need.
 pub(super) struct Compiled {
-    path: Arc<Path>,
+    pub place: Place,
     inside: Option<Arc<Path>>,
     class: Class,
-    selector: Arc<str>,
-    pub place: Place,
+    pub selector: Arc<str>,
+    pub written: Written,
 }
 
-/// Where a field was written, and its paths in canonical form.
+/// Where a field was written, and its place in canonical form.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct Written {
     pub span: Range<usize>,
     pub canonical: String,
     /// Of its path within the strings that are parsed.
@@ -33,7 +34,7 @@ pub(super) struct Place {
 impl Compiled {
     pub fn field(&self) -> Field {
         Field {
-            path: Arc::clone(&self.path),
+            place: self.place.clone(),
             inside: self.inside.clone(),
             class: self.class.clone(),
             selector: Arc::clone(&self.selector),
@@ -47,29 +48,36 @@ pub(super) fn compile(
     selectors: &[At<String>],
     inside: Option<&[At<String>]>,
     class: Option<&str>,
+    rule: &InRule<'_>,
     reader: &mut Reader<'_>,
 ) -> Vec<Compiled> {
-    let outer = paths(selectors, reader);
+    let is_outside = |one: &&At<String>| Place::parse(&one.value, rule.paths).is_some();
+    let (outside, json): (Vec<_>, Vec<_>) = selectors.iter().partition(is_outside);
+    let outer = paths(json, reader);
     let Some(inside) = inside else {
-        return classed(outer, class, reader)
-            .into_iter()
-            .map(|(One { text, span, of }, class)| Compiled {
-                path: of.path,
-                inside: None,
-                class,
-                selector: text.as_str().into(),
-                place: Place { span: span.clone(), canonical: of.canonical, inside: None },
-            })
-            .collect();
+        let json = classed(outer, class, reader).into_iter().map(|(One { text, span, of }, class)| Compiled {
+            place: Place::Json(of.path),
+            inside: None,
+            class,
+            selector: text.as_str().into(),
+            written: Written { span: span.clone(), canonical: of.canonical, inside: None },
+        });
+        let mut all: Vec<_> = json.collect();
+        all.extend(outside.into_iter().filter_map(|one| of_place(one, class, rule, reader)));
+        return all;
     };
-    let inner = paths(inside, reader);
+    for At { value, span } in outside {
+        let help = "select strings of the body, or make an item of its own for it";
+        reader.error(span, "parse-outside", format!("`parse` reads strings of JSON, and `{value}` is none"), help);
+    }
+    let inner = paths(inside.iter().collect(), reader);
     let inner = classed(inner, class, reader);
     let pair = |outer: &One<'_>, (inner, class): &(One<'_>, Class)| Compiled {
-        path: Arc::clone(&outer.of.path),
+        place: Place::Json(Arc::clone(&outer.of.path)),
         inside: Some(Arc::clone(&inner.of.path)),
         class: class.clone(),
         selector: format!("{} > {}", outer.text, inner.text).into(),
-        place: Place {
+        written: Written {
             span: inner.span.clone(),
             canonical: outer.of.canonical.clone(),
             inside: Some(inner.of.canonical.clone()),
@@ -78,12 +86,32 @@ pub(super) fn compile(
     outer.iter().flat_map(|outer| inner.iter().map(|inner| pair(outer, inner))).collect()
 }
 
+/// A field outside of JSON.
+fn of_place(
+    At { value: text, span }: &At<String>,
+    class: Option<&str>,
+    rule: &InRule<'_>,
+    reader: &mut Reader<'_>,
+) -> Option<Compiled> {
+    let place = match Place::parse(text, rule.paths)? {
+        Ok(place) => place,
+        Err(bad) => {
+            reader.error(span, bad.code, bad.message, &bad.help);
+            return None;
+        }
+    };
+    let class = Class::new(class.or(place.name())?);
+    let written = Written { span: span.clone(), canonical: place.to_string(), inside: None };
+    Some(Compiled { place, inside: None, class, selector: text.as_str().into(), written })
+}
+
 /// The paths within parsed strings, which are the same for each path that selects such strings.
-pub(super) fn inside(fields: &[Compiled]) -> Vec<Arc<Path>> {
+pub(super) fn inside(fields: &[&Compiled]) -> Vec<Arc<Path>> {
     let Some(first) = fields.first() else { return Vec::new() };
     // A path may stand there twice, as `$.a` and `$['a']`; then so do its fields, in the same order.
-    let outer = Arc::as_ptr(&first.path);
-    fields.iter().take_while(|f| Arc::as_ptr(&f.path) == outer).filter_map(|f| f.inside.clone()).collect()
+    let path = |field: &Compiled| if let Place::Json(path) = &field.place { Some(Arc::as_ptr(path)) } else { None };
+    let outer = path(first);
+    fields.iter().take_while(|f| path(f) == outer).filter_map(|f| f.inside.clone()).collect()
 }
 
 /// One path of a selector as written.
@@ -93,18 +121,9 @@ struct One<'a> {
     of: jsonpath::Compiled,
 }
 
-fn paths<'a>(selectors: &'a [At<String>], reader: &mut Reader<'_>) -> Vec<One<'a>> {
+fn paths<'a>(selectors: Vec<&'a At<String>>, reader: &mut Reader<'_>) -> Vec<One<'a>> {
     let mut all = Vec::new();
     for At { value: text, span } in selectors {
-        for kind in ["query", "path", "header", "cookie", "form"] {
-            if text.strip_prefix(kind).is_some_and(|rest| rest.starts_with(':')) {
-                let message = format!("fields outside the body (`{kind}:`) are not available yet");
-                reader.error(span, "not-yet", message, "select values of the body, with a JSONPath such as `$..ssn`");
-            }
-        }
-        if ["query:", "path:", "header:", "cookie:", "form:"].iter().any(|p| text.starts_with(p)) {
-            continue;
-        }
         match jsonpath::compile(text) {
             Ok(compiled) => all.extend(compiled.into_iter().map(|of| One { text, span, of })),
             Err(error @ SelectorError::NotYet(_)) => {
@@ -115,7 +134,7 @@ fn paths<'a>(selectors: &'a [At<String>], reader: &mut Reader<'_>) -> Vec<One<'a
                 let help = if text.starts_with('$') {
                     "see RFC 9535; names with other than letters, digits and `_` are written `['like-this']`"
                 } else {
-                    "a selector begins with `$`, such as `$.customer.ssn` or `$..ssn`"
+                    "a selector begins with `$`, such as `$..ssn`, or is `query:NAME`, `path:NAME`, `header:NAME`, `cookie:NAME` or `form:NAME`"
                 };
                 reader.error(span, "selector", format!("selector `{text}`: {error}"), help);
             }
@@ -166,8 +185,13 @@ pub(super) fn bind(
         }
     };
     for field in fields {
+        let Place::Json(path) = &mut field.place else {
+            let message = format!("`{}` stands outside of JSON, where `{text}` finds nothing", field.selector);
+            reader.error(span, "bind-outside", message, "bind to a segment of the path: `path:NAME`");
+            continue;
+        };
         // Of what is parsed, `@` and `$` are the text's.
-        let path = field.inside.as_mut().unwrap_or(&mut field.path);
+        let path = field.inside.as_mut().unwrap_or(path);
         if text.starts_with('@') && !path.selects_members() {
             let message =
                 format!("`{}` selects elements of arrays, and `@` is the object that holds a value", field.selector);

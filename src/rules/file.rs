@@ -10,7 +10,7 @@ pub use super::value::{
 };
 
 use super::yaml::{At, Node, Reader, Yaml, closest};
-use super::{Mode, OnToken, OnUnreadable, Validate};
+use super::{Mode, OnToken, OnUnreadable, Rewrite, TextType, Validate};
 
 /// Declares a mapping: its struct, its schema, and how it is read. An unknown key is an error that names the closest known
 /// one; a key listed under `not yet` is refused as such.
@@ -74,9 +74,9 @@ mapping! {
         "protect" protect: Vec<At<ActionEntry>>,
         /// Opens in the request, seals in the response: the downstream never sees plaintext.
         "expose" expose: Vec<At<ActionEntry>>,
-        /// What is done to the request's body.
+        /// What is done to the request.
         "request" request: Vec<At<ActionEntry>>,
-        /// What is done to the response's body.
+        /// What is done to the response.
         "response" response: Vec<At<ActionEntry>>,
         /// The step of the roll-out, for every action that gives none.
         "mode" mode: Choice<Mode>,
@@ -136,11 +136,12 @@ mapping! {
 mapping! {
     /// Fields and what is done to them.
     ActionEntry {
-        /// RFC 9535 JSONPath selectors (under `protect` and `expose`).
+        /// RFC 9535 JSONPath selectors, or `query:NAME`, `path:NAME`, `header:NAME`, `cookie:NAME`, `form:NAME` (under `protect` and
+        /// `expose`).
         "fields" fields: Many,
-        /// RFC 9535 JSONPath selectors of values to seal (under `request` and `response`).
+        /// The same, of values to seal (under `request` and `response`).
         "seal" seal: Many,
-        /// RFC 9535 JSONPath selectors of values to open (under `request` and `response`).
+        /// The same, of values to open (under `request` and `response`).
         "open" open: Many,
         /// The selected strings hold JSON, in which `inside` selects.
         "parse" parse: Choice<Parse>,
@@ -183,8 +184,16 @@ mapping! {
         "suite" suite: usize,
         /// What the application checks on this field, such as `date`, `email`, `digits`: the check warns where a token will not pass.
         "format" format: String,
+        /// Of text from outside of JSON: the JSON type that it stands for, so that `?account=42` finds the token of the number
+        /// 42. Default: `string`.
+        "type" text_type: Choice<TextType>,
+        /// Deterministic look-ups outside the body after a rollover: `current` asks for the current token only, `fallback` then
+        /// for the previous one where the answer is 404 or an empty array, `all` for both at once. Default: `current`.
+        "rewrite" rewrite: Choice<Rewrite>,
+        /// Opening: tokens inside a longer text are opened in place.
+        "embedded" embedded: bool,
     }
-    not yet ["embedded", "rewrite", "type"]
+    not yet []
 }
 
 mapping! {
@@ -200,9 +209,9 @@ mapping! {
         "response" response: Body,
         /// The response's status. Default: 200.
         "status" status: usize,
-        /// The normalized paths (RFC 9535 2.7) of exactly the values that are sealed.
+        /// The normalized paths (RFC 9535 2.7), or the fields such as `query:ssn`, of exactly the values that are sealed.
         "seals" seals: Vec<At<String>>,
-        /// The normalized paths of exactly the values that are opened.
+        /// The same of exactly the values that are opened.
         "opens" opens: Vec<At<String>>,
         /// No rule touches the exchange.
         "untouched" untouched: bool,

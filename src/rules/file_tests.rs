@@ -193,7 +193,8 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
         rejects |= half.invalid_json == OnUnreadable::Reject;
         for action in mine {
             for field in &action.fields {
-                paths.push(Arc::clone(&field.path));
+                let Some(path) = field.path() else { continue };
+                paths.push(Arc::clone(path));
                 owners.push(Arc::clone(&action));
             }
         }

@@ -6,21 +6,26 @@ use super::action::{Direction, Draft};
 use super::conditions::texts;
 use super::file::{Choice, Given, RuleEntry};
 use super::media::{PATCHES, essence};
+use super::place::Part;
 use super::yaml::{At, Reader};
 use super::{Mode, OnUnreadable, Unreadable, UnreadableHalf, Validate, Verb};
 
 /// Compiles the `on_…` options of a rule, with the defaults that its actions ask for.
 pub(super) fn compile(e: &RuleEntry, drafts: &[Draft], reader: &mut Reader<'_>) -> Unreadable {
     let half = |direction: Direction| {
-        let mine = || drafts.iter().filter(|d| d.direction == direction).map(|d| &d.action);
+        let all = || drafts.iter().filter(|d| d.direction == direction).map(|d| &d.action);
+        // What stands outside the body asks nothing of it.
+        let mine = || all().filter(|a| a.part != Part::Outside);
         // Observe changes nothing, so it may refuse nothing either, whatever the options say.
         let acts = mine().any(|a| a.mode != Mode::Observe);
         let seals = mine().any(|a| a.verb == Verb::Seal && a.mode >= Mode::Migrate);
-        let resolve = |option: &Given<Choice<OnUnreadable>>, default| match (acts, option.get()) {
+        let resolve_for = |acts: bool, option: &Given<Choice<OnUnreadable>>, default| match (acts, option.get()) {
             (false, _) => OnUnreadable::Pass,
             (true, Some(choice)) => choice.0,
             (true, None) => default,
         };
+        let resolve = |option, default| resolve_for(acts, option, default);
+        let touches = all().any(|a| a.mode != Mode::Observe);
         let default = if seals { OnUnreadable::Reject } else { OnUnreadable::Pass };
         UnreadableHalf {
             media_type: resolve(&e.on_media_type, default),
@@ -28,7 +33,7 @@ pub(super) fn compile(e: &RuleEntry, drafts: &[Draft], reader: &mut Reader<'_>) 
             encoding: resolve(&e.on_encoding, default),
             too_large: resolve(&e.on_too_large, default),
             upgrade: resolve(&e.on_upgrade, default),
-            signature: resolve(&e.on_signature, OnUnreadable::Reject),
+            signature: resolve_for(touches, &e.on_signature, OnUnreadable::Reject),
         }
     };
     let mut json_types = Vec::new();

@@ -6,7 +6,8 @@ use crate::report::{Finding, Findings};
 
 use super::action::Draft;
 use super::compile::RuleDraft;
-use super::fields::Place;
+use super::fields::Written;
+use super::place::Part;
 use super::{Action, Field};
 
 /// Beyond this many fields the check of every pair would take longer than a load may.
@@ -40,6 +41,9 @@ pub(super) fn check(rules: &[RuleDraft], findings: &mut Findings) {
 }
 
 fn compare(a: &Draft, b: &Draft, one: bool, same_exchanges: bool, findings: &mut Findings) {
+    if a.action.part != b.action.part {
+        return;
+    }
     bound_to_a_field(a, b, findings);
     bound_to_a_field(b, a, findings);
     let each = |draft: &'_ Draft| draft.action.inside.as_ref().map_or(1, Selectors::count).max(1);
@@ -54,7 +58,11 @@ fn compare(a: &Draft, b: &Draft, one: bool, same_exchanges: bool, findings: &mut
         for (other, other_place) in others {
             let pair = Pair::of((field, place), (other, other_place), one && parsed);
             let span = other_place.span.clone();
-            if inside(pair.path, pair.other) || inside(pair.other, pair.path) {
+            let json = a.action.part == Part::Json;
+            if !json && pair.path != pair.other {
+                continue;
+            }
+            if json && (inside(pair.path, pair.other) || inside(pair.other, pair.path)) {
                 let (inner, outer) = if inside(pair.path, pair.other) {
                     (&other.selector, &field.selector)
                 } else {
@@ -79,7 +87,7 @@ fn compare(a: &Draft, b: &Draft, one: bool, same_exchanges: bool, findings: &mut
                 };
                 let finding = Finding::error("conflict", message).at(&b.source, span);
                 push_once(findings, finding.help("remove one, or narrow one rule's `match`"));
-            } else if pair.path == pair.other || may_overlap(pair.paths.0, pair.paths.1) {
+            } else if pair.path == pair.other || pair.may_overlap() {
                 let message = format!(
                     "`{}` and `{}` of rule `{}` may select one value with different actions; then the first wins",
                     other.selector, field.selector, a.action.rule
@@ -95,18 +103,27 @@ fn compare(a: &Draft, b: &Draft, one: bool, same_exchanges: bool, findings: &mut
 struct Pair<'a> {
     path: &'a str,
     other: &'a str,
-    paths: (&'a Path, &'a Path),
+    paths: Option<(&'a Path, &'a Path)>,
 }
 
 impl<'a> Pair<'a> {
     /// `within`: in the text that both select in.
-    fn of((field, place): (&'a Field, &'a Place), (other, other_place): (&'a Field, &'a Place), within: bool) -> Self {
-        fn of<'a>(field: &'a Field, place: &'a Place, within: bool) -> (&'a str, &'a Path) {
+    fn of(
+        (field, place): (&'a Field, &'a Written),
+        (other, other_place): (&'a Field, &'a Written),
+        within: bool,
+    ) -> Self {
+        fn of<'a>(field: &'a Field, place: &'a Written, within: bool) -> (&'a str, Option<&'a Path>) {
             let inside = place.inside.as_deref().zip(field.inside.as_deref()).filter(|_| within);
-            inside.unwrap_or((&place.canonical, &field.path))
+            let path = || (place.canonical.as_str(), field.path().map(AsRef::as_ref));
+            inside.map_or_else(path, |(canonical, path)| (canonical, Some(path)))
         }
         let ((path, from), (other, to)) = (of(field, place, within), of(other, other_place, within));
-        Self { path, other, paths: (from, to) }
+        Self { path, other, paths: from.zip(to) }
+    }
+
+    fn may_overlap(&self) -> bool {
+        self.paths.is_some_and(|(path, other)| may_overlap(path, other))
     }
 }
 
@@ -122,13 +139,17 @@ fn same_inside(a: &Draft, b: &Draft) -> bool {
 
 /// What is bound to a value that is itself sealed would, when it is opened, find a token there.
 fn bound_to_a_field(a: &Draft, b: &Draft, findings: &mut Findings) {
-    for (field, Place { span, .. }) in a.action.fields.iter().zip(&a.fields) {
+    for (field, Written { span, .. }) in a.action.fields.iter().zip(&a.fields) {
         // What is bound in a parsed text is bound to something in that text.
-        let bind = field.inside.as_ref().unwrap_or(&field.path).of_bind();
+        let Some(path) = field.inside.as_ref().or(field.path()) else { continue };
+        let bind = path.of_bind();
         let any = |path: &Path| bind.iter().any(|bind| may_overlap(bind, path));
         let meets = |other: &&Field| match (&field.inside, &other.inside) {
-            (None, _) => any(&other.path),
-            (Some(_), Some(inside)) => any(inside) && may_overlap(&field.path, &other.path),
+            (None, _) => other.path().is_some_and(|path| any(path)),
+            (Some(_), Some(inside)) => {
+                let both = field.path().zip(other.path());
+                any(inside) && both.is_some_and(|(path, other)| may_overlap(path, other))
+            }
             (Some(_), None) => false,
         };
         if let Some(other) = b.action.fields.iter().find(meets) {
@@ -166,6 +187,9 @@ fn same_options(a: &Action, b: &Action) -> bool {
         && a.on_token == b.on_token
         && a.reveal == b.reveal
         && a.suite == b.suite
+        && a.text == b.text
+        && a.rewrite == b.rewrite
+        && a.embedded == b.embedded
 }
 
 /// Whether every value that `inner` selects certainly lies inside one that `outer` selects, by their canonical paths.

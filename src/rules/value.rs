@@ -6,7 +6,7 @@ use std::ops::Range;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::yaml::{At, Node, Reader, Yaml, closest};
-use super::{Mode, OnBad, OnToken, OnUnreadable, Validate};
+use super::{Mode, OnBad, OnToken, OnUnreadable, Rewrite, TextType, Validate};
 
 /// Takes a value out of a node, reporting what does not fit.
 pub trait FromNode: Sized {
@@ -149,6 +149,14 @@ impl Words for Validate {
 impl Words for OnToken {
     const WORDS: &'static [(&'static str, Self)] =
         &[("reject", Self::Reject), ("seal", Self::Seal), ("keep", Self::Keep)];
+}
+impl Words for TextType {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("string", Self::String), ("number", Self::Number), ("boolean", Self::Boolean)];
+}
+impl Words for Rewrite {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("current", Self::Current), ("fallback", Self::Fallback), ("all", Self::All)];
 }
 impl Words for OnErrorWord {
     const WORDS: &'static [(&'static str, Self)] = &[

@@ -94,7 +94,9 @@ impl Joined {
     fn of(&self, need: &Need) -> Option<(PartitionName, bool)> {
         match need {
             Need::Partition(name, _) => Some((name.clone(), false)),
-            Need::Sealing(name, _) | Need::Fresh(name, ..) | Need::Signer(name) => Some((name.clone(), true)),
+            Need::Sealing(name, _) | Need::Fresh(name, ..) | Need::Signer(name) | Need::Previous(name) => {
+                Some((name.clone(), true))
+            }
             Need::Opening(id) => match self.local.partition_of(*id, &mut Memo::default()) {
                 Cached::Hit(name) => Some((name, false)),
                 Cached::Unknown | Cached::Denied(_) | Cached::Miss => None,
@@ -124,6 +126,14 @@ impl Sealer for Joined {
     fn seal(&self, job: &SealJob<'_>, memo: &mut Memo, out: &mut Vec<u8>) -> Result<Ready<()>, SealFailure> {
         match self.hindered(job.partition, true) {
             Cached::Hit(()) => self.local.seal(job, memo, out),
+            Cached::Denied(state) => Err(SealFailure::Denied(state)),
+            Cached::Miss | Cached::Unknown => Ok(Ready::After(Need::Partition(job.partition.clone(), None))),
+        }
+    }
+
+    fn seal_previous(&self, job: &SealJob<'_>, memo: &mut Memo, out: &mut Vec<u8>) -> Result<Ready<bool>, SealFailure> {
+        match self.hindered(job.partition, true) {
+            Cached::Hit(()) => self.local.seal_previous(job, memo, out),
             Cached::Denied(state) => Err(SealFailure::Denied(state)),
             Cached::Miss | Cached::Unknown => Ok(Ready::After(Need::Partition(job.partition.clone(), None))),
         }

@@ -138,6 +138,20 @@ impl Sealer for Local {
         }
     }
 
+    fn seal_previous(&self, job: &SealJob<'_>, _: &mut Memo, out: &mut Vec<u8>) -> Result<Ready<bool>, SealFailure> {
+        let epoch = match self.0.previous_cached(job.partition) {
+            Cached::Hit(Some(epoch)) => epoch,
+            Cached::Hit(None) => return Ok(Ready::Now(false)),
+            Cached::Miss => return Ok(Ready::After(Need::Previous(job.partition.clone()))),
+            Cached::Unknown => return Err(SealFailure::NoKey("no such partition")),
+            Cached::Denied(state) => return Err(SealFailure::Denied(state)),
+        };
+        let SealJob { text, is_string, record_id, pad, .. } = *job;
+        let plain = Plain { text, is_string, record_id, pad, signer: None };
+        self.0.field_key(&epoch, Suite::Siv, job.class).seal(&plain, out)?;
+        Ok(Ready::Now(true))
+    }
+
     fn partition_of(&self, epoch: EpochId, memo: &mut Memo) -> Cached<PartitionName> {
         self.0.opening_recalled(memo, epoch).map(|epoch| epoch.partition.clone())
     }
@@ -176,6 +190,7 @@ impl Sealer for Local {
                 other => other.map(drop),
             },
             Need::Sealing(name, kind) => self.0.sealing_cached(name, *kind).map(drop),
+            Need::Previous(name) => self.0.previous_cached(name).map(drop),
             Need::Fresh(..) => Cached::Miss,
             Need::Opening(id) => self.0.opening_cached(*id).map(drop),
             Need::Signer(name) => self.0.signer_cached(name).map(drop),
@@ -228,6 +243,7 @@ fn fetch(keyring: &Keyring, need: &Need) -> Result<(), KeyringError> {
         Need::Partition(name, None) => keyring.partition(name).map(drop),
         Need::Partition(name, Some(max)) => keyring.provision(name, *max).map(drop),
         Need::Sealing(name, kind) => keyring.sealing(name, *kind).map(drop),
+        Need::Previous(name) => keyring.previous(name).map(drop),
         Need::Fresh(name, kind, used_up) => keyring.replace_epoch(name, *kind, *used_up).map(drop),
         Need::Opening(id) => keyring.opening(*id).map(drop),
         Need::Signer(name) => keyring.signer(name).map(drop),

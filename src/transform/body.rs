@@ -17,6 +17,7 @@ use crate::token::EpochId;
 use super::delegate::{Answer, DelegateError, Delegated};
 use super::documents::Documents;
 use super::draft::Draft;
+use super::embedded::{self, Opening};
 use super::later::Later;
 use super::parsed::{self, Parsing};
 use super::plan::{HalfPlan, PlannedField, Target, changes};
@@ -82,6 +83,8 @@ pub(super) struct Fields {
     pub(super) answer: Option<Result<Answer, DelegateError>>,
     /// A string that holds JSON, and is not done with.
     pub(super) parsed: Parsing,
+    /// A text with tokens in it that is not done with.
+    pub(super) opening: Opening,
 }
 
 /// What the sealer said last. Forgotten whenever a piece of the body has been worked through, so that a change reaches the
@@ -120,11 +123,6 @@ impl BodyEdit {
         max_value: usize,
         framing: Framing,
     ) -> Self {
-        let tally = Tally::of(plan.fields.len());
-        let signs = |f: &PlannedField| {
-            f.action.sign && f.action.verb == Verb::Seal && changes(&f.action) && f.action.key.delegated().is_none()
-        };
-        let signs = plan.fields.iter().any(signs);
         let pass = plan.unreadable.invalid_json == OnUnreadable::Pass;
         let lenient = if pass { plan.max_buffered.unwrap_or(max_value) } else { 0 };
         let sight = Sight::new(plan.validate == Validate::Full);
@@ -133,27 +131,7 @@ impl BodyEdit {
         let waits = managed || (lenient > 0 && !framing.is_one());
         Self {
             documents,
-            fields: Fields {
-                plan,
-                sealer,
-                caller,
-                max_value,
-                signs,
-                merges: framing == Framing::Merge,
-                tally,
-                need: None,
-                asked: None,
-                failed: None,
-                told: Told::default(),
-                home: None,
-                strays: Vec::new(),
-                broke: None,
-                later: Later::default(),
-                full: false,
-                values: 0,
-                answer: None,
-                parsed: Parsing::default(),
-            },
+            fields: Fields::new(plan, sealer, caller, max_value, framing == Framing::Merge),
             draft: waits.then(Draft::default),
             ended: false,
         }
@@ -224,7 +202,7 @@ impl BodyEdit {
 
     /// A fetch failed: the value that waits is treated as its action's `on_error` says.
     pub fn fetch_failed(&mut self, error: KeyringError) {
-        self.fields.failed = Some(error);
+        self.fields.fetch_failed(error);
     }
 
     /// How many values are done, or wait for a managed API.
@@ -239,7 +217,7 @@ impl BodyEdit {
 
     /// Bytes held back, for the memory budget.
     pub fn held(&self) -> usize {
-        let parsed = self.fields.parsed.held();
+        let parsed = self.fields.parsed.held() + self.fields.opening.held();
         self.documents.held() + parsed + self.fields.later.held() + self.draft.as_ref().map_or(0, Draft::held)
     }
 
@@ -254,26 +232,7 @@ impl BodyEdit {
         if self.documents.unread() > 0 {
             metrics.passed_unread(&self.fields.plan.rule, Reason::InvalidJson);
         }
-        self.fields.tally.count(&self.fields.plan.fields, metrics);
-    }
-
-    /// Writes down what was done with the values, also of a body that was not done to its end: some may have left.
-    fn record(&self) {
-        let fields = &self.fields;
-        for (index, field) in fields.plan.fields.iter().enumerate() {
-            let (Some(partition), Some(class)) = (field.target.partition(), field.class()) else { continue };
-            for (what, values) in fields.tally.uses(index) {
-                let broke = u64::from(what == Use::Refused && fields.broke == Some(index));
-                if values + broke > 0 {
-                    fields.sealer.record(&fields.caller.role, partition, class, what, values + broke);
-                }
-            }
-        }
-        for (index, partition, what, values) in &fields.strays {
-            if let Some(class) = fields.plan.fields.get(*index).and_then(PlannedField::class) {
-                fields.sealer.record(&fields.caller.role, partition, class, *what, *values);
-            }
-        }
+        self.fields.count(metrics);
     }
 
     /// Puts the answers that are there in their places, until a value needs something else.
@@ -307,7 +266,7 @@ impl BodyEdit {
 
 impl Drop for BodyEdit {
     fn drop(&mut self) {
-        self.record();
+        self.fields.record();
     }
 }
 
@@ -388,6 +347,42 @@ impl Replace for Fields {
 }
 
 impl Fields {
+    pub(super) fn new(
+        plan: Arc<HalfPlan>,
+        sealer: Arc<dyn Sealer>,
+        caller: CallerRole,
+        max_value: usize,
+        merges: bool,
+    ) -> Self {
+        let tally = Tally::of(plan.fields.len());
+        let signs = |f: &PlannedField| {
+            f.action.sign && f.action.verb == Verb::Seal && changes(&f.action) && f.action.key.delegated().is_none()
+        };
+        let signs = plan.fields.iter().any(signs);
+        Self {
+            plan,
+            sealer,
+            caller,
+            max_value,
+            signs,
+            merges,
+            tally,
+            need: None,
+            asked: None,
+            failed: None,
+            told: Told::default(),
+            home: None,
+            strays: Vec::new(),
+            broke: None,
+            later: Later::default(),
+            full: false,
+            values: 0,
+            answer: None,
+            parsed: Parsing::default(),
+            opening: Opening::default(),
+        }
+    }
+
     /// Does to one value what its field says, or to the values inside of it, and counts what was done.
     pub(super) fn act(
         &mut self,
@@ -400,6 +395,7 @@ impl Fields {
         match plan.fields.get(selector) {
             None => Err(Refusal::new(Reason::InvalidJson, "a selector outside the plan")),
             Some(field) if field.action.inside.is_some() => parsed::string(self, &plan, selector, raw, out),
+            Some(field) if field.action.embedded => embedded::string(self, &plan, selector, raw, record, out),
             Some(field) => self.value(selector, field, raw, record, out),
         }
     }
@@ -423,13 +419,56 @@ impl Fields {
         };
         let outcome = outcome.inspect_err(|_| self.broke(selector, field))?;
         if let Outcome::Done(event) = outcome {
-            self.values += 1;
-            self.tally.add(selector, event);
+            self.done(selector, event);
             if let Some(what) = used(event) {
                 self.stray(selector, field, what);
             }
         }
         Ok(outcome)
+    }
+
+    /// A value ended so.
+    pub(super) fn done(&mut self, selector: usize, event: FieldEvent) {
+        self.values += 1;
+        self.tally.add(selector, event);
+    }
+
+    /// What a value waits for is asked for.
+    pub(super) fn asked(&mut self, need: &Need) {
+        self.asked = Some(need.clone());
+    }
+
+    /// What was asked for did not come.
+    pub(super) fn fetch_failed(&mut self, error: KeyringError) {
+        self.failed = Some(error);
+    }
+
+    /// Forgets what the sealer said.
+    pub(super) fn forget(&mut self) {
+        self.told = Told::default();
+    }
+
+    /// Counts what happened.
+    pub(super) fn count(&self, metrics: &Metrics) {
+        self.tally.count(&self.plan.fields, metrics);
+    }
+
+    /// Writes down what was done with the values, also of a message that was not done to its end: some may have left.
+    pub(super) fn record(&self) {
+        for (index, field) in self.plan.fields.iter().enumerate() {
+            let (Some(partition), Some(class)) = (field.target.partition(), field.class()) else { continue };
+            for (what, values) in self.tally.uses(index) {
+                let broke = u64::from(what == Use::Refused && self.broke == Some(index));
+                if values + broke > 0 {
+                    self.sealer.record(&self.caller.role, partition, class, what, values + broke);
+                }
+            }
+        }
+        for (index, partition, what, values) in &self.strays {
+            if let Some(class) = self.plan.fields.get(*index).and_then(PlannedField::class) {
+                self.sealer.record(&self.caller.role, partition, class, *what, *values);
+            }
+        }
     }
 
     /// How long a value of this field may be.
@@ -488,7 +527,7 @@ impl Fields {
     }
 
     /// `required`: every selector of such an action must have matched, in a mode that acts.
-    fn check_required(&self) -> Result<(), Refusal> {
+    pub(super) fn check_required(&self) -> Result<(), Refusal> {
         let fields = &self.plan.fields;
         let matched = |i: usize| self.tally.any(i);
         for (i, field) in fields.iter().enumerate() {

@@ -9,7 +9,9 @@ use crate::name::{Class, PartitionName};
 use crate::refusal::{Reason, Refusal};
 use crate::rules::profile::Profile;
 use crate::rules::route::Captures;
-use crate::rules::{Action, Binding, Key, Mode, OnUnreadable, Rule, RuleKind, UnreadableHalf, Validate, Verb};
+use crate::rules::{
+    Action, Binding, Key, Mode, OnToken, OnUnreadable, Part, Place, Rule, RuleKind, UnreadableHalf, Validate, Verb,
+};
 
 use super::Need;
 
@@ -22,15 +24,18 @@ pub enum Direction {
     Response,
 }
 
-/// What happens to the bodies of one exchange in one direction.
+/// What happens to the bodies of one exchange in one direction, or to what stands outside of them.
 #[derive(Debug)]
 pub struct HalfPlan {
     /// Which.
     pub direction: Direction,
-    /// In file order; the first field that selects a value acts on it.
+    /// In file order; the first field that selects a value acts on it. Of JSON, unless the plan is one of [`HalfPlan::forms`]
+    /// or [`HalfPlan::outside`].
     pub fields: Vec<PlannedField>,
-    /// The paths of `fields`, for the editor.
+    /// The paths of `fields`, for the editor; none, if those are not of JSON.
     pub paths: Vec<Arc<Path>>,
+    /// The fields of forms, in file order; see [`HalfPlan::forms`].
+    pub form: Vec<PlannedField>,
     /// The strictest of the rules' answers to what the engine cannot read.
     pub unreadable: UnreadableHalf,
     /// Each rule's own, for [`HalfPlan::only`].
@@ -60,6 +65,8 @@ pub struct PlannedField {
     pub index: usize,
     /// Which partition.
     pub target: Target,
+    /// What becomes of text that begins as a token, where sealing finds it.
+    pub on_token: OnToken,
 }
 
 /// Which partition a field's values belong to, in this exchange.
@@ -139,7 +146,12 @@ impl PlannedField {
 
     /// The path that selects it.
     pub fn path(&self) -> Option<&Arc<Path>> {
-        self.action.fields.get(self.index).map(|f| &f.path)
+        self.action.fields.get(self.index).and_then(|f| f.path())
+    }
+
+    /// Where its values stand.
+    pub fn place(&self) -> Option<&Place> {
+        self.action.fields.get(self.index).map(|f| &f.place)
     }
 
     /// The selector as written.
@@ -149,12 +161,41 @@ impl PlannedField {
 }
 
 impl HalfPlan {
-    /// The plan for one direction; `None` if no rule has anything to do there.
+    /// The plan for bodies in one direction; `None` if no rule has anything to do there.
     pub fn new(
         direction: Direction,
         rules: &[(Arc<Rule>, Captures)],
         headers: &HeaderMap,
     ) -> Result<Option<Self>, Refusal> {
+        Self::of(direction, rules, headers, true, false)
+    }
+
+    /// The plan for what stands outside the bodies, in `fields`; `None` if no rule has anything to do there. `looks_up`: the
+    /// request is a GET or HEAD, where links that the application made carry tokens.
+    pub fn outside(
+        direction: Direction,
+        rules: &[(Arc<Rule>, Captures)],
+        headers: &HeaderMap,
+        looks_up: bool,
+    ) -> Result<Option<Self>, Refusal> {
+        Self::of(direction, rules, headers, false, looks_up)
+    }
+
+    /// The plan for a body of form fields, which stand in `fields`; `None` if no rule has anything to do there.
+    pub fn forms(&self) -> Option<Arc<Self>> {
+        let mut plan = self.with(&self.form, &[], |_| true)?;
+        plan.fields = std::mem::take(&mut plan.form);
+        Some(Arc::new(plan))
+    }
+
+    fn of(
+        direction: Direction,
+        rules: &[(Arc<Rule>, Captures)],
+        headers: &HeaderMap,
+        bodies: bool,
+        looks_up: bool,
+    ) -> Result<Option<Self>, Refusal> {
+        let wanted = |action: &Action| (action.part == Part::Outside) != bodies;
         let mut plan: Option<Self> = None;
         for (rule, captures) in rules {
             let RuleKind::Fields { request, response } = &rule.kind else { continue };
@@ -162,12 +203,13 @@ impl HalfPlan {
                 Direction::Request => (request, rule.limits.request),
                 Direction::Response => (response, rule.limits.response),
             };
-            if actions.is_empty() {
+            if !actions.iter().any(|action| wanted(action)) {
                 continue;
             }
             let first = plan.is_none();
             let plan = plan.get_or_insert_with(|| Self::empty(direction, &rule.name, unreadable));
-            plan.sole = first.then(|| Arc::clone(rule));
+            // A rule keeps the selectors of bodies alone.
+            plan.sole = (first && bodies).then(|| Arc::clone(rule));
             plan.max_buffered = [plan.max_buffered, rule.limits.max_buffered].into_iter().flatten().min();
             if rule.limits.validate == Validate::Full {
                 plan.validate = Validate::Full;
@@ -179,17 +221,20 @@ impl HalfPlan {
             let fields = actions.iter().map(|action| action.fields.len()).sum();
             plan.paths.reserve(fields);
             plan.fields.reserve(fields);
-            for action in actions {
+            for action in actions.iter().filter(|action| wanted(action)) {
                 let target = target(action, captures, headers)?;
                 let record = record(action, captures);
                 for (index, field) in action.fields.iter().enumerate() {
-                    plan.paths.push(Arc::clone(&field.path));
-                    plan.fields.push(PlannedField {
+                    let keeps = looks_up && action.keeps_links && field.place.is_in_target();
+                    let planned = PlannedField {
                         action: Arc::clone(action),
                         record: record.clone(),
                         index,
                         target: target.clone(),
-                    });
+                        on_token: if keeps { OnToken::Keep } else { action.on_token },
+                    };
+                    plan.paths.extend(field.path().cloned());
+                    if action.part == Part::Form { plan.form.push(planned) } else { plan.fields.push(planned) }
                 }
             }
         }
@@ -207,7 +252,7 @@ impl HalfPlan {
 
     /// Whether the body may leave changed; otherwise it is only looked at.
     pub fn changes(&self) -> bool {
-        self.fields.iter().any(|f| changes(&f.action))
+        self.fields.iter().chain(&self.form).any(|f| changes(&f.action))
     }
 
     /// What is known to be needed before the body comes: it is asked for early, so that a missing key refuses the request
@@ -215,7 +260,7 @@ impl HalfPlan {
     pub fn needs(&self, rules: &[(Arc<Rule>, Captures)]) -> Vec<(Need, &PlannedField)> {
         let mut needs = Vec::new();
         let mut before: Option<&Arc<Action>> = None;
-        for field in self.fields.iter().filter(|f| changes(&f.action)) {
+        for field in self.fields.iter().chain(&self.form).filter(|f| changes(&f.action)) {
             // One action has one target, so its second field needs what its first one does.
             if before.replace(&field.action).is_some_and(|before| Arc::ptr_eq(before, &field.action)) {
                 continue;
@@ -246,20 +291,28 @@ impl HalfPlan {
 
     /// The plan with those actions alone; `None` if none is left.
     pub fn only(self: &Arc<Self>, keep: impl Fn(&Action) -> bool) -> Option<Arc<Self>> {
-        if self.fields.iter().all(|field| keep(&field.action)) {
+        if self.fields.iter().chain(&self.form).all(|field| keep(&field.action)) {
             return Some(Arc::clone(self));
         }
-        let kept = |(field, _): &(&PlannedField, &Arc<Path>)| keep(&field.action);
-        let (fields, paths): (Vec<_>, Vec<_>) =
-            self.fields.iter().zip(&self.paths).filter(kept).map(|(f, p)| (f.clone(), Arc::clone(p))).unzip();
-        let acts = |rule: &Arc<str>| fields.iter().any(|field: &PlannedField| field.action.rule == *rule);
+        self.with(&self.form, &self.fields, keep).map(Arc::new)
+    }
+
+    /// The plan with those of these fields alone that are kept; `None` if none is left.
+    fn with(&self, form: &[PlannedField], fields: &[PlannedField], keep: impl Fn(&Action) -> bool) -> Option<Self> {
+        let kept = |fields: &[PlannedField]| -> Vec<PlannedField> {
+            fields.iter().filter(|field| keep(&field.action)).cloned().collect()
+        };
+        let (form, fields) = (kept(form), kept(fields));
+        let paths = fields.iter().filter_map(|field| field.path().cloned()).collect();
+        let acts = |rule: &Arc<str>| fields.iter().chain(&form).any(|field| field.action.rule == *rule);
         let each: Vec<_> = self.each.iter().filter(|(rule, _)| acts(rule)).cloned().collect();
         let unreadable = each.iter().map(|(_, unreadable)| *unreadable).reduce(strictest)?;
         let rule = each.first().map(|(rule, _)| Arc::clone(rule))?;
-        Some(Arc::new(Self {
+        Some(Self {
             direction: self.direction,
             fields,
             paths,
+            form,
             unreadable,
             each,
             sole: None,
@@ -268,7 +321,7 @@ impl HalfPlan {
             max_buffered: self.max_buffered,
             validate: self.validate,
             rule,
-        }))
+        })
     }
 
     fn empty(direction: Direction, rule: &Arc<str>, unreadable: UnreadableHalf) -> Self {
@@ -276,6 +329,7 @@ impl HalfPlan {
             direction,
             fields: Vec::new(),
             paths: Vec::new(),
+            form: Vec::new(),
             unreadable,
             each: Vec::new(),
             sole: None,

@@ -11,6 +11,7 @@ use super::body::{Fields, Outcome};
 use super::managed::{self, ToSeal};
 use super::open::Purpose;
 use super::open::Verdict;
+use super::outside::Texted;
 use super::plan::{Bound, PlannedField, Target};
 use super::reveal::{looks_masked, string_content};
 use super::{Need, Ready, SealFailure, SealJob};
@@ -62,7 +63,7 @@ pub(super) fn value(
         return Err(refuse(action, Reason::Role, "the caller's role may not seal"));
     }
     if is_token {
-        match action.on_token {
+        match field.on_token {
             OnToken::Seal => {}
             OnToken::Reject => {
                 return Err(refuse(action, Reason::Token, "text that begins as a token came in to be sealed"));
@@ -122,6 +123,53 @@ pub(super) fn value(
         }
     }
     finish(action, class.as_str(), start, out)
+}
+
+/// Appends the token that a look-up's value would have under the epoch before the current one, if there was one.
+pub(super) fn previous(
+    fields: &mut Fields,
+    field: &PlannedField,
+    lexeme: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<Texted, Refusal> {
+    let action = &field.action;
+    let content = string_content(lexeme);
+    let (Some(partition), Some(class)) = (field.target.partition(), field.class()) else { return Ok(Texted::Same) };
+    let is_token = content.is_some_and(|c| action.key.looks_sealed(c));
+    if !action.deterministic || action.mode < Mode::Migrate || is_token {
+        return Ok(Texted::Same);
+    }
+    match fields.permissions(partition) {
+        Cached::Hit(permissions) if permissions.has(Permissions::ENCRYPT) => {}
+        Cached::Miss => return Ok(Texted::Fetch(Need::Partition(partition.clone(), None))),
+        Cached::Hit(_) | Cached::Unknown | Cached::Denied(_) => return Ok(Texted::Same),
+    }
+    let job = SealJob {
+        partition,
+        class,
+        suite: Suite::Siv,
+        sign: false,
+        pad: action.pad,
+        text: content.unwrap_or(lexeme),
+        is_string: content.is_some(),
+        record_id: None,
+    };
+    let start = out.len();
+    match fields.sealer.seal_previous(&job, &mut fields.told.memo, out) {
+        Ok(Ready::Now(true)) => {
+            fields.sealer.record(&fields.caller.role, partition, class, crate::audit::Use::Sealed, 1);
+            Ok(Texted::Changed)
+        }
+        Ok(Ready::After(need)) => {
+            out.truncate(start);
+            Ok(Texted::Fetch(need))
+        }
+        // The look-up under the current epoch stands.
+        Ok(Ready::Now(false)) | Err(_) => {
+            out.truncate(start);
+            Ok(Texted::Same)
+        }
+    }
 }
 
 /// Behind `start` stand a quote and the token.

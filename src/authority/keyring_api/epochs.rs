@@ -56,6 +56,17 @@ pub async fn current(State(api): State<Api>, name: Name, request: Request) -> Re
     Ok(answer(&wire::Found { epoch: epoch.map(on_wire), tombstone: None }))
 }
 
+/// The deterministic epoch of a partition before the current one, under which look-ups find what was sealed before a rollover.
+pub async fn previous(State(api): State<Api>, name: Name, request: Request) -> Result<Response, Problem> {
+    let sidecar = api.sidecar(request.headers(), request.extensions().get()).await?;
+    parameter(&request, "")?;
+    let seen = visible(&api, &sidecar, name).await?;
+    not_encrypt_only(&api, &sidecar, &seen)?;
+    let authority = Arc::clone(&api.authority);
+    let epoch = blocking(move || Ok::<_, Refused>(authority.keyring.served_previous(&seen.name)?)).await?;
+    Ok(answer(&wire::Found { epoch: epoch.map(on_wire), tombstone: None }))
+}
+
 /// Tombstones after a number, of the caller's partitions.
 pub async fn tombstones(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
     let sidecar = api.sidecar(request.headers(), request.extensions().get()).await?;

@@ -37,7 +37,7 @@ fn all_errors_at_once_each_with_its_place_and_a_way_out() {
     mod: enforce
     protect:
       - feilds: ["$..ssn"]
-      - fields: ["$.a[", "ssn", "query:x", "header:y", "$[0]"]
+      - fields: ["$.a[", "ssn", "path:x", "header:te", "$[0]"]
         parse: json
         on_error:
         mode: enforced
@@ -61,8 +61,8 @@ fn all_errors_at_once_each_with_its_place_and_a_way_out() {
         ("unknown-key", 7),
         ("selector", 8),
         ("selector", 8),
-        ("not-yet", 8),
-        ("not-yet", 8),
+        ("field-capture", 8),
+        ("header-unfit", 8),
         ("class", 8),
         ("parse-without-inside", 9),
         ("null", 10),
@@ -93,9 +93,6 @@ fn all_errors_at_once_each_with_its_place_and_a_way_out() {
 }
 
 #[rstest]
-#[case("embedded: true", "`embedded` is not available yet")]
-#[case("rewrite: all", "`rewrite` is not available yet")]
-#[case("type: number", "`type` is not available yet")]
 #[case("key: \"t-{client}\"", "`{client}` is not available yet")]
 #[case("key: \"t-{sni}\"", "`{sni}` is not available yet")]
 #[case("key: \"t-{claim:org}\"", "`{claim:}` is not available yet")]
@@ -107,16 +104,6 @@ fn what_is_not_yet_is_refused_by_name(#[case] option: &str, #[case] message: &st
         "{}",
         loaded.findings
     );
-}
-
-#[rstest]
-#[case("query:a")]
-#[case("path:a")]
-#[case("header:a")]
-#[case("cookie:a")]
-#[case("form:a")]
-fn fields_not_yet(#[case] field: &str) {
-    assert_eq!(codes(&item(&format!("fields: [\"{field}\"]")))[0].0, "not-yet");
 }
 
 #[rstest]
@@ -158,7 +145,7 @@ fn binds_that_are_refused(#[case] options: &str, #[case] code: &str) {
 #[case("parse: xml, inside: $.b", "unknown-word")]
 #[case("parse: json, inside: \"$[0]\"", "class")]
 #[case("parse: json, inside: ssn", "selector")]
-#[case("parse: json, inside: \"query:b\"", "not-yet")]
+#[case("parse: json, inside: \"query:b\"", "selector")]
 #[case("parse: json, inside: \"$.b[0]\", bind: \"@.id\"", "bind")]
 #[case("parse: json, inside: $..b, bind: \"@.b.id\"", "bind-selected")]
 fn options_that_are_refused(#[case] options: &str, #[case] code: &str) {
@@ -420,14 +407,16 @@ fn each_path_in_what_is_parsed_is_a_field() {
     let text = item("fields: [$.a, \"$['b','c'][0]\"], parse: json, inside: [\"$..['x','y']\", $.z], bind: \"@.id\"");
     let (request, response, _) = halves(&text);
     for action in [&request[0], &response[0]] {
-        let fields: Vec<_> = action.fields.iter().map(|f| format!("{} {} {}", f.path, f.selector, f.class)).collect();
+        let fields: Vec<_> = action.fields.iter().map(|f| format!("{} {} {}", f.place, f.selector, f.class)).collect();
         let inner = [("$..['x','y']", "x"), ("$..['x','y']", "y"), ("$.z", "z")];
         let outer = [("$['a']", "$.a"), ("$['b'][0]", "$['b','c'][0]"), ("$['c'][0]", "$['b','c'][0]")];
         let pairs = outer.iter().flat_map(|(path, o)| inner.map(|(i, class)| format!("{path} {o} > {i} {class}")));
         assert_eq!(fields, pairs.collect::<Vec<_>>());
         assert_eq!(action.inside.as_ref().map(crate::jsonpath::Selectors::count), Some(3));
         let bound = |path: &crate::jsonpath::Path| path.buffering() > crate::jsonpath::Buffering::Streaming;
-        assert!(action.fields.iter().all(|f| !bound(&f.path) && f.inside.as_ref().is_some_and(|inside| bound(inside))));
+        assert!(action.fields.iter().all(
+            |f| !f.path().is_some_and(|path| bound(path)) && f.inside.as_ref().is_some_and(|inside| bound(inside))
+        ));
     }
     assert_eq!(codes(&item("fields: \"$[0]\", parse: json, inside: $.b")), [], "the string itself has no class");
     assert_eq!(codes(&item("fields: \"$[0]\", parse: json, inside: $, class: c")), []);

@@ -1,0 +1,106 @@
+//! What an action may ask of values outside of JSON, and of tokens within longer text.
+
+use std::ops::Range;
+
+use super::action::Shape;
+use super::fields::Compiled;
+use super::file::{ActionEntry, Choice, OnErrorWord};
+use super::place::{Part, Place};
+use super::yaml::{At, Reader};
+use super::{Key, OnBad, Rewrite};
+
+/// Headers that hold a URL: sealed whole, they lead nowhere.
+const URLS: [&str; 4] = ["location", "content-location", "link", "refresh"];
+
+/// Reports what has no meaning there.
+pub(super) fn check(
+    At { value: e, span: item }: &At<ActionEntry>,
+    shape: Shape,
+    fields: &[Compiled],
+    key: &Key,
+    reader: &mut Reader<'_>,
+) {
+    for field in fields.iter().filter(|f| f.place.part() != Part::Json) {
+        of_field(e, shape, field, key, reader);
+    }
+    of_text(e, fields, reader);
+    if e.embedded.get() == Some(&true) {
+        embedded(e, shape, item, key, reader);
+    }
+}
+
+fn of_field(e: &ActionEntry, shape: Shape, field: &Compiled, key: &Key, reader: &mut Reader<'_>) {
+    let Compiled { place, selector, written, .. } = field;
+    let span = &written.span;
+    if shape == Shape::Response && !place.is_in_responses() {
+        let help = "write it under `request` or a shorthand; a response has headers and cookies";
+        reader.error(span, "field-of-requests", format!("no response has a `{selector}`"), help);
+    }
+    if key.delegated().is_some() {
+        let message = format!("the API of this profile does single values of JSON bodies, and `{selector}` is none");
+        reader.error(span, "profile-outside", message, "use a partition, or a profile with `granularity: envelope`");
+    }
+    let seals = matches!(shape, Shape::Protect | Shape::Expose) || e.seal.is_there();
+    if let (true, Place::Header(name)) = (seals, place)
+        && URLS.contains(&name.as_str())
+    {
+        let help = "open the tokens in it: `response: [{ open: header:location, embedded: true, class: ssn }]`";
+        reader.error(span, "header-unfit", format!("header `{name}` holds a URL, and a token leads nowhere"), help);
+    }
+    if let (Some(Choice(OnErrorWord(OnBad::Nullify))), Some(option)) = (e.on_error.get(), &e.on_error.span) {
+        let message = format!("`{selector}` is text, which has no `null`");
+        reader.error(option, "nullify-outside", message, "use `reject`, `pass` or `redact`");
+    }
+}
+
+/// Options that are about text outside of JSON.
+fn of_text(e: &ActionEntry, fields: &[Compiled], reader: &mut Reader<'_>) {
+    let any = |is: fn(&Place) -> bool| fields.iter().any(|f| is(&f.place));
+    let nothing = |option: &str| format!("`{option}` is about text outside of JSON, and this item has none");
+    if let (Some(span), false) = (&e.text_type.span, any(|place| place.part() != Part::Json)) {
+        reader.error(
+            span,
+            "option-without-effect",
+            nothing("type"),
+            "remove it, or name a field such as `query:account`",
+        );
+    }
+    let Some(At { value: Choice(rewrite), span }) = &e.rewrite.value else { return };
+    let looks_up = match rewrite {
+        Rewrite::Current | Rewrite::Fallback => any(|place| place.part() == Part::Outside),
+        Rewrite::All => any(|place| matches!(place, Place::Query(_))),
+    };
+    if !looks_up {
+        let help = "`fallback` is for `query:`, `path:`, `header:` and `cookie:`, `all` for `query:`";
+        reader.error(span, "option-without-effect", nothing("rewrite"), help);
+    }
+    if *rewrite != Rewrite::Current && e.deterministic.get() != Some(&true) {
+        let message = "a random token equals no other, of whatever epoch";
+        reader.error(span, "rewrite-random", message, "add `deterministic: true`, or remove `rewrite`");
+    }
+}
+
+fn embedded(e: &ActionEntry, shape: Shape, item: &Range<usize>, key: &Key, reader: &mut Reader<'_>) {
+    let span = e.embedded.span.as_ref().unwrap_or(item);
+    if matches!(shape, Shape::Protect | Shape::Expose) || e.seal.is_there() {
+        let help = "make an item of it under `request` or `response`: `open: header:location, embedded: true`";
+        reader.error(span, "embedded-seals", "`embedded` opens tokens in a text, and this item seals, too", help);
+    }
+    if key.delegated().is_some() {
+        let help = "use a partition, or a profile with `granularity: envelope`";
+        reader.error(span, "profile-outside", "the API of this profile does whole values, not tokens in a text", help);
+    }
+    let meaningless = [
+        ("on_plaintext", &e.on_plaintext.span, "text around a token is plaintext"),
+        ("parse", &e.parse.span, "text is looked through as it is"),
+    ];
+    for (option, given, why) in meaningless {
+        if let Some(span) = given {
+            reader.error(span, "option-without-effect", format!("`{option}` beside `embedded`: {why}"), "remove it");
+        }
+    }
+    if let (Some(Choice(OnErrorWord(OnBad::Nullify))), Some(option)) = (e.on_error.get(), &e.on_error.span) {
+        let help = "use `reject`, `pass` or `redact`";
+        reader.error(option, "nullify-outside", "a token in a text cannot become `null`", help);
+    }
+}
