@@ -40,6 +40,7 @@ pub mod media;
 mod multipart;
 pub mod names;
 mod part;
+pub mod select;
 mod urlencoded;
 pub mod value;
 

@@ -54,6 +54,8 @@ mod fidelity;
 mod filters;
 #[path = "integration/fleet.rs"]
 mod fleet;
+#[path = "integration/forms.rs"]
+mod forms;
 #[path = "integration/interop.rs"]
 mod interop;
 #[path = "integration/json_server.rs"]

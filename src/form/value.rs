@@ -26,14 +26,23 @@ pub fn encode(form: &Form, text: &str, out: &mut Vec<u8>) -> bool {
                 }
             }
         }
-        Form::Multipart(boundary) => {
-            if memchr::memmem::find(text.as_bytes(), boundary.dashed()).is_some() {
+        Form::Multipart(_) => {
+            if !holds(form, text.as_bytes()) {
                 return false;
             }
             out.extend_from_slice(text.as_bytes());
         }
     }
     true
+}
+
+/// Whether the form has a place for a text.
+pub fn holds(form: &Form, text: &[u8]) -> bool {
+    match form {
+        Form::Urlencoded => true,
+        // Wherever it stands: some readers see a delimiter there.
+        Form::Multipart(boundary) => memchr::memmem::find(text, boundary.dashed()).is_none(),
+    }
 }
 
 /// `+` and `%XX`; `None`: a `%` that begins no such.

@@ -9,11 +9,12 @@ use hyper::body::Incoming;
 
 use crate::json::framing::Framing;
 use crate::keyring::{Cached, KeyringError, State};
+use crate::metrics::Metrics;
 use crate::refusal::{Reason, Refusal};
-use crate::rules::media::{Media, media};
+use crate::rules::media::{Media, Reading, media};
 use crate::rules::{Action, OnBad, OnUnreadable, Verb};
 use crate::transform::body::{BodyEdit, CallerRole};
-use crate::transform::plan::{Direction, HalfPlan, PlannedField, changes};
+use crate::transform::plan::{Direction, HalfPlan, PlannedField, Share, changes};
 use crate::transform::{Need, Sealer};
 
 pub use super::payload::Body;
@@ -111,44 +112,45 @@ async fn message(
 /// Counts what the plan would do; the body passes as it is.
 fn watch(ctx: &Exchange, plan: &Arc<HalfPlan>, headers: &HeaderMap, body: Incoming) -> Result<Body, Refusal> {
     let metrics = &ctx.shared.metrics;
-    let framing = match readable(plan, headers) {
-        Ok(framing) => framing,
+    let (plan, reading) = match readable(plan, headers) {
+        Ok(readable) => readable.counted(metrics),
         Err((reason, ..)) => {
             metrics.passed_unread(&plan.rule, reason);
             return Ok(Body::Incoming(body));
         }
     };
-    let edit = edit(ctx, plan, sealer(ctx, plan)?, framing);
+    let edit = edit(ctx, &plan, sealer(ctx, &plan)?, reading);
     let tap = Tap::new(Body::Incoming(body), edit, Arc::clone(&plan.rule), metrics.clone(), &ctx.shared.budget);
     Ok(Body::Stream(Box::pin(tap)))
 }
 
 async fn change(ctx: &Exchange, plan: &Arc<HalfPlan>, headers: &mut HeaderMap, body: Body) -> Result<Body, Refusal> {
     let metrics = &ctx.shared.metrics;
-    let framing = match readable(plan, headers) {
-        Ok(framing) => framing,
+    let (plan, reading) = match readable(plan, headers) {
+        Ok(readable) => readable.counted(metrics),
         Err((reason, OnUnreadable::Reject, detail)) => return Err(Refusal::new(reason, detail).rule(&plan.rule)),
         Err((reason, ..)) => {
             metrics.passed_unread(&plan.rule, reason);
             return Ok(body);
         }
     };
+    let plan = &plan;
     let sealer = sealer(ctx, plan)?;
-    let edit = edit(ctx, plan, Arc::clone(&sealer), framing);
+    let edit = edit(ctx, plan, Arc::clone(&sealer), reading.clone());
     let limits = &ctx.shared.settings.limits;
     let around = Surroundings {
         sealer: Arc::clone(&sealer),
         budget: ctx.shared.budget.clone(),
         metrics: metrics.clone(),
         // What comes document by document leaves so.
-        buffer: if framing.is_one() { limits.buffer } else { 0 },
-        at_once: framing == Framing::Events,
+        buffer: if reading.is_one() { limits.buffer } else { 0 },
+        at_once: reading == Reading::Json(Framing::Events),
         pass_invalid: plan.unreadable.invalid_json == OnUnreadable::Pass,
         direction: plan.direction,
     };
     match pump(body, edit, around).await.map_err(|refusal| name_rule(refusal, plan))? {
         Pumped::Unread(pipe) => {
-            metrics.passed_unread(&plan.rule, Reason::InvalidJson);
+            metrics.passed_unread(&plan.rule, reading.invalid());
             Ok(Body::Stream(Box::pin(pipe)))
         }
         Pumped::Whole(bytes, trailers) => {
@@ -176,31 +178,57 @@ async fn change(ctx: &Exchange, plan: &Arc<HalfPlan>, headers: &mut HeaderMap, b
     }
 }
 
-fn edit(ctx: &Exchange, plan: &Arc<HalfPlan>, sealer: Arc<dyn Sealer>, framing: Framing) -> BodyEdit {
+fn edit(ctx: &Exchange, plan: &Arc<HalfPlan>, sealer: Arc<dyn Sealer>, reading: Reading) -> BodyEdit {
     let caller = CallerRole { role: ctx.role.clone(), may_see_plaintext: ctx.may_see_plaintext };
-    BodyEdit::new(Arc::clone(plan), sealer, caller, ctx.shared.settings.limits.value, framing)
+    BodyEdit::new(Arc::clone(plan), sealer, caller, ctx.shared.settings.limits.value, reading)
 }
 
 /// Why a message cannot be read, what its rules say to that, and the detail.
 pub(crate) type Unread = (Reason, OnUnreadable, &'static str);
 
+const UNREAD: &str = "a media type that the rule does not read";
 const UNMERGED: &str = "a filter looks at members that a merge patch need not have";
 
+/// A message that can be read.
+pub(crate) struct Readable {
+    /// What of the plan is about such a body.
+    pub share: Share,
+    /// How the body is read.
+    pub reading: Reading,
+}
+
+impl Readable {
+    /// Counts that rules which have no fields in such bodies let it pass.
+    fn counted(self, metrics: &Metrics) -> (Arc<HalfPlan>, Reading) {
+        for rule in &self.share.unread {
+            metrics.passed_unread(rule, Reason::MediaType);
+        }
+        (self.share.plan, self.reading)
+    }
+}
+
 /// Whether the plan can read the message that these headers announce.
-pub(crate) fn readable(plan: &HalfPlan, headers: &HeaderMap) -> Result<Framing, Unread> {
+pub(crate) fn readable(plan: &Arc<HalfPlan>, headers: &HeaderMap) -> Result<Readable, Unread> {
     let on = &plan.unreadable;
-    let other = Err((Reason::MediaType, on.media_type, "a media type that the rule does not read"));
+    let other = Err((Reason::MediaType, on.media_type, UNREAD));
     if headers.contains_key(CONTENT_RANGE) {
         return Err((Reason::MediaType, on.media_type, "a part of a body, in which selectors find nothing"));
     }
     let Some(content_type) = content_type(headers) else { return other };
-    let framing = match media(content_type, &plan.json_types) {
+    let reading = match media(content_type, &plan.json_types) {
         // Whoever sends a request could hide a document from us in a line that is no `data:` line.
         Media::Json(Framing::Events) if plan.direction == Direction::Request => return other,
-        Media::Json(framing) if is_utf8(content_type) => framing,
-        Media::Json(_) | Media::Other => return other,
+        Media::Json(framing) if is_utf8(content_type) => Reading::Json(framing),
+        Media::Form(Err(why)) if !plan.form.is_empty() => return Err((Reason::MediaType, on.media_type, why)),
+        Media::Form(Ok(form)) => Reading::Form(form),
+        Media::Json(_) | Media::Form(Err(_)) | Media::Other => return other,
     };
-    if framing == Framing::Merge && plan.paths.iter().any(|path| path.filters()) {
+    let share = match plan.share(reading.part()) {
+        Ok(share) => share,
+        Err(answer) => return Err((Reason::MediaType, answer, UNREAD)),
+    };
+    let (plan, on) = (&share.plan, &share.plan.unreadable);
+    if reading == Reading::Json(Framing::Merge) && plan.paths.iter().any(|path| path.filters()) {
         return Err((Reason::Undecided, on.invalid_json, UNMERGED));
     }
     let identity = |v: &HeaderValue| v.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
@@ -210,7 +238,7 @@ pub(crate) fn readable(plan: &HalfPlan, headers: &HeaderMap) -> Result<Framing, 
     if plan.changes() && is_signed(plan, headers) {
         return Err((Reason::Signature, on.signature, "a signature covers the body, which the rule would change"));
     }
-    Ok(framing)
+    Ok(Readable { share, reading })
 }
 
 /// The one Content-Type; `Some(None)` if there is none, `None` if there are several or it is no text.

@@ -17,7 +17,9 @@ const AGAIN: HeaderValue = HeaderValue::from_static("1");
 /// The status of a request that is refused.
 pub(super) fn status(reason: Reason) -> StatusCode {
     match reason {
-        Reason::InvalidJson | Reason::AmbiguousPath | Reason::Ambiguous | Reason::BadRequest => StatusCode::BAD_REQUEST,
+        Reason::InvalidJson | Reason::InvalidForm | Reason::AmbiguousPath | Reason::Ambiguous | Reason::BadRequest => {
+            StatusCode::BAD_REQUEST
+        }
         Reason::TargetTooLong => StatusCode::URI_TOO_LONG,
         Reason::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Reason::MediaType | Reason::Coding | Reason::Signature => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -91,6 +93,7 @@ fn problem(
 fn title(reason: Reason) -> &'static str {
     match reason {
         Reason::InvalidJson => "The body is not JSON that can be read",
+        Reason::InvalidForm => "The body is not a form that can be read in one way alone",
         Reason::AmbiguousPath => "The path or method can be read in two ways",
         Reason::BadRequest => "The request is malformed",
         Reason::TooLarge => "The body or a value in it is too large",

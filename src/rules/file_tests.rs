@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::form::select::Selected;
+use crate::form::{self, Form};
 use crate::json::framing::Framing;
-use crate::json::text::unescape;
+use crate::json::text::{escape_into, unescape};
 use crate::jsonpath::{self, Path, Unreadable};
 
 use super::compile::Context;
@@ -14,7 +16,7 @@ use super::file::{Body, Given, TestEntry, WhenEntry};
 use super::media::{Media, media};
 use super::route::{Captures, End, RequestFacts, normalize, override_header};
 use super::yaml::{At, Reader, Yaml};
-use super::{Action, Binding, Key, Mode, OnToken, OnUnreadable, Rule, RuleKind, RuleSet, Verb};
+use super::{Action, Binding, Key, Mode, OnToken, OnUnreadable, Part, Rule, RuleKind, RuleSet, Verb};
 
 /// What the rules do to the exchange of a test, whatever step of the roll-out they are on.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -167,20 +169,30 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
     let mut paths: Vec<Arc<Path>> = Vec::new();
     let mut owners: Vec<Arc<Action>> = Vec::new();
     let mut framing = Framing::One;
+    let mut form = None;
     let mut rejects = false;
     for rule in rules {
-        let mine = actions(rule);
+        let mut mine = actions(rule);
+        mine.retain(|action| action.part != Part::Outside);
         if mine.is_empty() {
             continue;
         }
+        let has = |part: Part| mine.iter().any(|action| action.part == part);
         let half = if side == Side::Request { rule.limits.request } else { rule.limits.response };
         match media(content_type, &rule.limits.json_types) {
-            Media::Json(of) if of != Framing::Events || side == Side::Response => framing = of,
-            Media::Other | Media::Json(_) if half.media_type == OnUnreadable::Reject => {
+            Media::Json(of) if has(Part::Json) && (of != Framing::Events || side == Side::Response) => framing = of,
+            Media::Form(Ok(of)) if has(Part::Form) => {
+                rejects |= half.invalid_json == OnUnreadable::Reject;
+                form = Some(of);
+                let fields = mine.into_iter().filter(|action| action.part == Part::Form);
+                owners.extend(fields.flat_map(|action| std::iter::repeat_n(Arc::clone(&action), action.fields.len())));
+                continue;
+            }
+            _ if half.media_type == OnUnreadable::Reject => {
                 outcome.rejected = Some((status(415), format!("on_media_type of rule `{}`", rule.name)));
                 return;
             }
-            Media::Other | Media::Json(_) => continue,
+            Media::Other | Media::Json(_) | Media::Form(_) => continue,
         }
         let read = if framing == Framing::Patch { Framing::One } else { framing };
         if let Err(error) = select(text, read, &[]) {
@@ -198,6 +210,14 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
                 owners.push(Arc::clone(&action));
             }
         }
+    }
+    if let Some(form) = form {
+        match of_form(&form, text, &owners) {
+            Ok(values) => judge(&values, &owners, status, false, outcome),
+            Err(error) if rejects => outcome.rejected = Some((status(400), format!("not a form: {error}"))),
+            Err(_) => {}
+        }
+        return;
     }
     let unmerged = framing == Framing::Merge && paths.iter().any(|path| path.filters());
     let selected = match select(text, framing, &paths) {
@@ -243,9 +263,34 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
             }
         }
     }
-    for value in &values {
+    judge(&values, &owners, status, framing == Framing::Merge, outcome);
+}
+
+/// The values of a form, as JSON has them.
+fn of_form(form: &Form, text: &str, owners: &[Arc<Action>]) -> Result<Vec<Value>, String> {
+    let mut names: Vec<&str> = Vec::with_capacity(owners.len());
+    for (index, action) in owners.iter().enumerate() {
+        let before = owners.iter().take(index).filter(|other| Arc::ptr_eq(other, action)).count();
+        names.push(action.fields.get(before).and_then(|field| field.place.name()).unwrap_or_default());
+    }
+    let value = |found: Selected| {
+        let text = found.text.ok_or("a selected value cannot be decoded")?;
+        let text = std::str::from_utf8(text.expose()).map_err(|_| "a selected value is not UTF-8")?;
+        let mut raw = vec![b'"'];
+        escape_into(text, &mut raw);
+        raw.push(b'"');
+        let name = names.get(found.name).copied().unwrap_or_default();
+        Ok(Value { location: format!("form:{name}"), path: found.name, raw, bound: true })
+    };
+    let found = form::select::select(form, text.as_bytes(), names.iter().copied()).map_err(|e| e.to_string())?;
+    found.into_iter().map(value).collect()
+}
+
+/// What becomes of the selected values. `merges`: in a merge patch, where null removes.
+fn judge(values: &[Value], owners: &[Arc<Action>], status: impl Fn(u16) -> u16, merges: bool, outcome: &mut Outcome) {
+    for value in values {
         let Some(action) = owners.get(value.path) else { continue };
-        if value.raw == b"null" && (!action.seal_nulls || (framing == Framing::Merge && action.inside.is_none())) {
+        if value.raw == b"null" && (!action.seal_nulls || (merges && action.inside.is_none())) {
             continue;
         }
         match action.verb {

@@ -1,7 +1,7 @@
 //! Output some of which may not leave yet: values in it wait for managed APIs, or a document in it may prove to be none.
 
 use super::body::{Fields, Outcome};
-use super::documents::Documents;
+use super::content::Content;
 use super::later::Later;
 use crate::refusal::{Reason, Refusal};
 
@@ -25,7 +25,7 @@ struct Filled {
 
 impl Draft {
     /// Puts what came for the values that wait in their places. `false`: a value needs something else first.
-    pub fn fill(&mut self, fields: &mut Fields, documents: &mut Documents) -> Result<bool, Refusal> {
+    pub fn fill(&mut self, fields: &mut Fields, documents: &mut Content) -> Result<bool, Refusal> {
         let unsettled = self.bytes.len().saturating_sub(documents.unsettled());
         let mut filled = self.filled.take().unwrap_or_else(|| Filled { unsettled, ..Filled::default() });
         while let Some(mut waiting) = fields.later.pop() {

@@ -91,6 +91,15 @@ impl Target {
     }
 }
 
+/// See [`HalfPlan::share`].
+#[derive(Debug)]
+pub struct Share {
+    /// Its fields are all of one kind.
+    pub plan: Arc<HalfPlan>,
+    /// The rules that have none of that kind, and let such bodies pass.
+    pub unread: Vec<Arc<str>>,
+}
+
 /// What a value is bound to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bound<'a> {
@@ -287,6 +296,26 @@ impl HalfPlan {
             }
         }
         needs
+    }
+
+    /// What of the plan is about bodies of JSON or of form fields. A rule with no field in such a body reads none of it, and may
+    /// refuse it for that; the error is the answer to a body that nothing of the plan is about.
+    pub fn share(self: &Arc<Self>, part: Part) -> Result<Share, OnUnreadable> {
+        if part == Part::Json && self.form.is_empty() {
+            return Ok(Share { plan: Arc::clone(self), unread: Vec::new() });
+        }
+        let fields = if part == Part::Form { &self.form } else { &self.fields };
+        let has = |rule: &Arc<str>| fields.iter().any(|field| field.action.rule == *rule);
+        let others = || self.each.iter().filter(|(rule, _)| !has(rule));
+        if others().any(|(_, unreadable)| unreadable.media_type == OnUnreadable::Reject) {
+            return Err(OnUnreadable::Reject);
+        }
+        let plan = match part {
+            Part::Form => self.forms(),
+            Part::Json | Part::Outside => self.only(|action| action.part == part),
+        };
+        let unread = others().map(|(rule, _)| Arc::clone(rule)).collect();
+        plan.map(|plan| Share { plan, unread }).ok_or(OnUnreadable::Pass)
     }
 
     /// The plan with those actions alone; `None` if none is left.

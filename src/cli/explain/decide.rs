@@ -4,16 +4,19 @@ use std::sync::Arc;
 
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
+use crate::form::{self, Form};
 use crate::json::framing::Framing;
 use crate::json::text::unescape;
 use crate::jsonpath::{self, Buffering, Selected, SelectedInside, Unreadable};
 use crate::name::Class;
-use crate::proxy::body::readable;
+use crate::proxy::body::{Readable, readable};
+use crate::rules::media::Reading;
 use crate::rules::profile::{PerValue, Profile};
 use crate::rules::route::{End, RequestFacts, Route};
-use crate::rules::{Action, Binding, Mode, OnBad, OnToken, OnUnreadable, Reveal, Rule, RuleSet, Verb};
+use crate::rules::{Action, Binding, Mode, OnBad, OnToken, OnUnreadable, Place, Reveal, Rule, RuleSet, Verb};
 use crate::token::v1::token_len;
 use crate::token::{self, Suite};
+use crate::transform::outside::lexeme;
 use crate::transform::plan::{Bound, Direction, HalfPlan, PlannedField, Target, changes};
 use crate::transform::reveal::looks_masked;
 
@@ -121,7 +124,8 @@ pub(super) fn decide(
         }
         Err(refusal) => return told.refused(422, refusal.detail),
     };
-    told.actions = plan.fields.iter().map(acting).collect();
+    let plan = Arc::new(plan);
+    told.actions = plan.fields.iter().chain(&plan.form).map(acting).collect();
     if !plan.changes() {
         told.note("nothing is changed: in this mode the rules only look, and count");
     }
@@ -151,7 +155,7 @@ fn only_this_response(told: &mut Explanation, route: &mut Route, message: &Messa
 
 fn read(
     mut told: Explanation,
-    plan: &HalfPlan,
+    plan: &Arc<HalfPlan>,
     route: &Route,
     message: &Message<'_>,
     request_headers: &HeaderMap,
@@ -164,9 +168,19 @@ fn read(
     if let Ok(value) = HeaderValue::from_str(message.content_type) {
         headers.insert(CONTENT_TYPE, value);
     }
-    let framing = match readable(plan, &headers) {
-        Ok(framing) => framing,
+    let Readable { share, reading } = match readable(plan, &headers) {
+        Ok(readable) => readable,
         Err((_, on, why)) => return unreadable(told, plan, on, code(415), why.to_owned()),
+    };
+    for rule in share.unread {
+        told.note(format!("rule `{rule}` has no fields in such bodies, and lets it pass (`on_media_type`)"));
+    }
+    let plan = &share.plan;
+    // What else there is acts on other bodies.
+    told.actions = plan.fields.iter().map(acting).collect();
+    let framing = match reading {
+        Reading::Json(framing) => framing,
+        Reading::Form(form) => return of_form(told, plan, route, &form, body, response),
     };
     let selected = match select(plan, framing, body) {
         Ok(selected) => selected,
@@ -190,7 +204,48 @@ fn read(
             }
         }
     }
-    for value in &values {
+    judge(told, plan, route, &values, framing, code)
+}
+
+/// A body of form fields.
+fn of_form(told: Explanation, plan: &HalfPlan, route: &Route, form: &Form, body: &[u8], response: bool) -> Explanation {
+    let code = |request: u16| if response { 502 } else { request };
+    let invalid = |told, why| unreadable(told, plan, plan.unreadable.invalid_json, code(400), why);
+    let name = |field: &PlannedField| field.place().and_then(Place::name).map(str::to_owned).unwrap_or_default();
+    let names: Vec<String> = plan.fields.iter().map(name).collect();
+    let found = match form::select::select(form, body, names.iter().map(String::as_str)) {
+        Ok(found) => found,
+        Err(error) => {
+            return invalid(told, format!("not a form that is read in one way alone (`on_invalid_json`): {error}"));
+        }
+    };
+    let mut values = Vec::new();
+    for form::select::Selected { name, text } in found {
+        let Some(field) = plan.fields.get(name) else { continue };
+        match text.map(|text| lexeme(field, text.expose())) {
+            Some(Ok(raw)) => values.push(Value {
+                location: field.place().map(ToString::to_string).unwrap_or_default(),
+                path: name,
+                raw: raw.expose().to_vec(),
+                record: None,
+            }),
+            Some(Err(refusal)) => return told.refused(code(422), refusal.detail),
+            None => return invalid(told, "a selected value of the form cannot be decoded".into()),
+        }
+    }
+    judge(told, plan, route, &values, Framing::One, code)
+}
+
+/// What becomes of the values that the plan selects.
+fn judge(
+    mut told: Explanation,
+    plan: &HalfPlan,
+    route: &Route,
+    values: &[Value],
+    framing: Framing,
+    code: impl Fn(u16) -> u16,
+) -> Explanation {
+    for value in values {
         if let Some(field) = plan.fields.get(value.path) {
             let (found, refused) = found(value, field, framing, plan.unreadable.too_large);
             told.refused = told.refused.or_else(|| refused.map(|(status, why)| (code(status), why)));
@@ -201,7 +256,7 @@ fn read(
         acting.selects = Some(values.iter().filter(|value| value.path == index).count());
     }
     calls(&mut told, plan);
-    missing(&mut told, plan, route, &values, code(422));
+    missing(&mut told, plan, route, values, code(422));
     told
 }
 
