@@ -23,7 +23,7 @@ use crate::refusal::Reason;
 pub use fields::FieldCounters;
 use labels::{FieldLabels, ReasonLabels, ReloadLabels};
 pub use managed::{CacheMetrics, CallMetrics, ManagedMetrics, TokenMetrics};
-pub use tls::TlsMetrics;
+pub use tls::{Failures, TlsMetrics};
 pub use traffic::{ListenerMetrics, WorkerMetrics};
 
 /// What happened to a selected field.
@@ -43,6 +43,9 @@ pub enum FieldEvent {
     Absent,
     /// A plaintext where a token should be.
     Plaintext,
+    /// A plaintext whose token the application would not take: longer than `max_length`, or not of its `format`. Told while nothing is
+    /// sealed yet.
+    Unfit,
     /// A token where plaintext should be sealed.
     AlreadySealed,
     /// A token that lacks what the rule asks (`read`, `migrate`).
@@ -128,6 +131,11 @@ impl Metrics {
     /// The counters of a listener's TLS, to be kept.
     pub fn tls(&self, listener: &str) -> TlsMetrics {
         self.0.tls.listener(listener)
+    }
+
+    /// The counter of a listener's connections that did not begin as its `proxy_protocol` says, to be kept.
+    pub fn unannounced(&self, listener: &str) -> Failures {
+        self.0.tls.unannounced(listener)
     }
 
     /// The handles of a profile, to be kept.

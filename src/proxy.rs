@@ -1,21 +1,27 @@
 //! The proxy: listeners, workers, and the life of a request, which `exchange` tells from top to bottom.
 
 mod account;
+mod arrive;
 pub mod body;
 pub mod budget;
+mod caller;
+pub mod certificates;
 mod connection;
 pub mod drain;
 pub(crate) mod exchange;
 mod forwarded;
 pub mod headers;
 pub(crate) mod listen;
+mod outside;
 pub mod payload;
 mod pipe;
+mod proxy_protocol;
 mod pump;
 mod respond;
 pub mod server;
 pub mod settings;
 pub mod shared;
+mod stream;
 mod tap;
 mod tunnel;
 mod upstream;

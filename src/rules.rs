@@ -6,6 +6,8 @@ use crate::jsonpath::{Path, Selectors};
 use crate::name::Class;
 pub use place::{Part, Place};
 
+pub use self::words::Words;
+
 mod action;
 pub mod compile;
 mod conditions;
@@ -26,6 +28,7 @@ pub mod profile;
 pub mod route;
 pub mod schema;
 pub mod value;
+mod words;
 pub mod yaml;
 
 /// All rules of a load, in the order of their files.
@@ -249,6 +252,8 @@ pub struct Action {
     pub reveal: Reveal,
     /// Whether any action of the set opens this one's class masked or redacted, so that a sealing action must refuse values of masked shape.
     pub refuses_masked: bool,
+    /// Whether the application is said (`format`) to check this field in a way that no token passes.
+    pub format_refuses: bool,
     /// `suite`
     pub suite: crate::token::Suite,
     /// `type`

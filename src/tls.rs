@@ -10,18 +10,21 @@ use rustls::crypto::aws_lc_rs::kx_group::{SECP256R1, SECP256R1MLKEM768, SECP384R
 use rustls::version::{TLS12, TLS13};
 
 pub mod client;
+pub mod fault;
 mod peer;
 pub mod server;
 mod store;
 mod watch;
 
 /// A server's side, as configured.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerTls {
     /// PEM: the certificate, then its intermediates.
     pub cert: PathBuf,
     /// PEM: its private key.
     pub key: PathBuf,
+    /// Further pairs, for clients that ask for a name which the first does not have.
+    pub more: Vec<(PathBuf, PathBuf)>,
     /// PEM: who may issue client certificates; `None`: clients show none.
     pub client_ca: Option<PathBuf>,
     /// Whether a client without a certificate is turned away.

@@ -13,6 +13,8 @@
 
 #[path = "integration/admin.rs"]
 mod admin;
+#[path = "integration/applications.rs"]
+mod applications;
 #[path = "integration/architecture.rs"]
 mod architecture;
 #[path = "integration/attacks.rs"]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what some tests run besides Rust, below target/tools: the decoders' libraries (PyPI `cryptography`, npm @noble/*) and the
-# npm package json-server, a real application. Without it those tests say SKIPPED. Does nothing for what is there already.
+# applications behind the proxy (npm json-server and @medplum, PyPI httpbin). Without it those tests say SKIPPED. Does nothing for what is there already.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=target/tools
@@ -32,3 +32,6 @@ install python tests/interop/python/requirements.txt python_packages
 install javascript tests/interop/javascript/package.json decoder_packages
 install json-server tests/tools/package.json npm_packages
 install clients tests/clients/requirements.txt python_packages
+install httpbin tests/apps/httpbin/requirements.txt python_packages
+install accounts tests/apps/accounts/requirements.txt python_packages
+install fhir tests/apps/fhir/package.json npm_packages

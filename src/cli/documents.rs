@@ -249,8 +249,14 @@ fn plan(direction: Direction, fields: &Fields<'_>, config: &Config) -> Result<Ha
     };
     let normal = normalize(path, false).map_err(|e| Failure::new(Exit::Usage, format!("--path: {e}")))?;
     let headers = HeaderMap::new();
-    let facts =
-        RequestFacts { method, path: &normal, ignore_case: false, listener: "front", host: None, headers: &headers };
+    let facts = RequestFacts {
+        method,
+        path: &normal,
+        ignore_case: false,
+        listener: "front",
+        host: None,
+        words: (&headers).into(),
+    };
     let route = rules.route(&facts);
     HalfPlan::new(direction, &route.rules, &headers)?.ok_or_else(|| {
         Failure::new(Exit::No, "no rule does anything to such a message").help("see `sidecloak explain`")

@@ -134,6 +134,7 @@ impl From<AppError> for Failure {
             }
             AppError::Keyring(error) => error.into(),
             AppError::Start(error @ StartError::InUse { .. }) => Self::new(Exit::Unavailable, error.to_string()),
+            AppError::Start(error @ StartError::Tls { .. }) => Self::new(Exit::NoPermission, error.to_string()),
             AppError::Start(error) => Self::new(Exit::Io, error.to_string()),
             AppError::Listen(error) => {
                 let code = match &error {

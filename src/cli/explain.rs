@@ -101,8 +101,14 @@ fn explain(args: &Args, rules: &RuleSet, headers: &HeaderMap, body: Option<&[u8]
         return explanation.refused(400, why);
     }
     let host = headers.get(HOST).and_then(|h| h.to_str().ok()).map(|h| h.split(':').next().unwrap_or(h));
-    let facts =
-        RequestFacts { method, path: &path, ignore_case: args.ignore_case, listener: &args.listener, host, headers };
+    let facts = RequestFacts {
+        method,
+        path: &path,
+        ignore_case: args.ignore_case,
+        listener: &args.listener,
+        host,
+        words: headers.into(),
+    };
     let message = Message {
         direction: if args.response { Direction::Response } else { Direction::Request },
         status: args.status,

@@ -128,7 +128,9 @@ impl Checks<'_> {
         }
         let further = require || pq_only || client_ca.is_some() || span.is_some();
         match (cert, key) {
-            (Some(cert), Some(key)) => Some(ServerTls { cert, key, client_ca, require_client: require, pq_only }),
+            (Some(cert), Some(key)) => {
+                Some(ServerTls { cert, key, more: Vec::new(), client_ca, require_client: require, pq_only })
+            }
             (None, None) if !further => None,
             (cert, _) => {
                 let missing = if cert.is_some() { "TLS has no private key" } else { "TLS has no certificate" };

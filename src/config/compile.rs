@@ -10,12 +10,14 @@ use super::address::{self, Problem};
 use super::file::{self, At, File};
 use super::quantity::Size;
 use super::read::Many;
-use super::scalar::{OnAmbiguous, PathCase, SizeText, Unmatched, UpstreamProtocol};
+use super::scalar::{OnAmbiguous, PathCase, SizeText, Unmatched};
 use super::{Admin, Authority, Config, LogLevel, Machine, Overrides, Purpose, scalar};
 use crate::authority::listen;
 use crate::keyring::store::StorePlace;
 use crate::keyring::{KeySource, Managed, Options};
-use crate::proxy::settings::{Address, Caller, Drain, Limits, Listener, Settings, UpstreamLimits};
+use crate::proxy::settings::{
+    Address, Caller, Drain, Limits, Listener, ProxyProtocol, Settings, UpstreamHost, UpstreamLimits, UpstreamProtocol,
+};
 use crate::report::{Finding, Findings, Source};
 use crate::tls;
 
@@ -175,7 +177,14 @@ impl Checks<'_> {
             name,
             bind,
             upstream,
-            upstream_http2: value(file.upstream_protocol) == Some(UpstreamProtocol::Http2),
+            tls: None,
+            proxy_protocol: ProxyProtocol::Off,
+            upstream_protocol: match value(file.upstream_protocol) {
+                Some(scalar::UpstreamProtocol::Http2) => UpstreamProtocol::Http2,
+                Some(scalar::UpstreamProtocol::Http1) | None => UpstreamProtocol::Http1,
+            },
+            upstream_tls: None,
+            upstream_host: UpstreamHost::Keep,
             reject_unmatched: value(file.unmatched) == Some(Unmatched::Reject),
             reject_ambiguous: value(file.on_ambiguous) != Some(OnAmbiguous::Pass),
             ignore_case: value(file.case) == Some(PathCase::Ignore),

@@ -5,6 +5,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::keyring::store::{Credential, Remote, StorePlace};
+use crate::proxy::settings::UpstreamProtocol;
 
 const MACHINE: Machine = Machine { memory: 1 << 30, cpus: 4 };
 
@@ -37,7 +38,10 @@ fn everything_has_a_default_but_the_upstream() {
     assert_eq!(listener.bind, [Address::Tcp("127.0.0.1:8080".parse().unwrap())]);
     assert_eq!(listener.upstream, [Address::Tcp("127.0.0.1:9000".parse().unwrap())]);
     assert!(
-        !listener.upstream_http2 && !listener.reject_unmatched && listener.reject_ambiguous && !listener.ignore_case
+        listener.upstream_protocol == UpstreamProtocol::Http1
+            && !listener.reject_unmatched
+            && listener.reject_ambiguous
+            && !listener.ignore_case
     );
     assert!(listener.trusted_peers.is_empty() && listener.trusted_headers.is_empty() && listener.open_for.is_none());
     assert_eq!(config.proxy.workers, 2);
@@ -95,7 +99,12 @@ telemetry: { log: warn, paths: route }
     let [front, back] = config.proxy.listeners.as_slice() else { panic!() };
     assert_eq!(front.bind.len(), 2);
     assert_eq!(front.upstream[1], Address::Host("app".into(), 81));
-    assert!(front.upstream_http2 && front.reject_unmatched && !front.reject_ambiguous && front.ignore_case);
+    assert!(
+        front.upstream_protocol == UpstreamProtocol::Http2
+            && front.reject_unmatched
+            && !front.reject_ambiguous
+            && front.ignore_case
+    );
     assert_eq!(front.trusted_peers[1].to_string(), "192.0.2.1/32");
     assert_eq!(front.trusted_headers, ["x-tenant"]);
     assert_eq!(front.open_for.as_deref(), Some([].as_slice()), "an empty list is nobody, not anybody");

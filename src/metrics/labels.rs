@@ -69,6 +69,7 @@ impl FieldEvent {
             Self::Masked => "masked",
             Self::Absent => "absent",
             Self::Plaintext => "plaintext",
+            Self::Unfit => "unfit",
             Self::AlreadySealed => "already-sealed",
             Self::Lesser => "lesser",
             Self::Refused => "refused",

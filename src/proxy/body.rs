@@ -38,15 +38,21 @@ const SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
 pub(crate) async fn prepare(ctx: &Exchange, has_body: bool) -> Result<(), Refusal> {
     let request = ctx.request.as_deref().filter(|_| has_body);
     for plan in request.into_iter().chain(ctx.response.as_deref()).filter(|plan| plan.changes()) {
-        let sealer = sealer(ctx, plan)?;
-        for (need, field) in plan.needs(&ctx.route.rules) {
-            match sealer.at_hand(&need) {
-                Cached::Hit(()) => {}
-                Cached::Denied(state) => denied(field, state)?,
-                Cached::Unknown | Cached::Miss => {
-                    if let Err(error) = sealer.fetch(need.clone()).await {
-                        unavailable(field, &need, &error)?;
-                    }
+        fetch(ctx, plan).await?;
+    }
+    Ok(())
+}
+
+/// Fetches what one plan knows to need.
+pub(super) async fn fetch(ctx: &Exchange, plan: &HalfPlan) -> Result<(), Refusal> {
+    let sealer = sealer(ctx, plan)?;
+    for (need, field) in plan.needs(&ctx.route.rules) {
+        match sealer.at_hand(&need) {
+            Cached::Hit(()) => {}
+            Cached::Denied(state) => denied(field, state)?,
+            Cached::Unknown | Cached::Miss => {
+                if let Err(error) = sealer.fetch(need.clone()).await {
+                    unavailable(field, &need, &error)?;
                 }
             }
         }
@@ -61,7 +67,7 @@ pub(crate) async fn request(
     body: Incoming,
 ) -> Result<Body, Refusal> {
     match &ctx.request {
-        Some(plan) if !body.is_end_stream() => message(ctx, plan, &mut parts.headers, body).await,
+        Some(plan) if !body.is_end_stream() => message(ctx, plan, &mut parts.headers, Body::Incoming(body)).await,
         _ => Ok(Body::Incoming(body)),
     }
 }
@@ -70,24 +76,24 @@ pub(crate) async fn request(
 pub(crate) async fn response(
     ctx: &Arc<Exchange>,
     parts: &mut http::response::Parts,
-    body: Incoming,
+    body: Body,
 ) -> Result<Body, Refusal> {
     let content_type = content_type(&parts.headers).unwrap_or(Some("?"));
     let acts = |action: &Action| {
         let rule = ctx.route.rules.iter().map(|(rule, _)| rule).find(|rule| rule.name == action.rule);
         rule.is_some_and(|rule| rule.acts_on_response(parts.status.as_u16(), content_type))
     };
-    let Some(plan) = ctx.response.as_ref().and_then(|plan| plan.only(acts)) else { return Ok(Body::Incoming(body)) };
+    let Some(plan) = ctx.response.as_ref().and_then(|plan| plan.only(acts)) else { return Ok(body) };
     if ctx.method == Method::HEAD || parts.status == StatusCode::NOT_MODIFIED {
         // What these say of a body is about bytes that nobody will get.
         if plan.changes() {
             forget_validators(&mut parts.headers);
             parts.headers.remove(CONTENT_LENGTH);
         }
-        return Ok(Body::Incoming(body));
+        return Ok(body);
     }
     if body.is_end_stream() {
-        return Ok(Body::Incoming(body));
+        return Ok(body);
     }
     message(ctx, &plan, &mut parts.headers, body).await
 }
@@ -96,12 +102,12 @@ async fn message(
     ctx: &Arc<Exchange>,
     plan: &Arc<HalfPlan>,
     headers: &mut HeaderMap,
-    body: Incoming,
+    body: Body,
 ) -> Result<Body, Refusal> {
     // Apart, since a value that a watching action selects must not hide one that is to be sealed inside it.
     let body = match plan.only(|action| !changes(action)) {
         Some(watching) => watch(ctx, &watching, headers, body)?,
-        None => Body::Incoming(body),
+        None => body,
     };
     match plan.only(changes) {
         Some(changing) => change(ctx, &changing, headers, body).await,
@@ -110,17 +116,17 @@ async fn message(
 }
 
 /// Counts what the plan would do; the body passes as it is.
-fn watch(ctx: &Exchange, plan: &Arc<HalfPlan>, headers: &HeaderMap, body: Incoming) -> Result<Body, Refusal> {
+fn watch(ctx: &Exchange, plan: &Arc<HalfPlan>, headers: &HeaderMap, body: Body) -> Result<Body, Refusal> {
     let metrics = &ctx.shared.metrics;
     let (plan, reading) = match readable(plan, headers) {
         Ok(readable) => readable.counted(metrics),
         Err((reason, ..)) => {
             metrics.passed_unread(&plan.rule, reason);
-            return Ok(Body::Incoming(body));
+            return Ok(body);
         }
     };
     let edit = edit(ctx, &plan, sealer(ctx, &plan)?, reading);
-    let tap = Tap::new(Body::Incoming(body), edit, Arc::clone(&plan.rule), metrics.clone(), &ctx.shared.budget);
+    let tap = Tap::new(body, edit, Arc::clone(&plan.rule), metrics.clone(), &ctx.shared.budget);
     Ok(Body::Stream(Box::pin(tap)))
 }
 
@@ -271,7 +277,7 @@ fn is_signed(plan: &HalfPlan, headers: &HeaderMap) -> bool {
         || plan.signature_headers.iter().any(|name| headers.contains_key(name.as_str()))
 }
 
-fn sealer(ctx: &Exchange, plan: &HalfPlan) -> Result<Arc<dyn Sealer>, Refusal> {
+pub(super) fn sealer(ctx: &Exchange, plan: &HalfPlan) -> Result<Arc<dyn Sealer>, Refusal> {
     let none = || Refusal::new(Reason::KeyService, "a rule acts, but this process has no keyring").rule(&plan.rule);
     ctx.shared.sealer.clone().ok_or_else(none)
 }

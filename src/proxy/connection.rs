@@ -10,27 +10,63 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioExecutor;
 use hyper_util::server::conn::auto;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time;
 
 use crate::crypto::RandomError;
 use crate::crypto::random;
-use crate::metrics::{ListenerMetrics, WorkerMetrics};
+use crate::metrics::{Failures, ListenerMetrics, TlsMetrics, WorkerMetrics};
+use crate::tls::PeerIdentity;
+use crate::tls::server::Server;
 
+use super::arrive::{Arrival, arrive};
 use super::exchange;
 use super::forwarded::PeerHeaders;
 use super::settings::Listener;
 use super::shared::Shared;
-use super::upstream::{Stream, Upstream};
+use super::stream::{Protocol, Secured, Socket};
+use super::upstream::Upstream;
 
 /// How long a drain waits for the first request of a connection that has sent none yet.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
+
+/// A connection whose client showed a certificate ends with the request it is at when the certificate does, and at the latest after
+/// this time: it was looked at when the connection began, and its authority may have been taken away since.
+const IDENTIFIED: Duration = Duration::from_hours(1);
+
+/// What hyper is told, by what ALPN chose: then a connection speaks nothing else.
+#[derive(Debug)]
+pub(super) struct Builders {
+    either: auto::Builder<TokioExecutor>,
+    http1: auto::Builder<TokioExecutor>,
+    http2: auto::Builder<TokioExecutor>,
+}
+
+impl Builders {
+    pub(super) fn new(either: &auto::Builder<TokioExecutor>) -> Self {
+        Self { either: either.clone(), http1: either.clone().http1_only(), http2: either.clone().http2_only() }
+    }
+
+    fn of(&self, chosen: Option<Protocol>) -> &auto::Builder<TokioExecutor> {
+        match chosen {
+            None => &self.either,
+            Some(Protocol::Http1) => &self.http1,
+            Some(Protocol::Http2) => &self.http2,
+        }
+    }
+}
 
 /// One listener in one worker.
 #[derive(Debug)]
 pub(super) struct Front {
     pub(super) shared: Arc<Shared>,
     pub(super) listener: Arc<Listener>,
+    /// `None`: in the clear.
+    pub(super) tls: Option<(Server, TlsMetrics)>,
+    /// Of this worker, over all its listeners.
+    pub(super) handshakes: Arc<Semaphore>,
+    /// Connections that did not begin as `proxy_protocol` says.
+    pub(super) unannounced: Failures,
     pub(super) worker: usize,
     pub(super) upstream: Arc<Upstream>,
     pub(super) metrics: Arc<ListenerMetrics>,
@@ -48,6 +84,8 @@ pub(super) struct Connection {
     pub(super) front: Arc<Front>,
     /// `None`: a unix socket. Such a peer has no address, so no list of addresses holds it.
     pub(super) peer: Option<SocketAddr>,
+    /// What its handshake told; `None`: it came in the clear.
+    tls: Option<Box<Secured>>,
     /// In `trusted_peers`.
     pub(super) trusted: bool,
     /// In `open_for`.
@@ -59,34 +97,67 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn new(front: Arc<Front>, peer: Option<SocketAddr>, reset: Arc<AtomicBool>) -> Self {
+    fn new(front: Arc<Front>, arrival: &Arrival) -> Self {
+        let Arrival { stream, peer } = arrival;
+        let tls = stream.secured().map(Box::new);
         // `::ffff:10.0.0.1` is 10.0.0.1.
-        let peer = peer.map(|peer| SocketAddr::new(peer.ip().to_canonical(), peer.port()));
+        let peer = peer.map(|peer: SocketAddr| SocketAddr::new(peer.ip().to_canonical(), peer.port()));
         let listed = |nets: &[ipnet::IpNet]| peer.is_some_and(|peer| nets.iter().any(|net| net.contains(&peer.ip())));
         Self {
             trusted: listed(&front.listener.trusted_peers),
             open: front.listener.open_for.as_deref().is_none_or(listed),
-            headers: PeerHeaders::of(peer.map(|p| p.ip())),
-            reset,
+            headers: PeerHeaders::of(peer.map(|p| p.ip()), tls.is_some()),
+            reset: stream.reset(),
+            tls,
             served: AtomicBool::new(false),
             front,
             peer,
         }
+    }
+
+    /// Whether the client came over TLS.
+    pub(super) fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Who the client's certificate names, verified.
+    pub(super) fn identity(&self) -> Option<&PeerIdentity> {
+        self.tls.as_ref()?.identity.as_ref()
+    }
+
+    /// The server that the client's handshake asked for, in lower case.
+    pub(super) fn sni(&self) -> Option<&str> {
+        self.tls.as_ref()?.sni.as_deref()
+    }
+
+    /// How long the client is who its certificate said; `None`: it showed none.
+    fn lifetime(&self) -> Option<Duration> {
+        let ends = self.identity()?.expires;
+        Some(Duration::from_secs(ends.saturating_sub(self.front.shared.clock.now())).min(IDENTIFIED))
+    }
+
+    /// What ALPN chose.
+    fn protocol(&self) -> Option<Protocol> {
+        self.tls.as_ref()?.protocol
     }
 }
 
 /// Serves it to its end.
 pub(super) async fn serve(
     front: Arc<Front>,
-    stream: Stream,
+    socket: Socket,
     peer: Option<SocketAddr>,
-    builder: Arc<auto::Builder<TokioExecutor>>,
+    builders: Arc<Builders>,
     permit: OwnedSemaphorePermit,
 ) {
     let open = front.worker_metrics.connections.clone();
     open.inc();
+    let Some(arrival) = arrive(&front, socket, peer).await else {
+        open.dec();
+        return;
+    };
     let mut closing = front.closing.clone();
-    let connection = Arc::new(Connection::new(front, peer, stream.reset()));
+    let connection = Arc::new(Connection::new(front, &arrival));
     let service = {
         let connection = Arc::clone(&connection);
         service_fn(move |request| {
@@ -96,7 +167,8 @@ pub(super) async fn serve(
         })
     };
     {
-        let mut serving = pin!(builder.serve_connection_with_upgrades(stream, service));
+        let builder = builders.of(connection.protocol());
+        let mut serving = pin!(builder.serve_connection_with_upgrades(arrival.stream, service));
         let closed = async { drop(closing.wait_for(|closing| *closing).await) };
         // hyper times header sections from their first byte on, and does not time the bytes that tell the version.
         let silent = async {
@@ -105,10 +177,17 @@ pub(super) async fn serve(
                 std::future::pending().await
             }
         };
+        let aged = async {
+            match connection.lifetime() {
+                Some(lifetime) => time::sleep(lifetime).await,
+                None => std::future::pending().await,
+            }
+        };
         let ended = tokio::select! {
             ended = serving.as_mut() => Some(ended),
             () = closed => None,
             () = silent => None,
+            () = aged => None,
         };
         let ended = match ended {
             Some(ended) => ended,

@@ -14,22 +14,21 @@ use hyper::upgrade::OnUpgrade;
 
 use crate::refusal::{Reason, Refusal};
 use crate::rules::route::{self, End, RequestFacts, Route};
-use crate::rules::{OnUnreadable, RuleSet};
+use crate::rules::{OnUnreadable, RuleSet, Words};
 use crate::transform::plan::{Direction, HalfPlan};
 
 use super::account::Account;
+use super::caller::Caller;
 use super::connection::Connection;
 use super::payload::{Answer, Body};
 use super::settings::Listener;
 use super::shared::Shared;
-use super::{body, forwarded, headers, respond, tunnel};
+use super::{body, forwarded, headers, outside, respond, tunnel};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// What a request gains on its way: the map grows once.
 const NEW_FIELDS: usize = 8;
-/// The role of a caller that no entry of `callers` names.
-const DEFAULT_ROLE: &str = "default";
 
 /// What is known of a request once it is routed.
 #[derive(Debug)]
@@ -51,6 +50,8 @@ pub(crate) struct Exchange {
     pub(crate) request: Option<Arc<HalfPlan>>,
     /// What happens to the answer's.
     pub(crate) response: Option<Arc<HalfPlan>>,
+    /// What happens to the request line and the header section of the request, and to the header section of the answer.
+    pub(super) outside: (Option<Arc<HalfPlan>>, Option<Arc<HalfPlan>>),
     /// The caller's role.
     pub(crate) role: String,
     /// The peer is in `open_for`.
@@ -99,7 +100,7 @@ pub(super) async fn serve(connection: Arc<Connection>, request: Request<Incoming
 enum Outcome {
     Answer(Response<Body>),
     /// 101, and the client's half of the tunnel.
-    Switch(OnUpgrade, Response<Incoming>),
+    Switch(OnUpgrade, Response<Body>),
 }
 
 enum Failure {
@@ -148,7 +149,11 @@ async fn run(
         return Err(refusal.into());
     }
 
-    // The request's body.
+    // What stands outside the request's body, and the body.
+    if version == Version::HTTP_2 {
+        headers::join_cookies(&mut parts.headers);
+    }
+    let again = outside::request(&exchange, &mut parts, !body.is_end_stream()).await?;
     if let Some(plan) = &exchange.response {
         headers::ask_for_readable(&mut parts.headers, plan.changes());
     }
@@ -160,15 +165,23 @@ async fn run(
     if client.is_some() {
         tunnel::ask(&mut parts.headers);
     }
-    if version == Version::HTTP_2 {
-        headers::join_cookies(&mut parts.headers);
-    }
     let asked = Instant::now();
-    let (mut response, permit) = connection.front.upstream.send(&exchange, parts, body).await?;
+    let again = again.map(|again| again.ask(&parts));
+    let (response, permit) = connection.front.upstream.send(&exchange, parts, body).await?;
     account.upstream_permit = permit;
+    let mut response = response.map(Body::Incoming);
+    if let Some(parts) = again
+        && outside::found_nothing(&exchange.method, &mut response, shared.timeouts.response_body).await?
+    {
+        drop(response);
+        account.upstream_permit = None;
+        let (second, permit) = connection.front.upstream.send(&exchange, parts, Body::Empty).await?;
+        account.upstream_permit = permit;
+        response = second.map(Body::Incoming);
+    }
     connection.front.metrics.upstream_answered(asked.elapsed());
 
-    // The answer's body.
+    // The answer: what stands outside its body, and the body.
     headers::strip_hop_by_hop(response.headers_mut());
     let upstream_version = std::mem::replace(response.version_mut(), Version::HTTP_11);
     response.headers_mut().append(header::VIA, shared.via.of(upstream_version));
@@ -181,6 +194,9 @@ async fn run(
     }
     let status = response.status();
     let (mut parts, body) = response.into_parts();
+    if let Err(refusal) = outside::response(&exchange, &mut parts).await {
+        return Err(Failure::Response(refusal, status));
+    }
     match body::response(&exchange, &mut parts, body).await {
         Ok(body) => Ok(Outcome::Answer(Response::from_parts(parts, body))),
         Err(refusal) => Err(Failure::Response(refusal, status)),
@@ -192,9 +208,11 @@ fn open(connection: &Connection, account: &Account, parts: &request::Parts) -> R
     let front = &connection.front;
     let listener = &front.listener;
     let rules = front.shared.rules.load_full();
+    let caller = Caller::of(connection, &parts.headers);
+    let words = caller.words(&parts.headers);
     let route = match rules.rules.is_empty() {
         true => Route::default(),
-        false => find_route(listener, &rules, parts)?,
+        false => find_route(listener, &rules, parts, words)?,
     };
     match &route.end {
         End::Rejected(rule) => return Err(Refusal::new(Reason::Rejected, "action: reject").rule(&rule.name)),
@@ -203,14 +221,19 @@ fn open(connection: &Connection, account: &Account, parts: &request::Parts) -> R
         }
         End::Unmatched | End::Matched | End::Passed(_) => {}
     }
+    let looks_up = matches!(parts.method, Method::GET | Method::HEAD);
     Ok(Exchange {
         shared: Arc::clone(&front.shared),
         worker: front.worker,
         listener: Arc::clone(listener),
         method: parts.method.clone(),
-        request: HalfPlan::new(Direction::Request, &route.rules, &parts.headers)?.map(Arc::new),
-        response: HalfPlan::new(Direction::Response, &route.rules, &parts.headers)?.map(Arc::new),
-        role: role(connection, &parts.headers),
+        request: HalfPlan::new(Direction::Request, &route.rules, words)?.map(Arc::new),
+        response: HalfPlan::new(Direction::Response, &route.rules, words)?.map(Arc::new),
+        outside: (
+            HalfPlan::outside(Direction::Request, &route.rules, words, looks_up)?.map(Arc::new),
+            HalfPlan::outside(Direction::Response, &route.rules, words, looks_up)?.map(Arc::new),
+        ),
+        role: caller.role,
         may_see_plaintext: connection.open,
         request_id: Arc::clone(&account.id),
         peer: connection.peer,
@@ -222,7 +245,12 @@ fn open(connection: &Connection, account: &Account, parts: &request::Parts) -> R
 }
 
 /// A path or method that the upstream might read in another way than the rules is refused, unless the listener lets it pass.
-fn find_route(listener: &Listener, rules: &RuleSet, parts: &request::Parts) -> Result<Route, Refusal> {
+fn find_route(
+    listener: &Listener,
+    rules: &RuleSet,
+    parts: &request::Parts,
+    words: Words<'_>,
+) -> Result<Route, Refusal> {
     if listener.reject_ambiguous
         && let Some(name) = route::override_header(&parts.headers)
     {
@@ -245,7 +273,7 @@ fn find_route(listener: &Listener, rules: &RuleSet, parts: &request::Parts) -> R
         ignore_case: listener.ignore_case,
         listener: &listener.name,
         host: host.as_deref(),
-        headers: &parts.headers,
+        words,
     }))
 }
 
@@ -253,18 +281,6 @@ fn find_route(listener: &Listener, rules: &RuleSet, parts: &request::Parts) -> R
 fn may_upgrade(route: &Route) -> bool {
     let passes = |on: OnUnreadable| on == OnUnreadable::Pass;
     route.rules.iter().all(|(rule, _)| passes(rule.limits.request.upgrade) && passes(rule.limits.response.upgrade))
-}
-
-/// The first entry of `callers` whose headers are all there. Those of untrusted peers are gone already.
-fn role(connection: &Connection, headers: &HeaderMap) -> String {
-    let callers = &connection.front.shared.settings.callers;
-    let is = |(name, value): &(HeaderName, String)| {
-        let mut values = headers.get_all(name).iter();
-        // A second value could be the client's own, added to that of the peer.
-        values.next().is_some_and(|v| v.as_bytes() == value.as_bytes()) && values.next().is_none()
-    };
-    let caller = callers.iter().find(|caller| connection.trusted && caller.headers.iter().all(is));
-    caller.map_or(DEFAULT_ROLE, |caller| caller.role.as_str()).to_owned()
 }
 
 /// The fields that every request gets on its way out.

@@ -17,6 +17,7 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 pub(super) struct PeerHeaders {
     /// `None`: a unix socket has no address to tell.
     address: Option<HeaderValue>,
+    proto: HeaderValue,
     /// `for=192.0.2.1;proto=http`
     element: String,
     /// The last `Host` and the whole element for it: on one connection it seldom changes.
@@ -24,7 +25,8 @@ pub(super) struct PeerHeaders {
 }
 
 impl PeerHeaders {
-    pub(super) fn of(peer: Option<IpAddr>) -> Self {
+    pub(super) fn of(peer: Option<IpAddr>, tls: bool) -> Self {
+        let proto = if tls { "https" } else { "http" };
         let node = match peer {
             Some(IpAddr::V4(ip)) => ip.to_string(),
             Some(IpAddr::V6(ip)) => format!("\"[{ip}]\""),
@@ -32,7 +34,8 @@ impl PeerHeaders {
         };
         Self {
             address: peer.and_then(|ip| HeaderValue::try_from(ip.to_string()).ok()),
-            element: format!("for={node};proto=http"),
+            proto: HeaderValue::from_static(proto),
+            element: format!("for={node};proto={proto}"),
             last: Mutex::new(None),
         }
     }
@@ -82,7 +85,7 @@ pub(super) fn set(connection: &Connection, headers: &mut HeaderMap) {
     }
 
     if !(connection.trusted && headers.contains_key(&FORWARDED_PROTO)) {
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(FORWARDED_PROTO, peer.proto.clone());
     }
 
     let host = headers.get(header::HOST).cloned();

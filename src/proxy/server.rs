@@ -10,7 +10,11 @@ use super::drain::Phase;
 use super::listen::{self, Listening, SocketFile};
 use super::settings::{Address, Listener};
 use super::shared::Shared;
+use super::upstream::Outward;
 use super::worker;
+use crate::metrics::TlsMetrics;
+use crate::tls::TlsError;
+use crate::tls::server::Server as Tls;
 
 /// A running proxy. Dropping it ends everything at once; [`Server::drain`] ends it in order.
 #[derive(Debug)]
@@ -47,6 +51,14 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
+    /// Certificates, keys or roots, of the listener or for its upstream.
+    #[error("listener `{listener}`: {error}")]
+    Tls {
+        /// Its name.
+        listener: String,
+        /// What is wrong.
+        error: TlsError,
+    },
     /// A thread or its runtime.
     #[error("cannot start a worker: {0}")]
     Worker(#[from] io::Error),
@@ -56,9 +68,10 @@ impl Server {
     /// Binds every listener, then starts the workers. Requests are taken from here on, whatever the probe says.
     pub fn start(shared: Arc<Shared>) -> Result<Self, StartError> {
         let count = shared.settings.workers.max(1);
-        let mut shares: Vec<Vec<(Arc<Listener>, Listening)>> = (0..count).map(|_| Vec::new()).collect();
+        let mut shares: Vec<Vec<(Door, Listening)>> = (0..count).map(|_| Vec::new()).collect();
         let (mut addresses, mut socket_files) = (Vec::new(), Vec::new());
-        for listener in &shared.settings.listeners {
+        for door in doors(&shared)? {
+            let listener = &door.listener;
             for address in &listener.bind {
                 let (bound, sockets) =
                     listen::bind(address, count).map_err(|error| StartError::of(listener, address, error))?;
@@ -66,7 +79,7 @@ impl Server {
                     socket_files.extend(SocketFile::of(path));
                 }
                 for (share, socket) in shares.iter_mut().zip(sockets) {
-                    share.push((Arc::clone(listener), socket));
+                    share.push((door.clone(), socket));
                 }
                 addresses.push((listener.name.clone(), bound));
             }
@@ -143,6 +156,39 @@ impl Drop for Server {
             }
         }
     }
+}
+
+/// A listener with what its files hold, for all workers.
+#[derive(Debug, Clone)]
+pub(super) struct Door {
+    pub(super) listener: Arc<Listener>,
+    /// `None`: in the clear.
+    pub(super) tls: Option<(Tls, TlsMetrics)>,
+    /// Towards its upstreams; `None`: in the clear.
+    pub(super) outward: Option<Arc<Outward>>,
+}
+
+/// Reads all files before the first address is bound. Listeners with the same files share them, and who watches them.
+fn doors(shared: &Shared) -> Result<Vec<Door>, StartError> {
+    let mut doors: Vec<Door> = Vec::new();
+    for listener in &shared.settings.listeners {
+        let bad = |error| StartError::Tls { listener: listener.name.clone(), error };
+        let tls = match &listener.tls {
+            Some(settings) => {
+                let same = doors.iter().filter(|door| door.listener.tls.as_ref() == Some(settings));
+                let loaded = same.filter_map(|door| door.tls.as_ref()).map(|(tls, _)| tls.clone()).next();
+                let tls = loaded.map_or_else(|| Tls::new(settings), Ok).map_err(bad)?;
+                let metrics = shared.metrics.tls(&listener.name);
+                shared.certificates.watch(&listener.name, tls.clone(), metrics.clone());
+                Some((tls, metrics))
+            }
+            None => None,
+        };
+        let outward = listener.upstream_tls.as_ref().map(|settings| Outward::new(settings).map(Arc::new));
+        let outward = outward.transpose().map_err(bad)?;
+        doors.push(Door { listener: Arc::clone(listener), tls, outward });
+    }
+    Ok(doors)
 }
 
 impl StartError {

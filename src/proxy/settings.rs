@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::HeaderName;
+use http::header::{HeaderName, HeaderValue};
 use ipnet::IpNet;
+
+use crate::tls::{ClientTls, ServerTls};
 
 /// All of it.
 #[derive(Debug, Clone)]
@@ -35,8 +37,16 @@ pub struct Listener {
     pub bind: Vec<Address>,
     /// Where it forwards to; several are taken in turn.
     pub upstream: Vec<Address>,
-    /// Whether the upstream is spoken to in HTTP/2 (prior knowledge) instead of HTTP/1.1.
-    pub upstream_http2: bool,
+    /// `None`: in the clear.
+    pub tls: Option<ServerTls>,
+    /// Who may say, before the first byte of a connection, for whom it is.
+    pub proxy_protocol: ProxyProtocol,
+    /// What the upstream is spoken to in.
+    pub upstream_protocol: UpstreamProtocol,
+    /// `None`: in the clear.
+    pub upstream_tls: Option<UpstreamTls>,
+    /// The `Host` that the upstream sees.
+    pub upstream_host: UpstreamHost,
     /// `unmatched: reject`
     pub reject_unmatched: bool,
     /// `on_ambiguous: reject` (default) or pass
@@ -49,6 +59,51 @@ pub struct Listener {
     pub trusted_headers: Vec<HeaderName>,
     /// Peers that may be shown plaintext; `None`: any.
     pub open_for: Option<Vec<IpNet>>,
+}
+
+/// `proxy_protocol`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// Nobody: a header of it is no HTTP.
+    #[default]
+    Off,
+    /// Connections of `trusted_peers` begin with a header; those of others are served as they come.
+    Trusted,
+    /// The same, and others are turned away.
+    Required,
+}
+
+/// `upstream_protocol`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2, with prior knowledge where there is no TLS.
+    Http2,
+    /// What the upstream chooses in its handshake; HTTP/1.1 for what only that can.
+    Auto,
+}
+
+/// TLS to an upstream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// Roots, our certificate, key exchange.
+    pub client: ClientTls,
+    /// The name that is asked for and that the certificate must have, instead of the upstream's host.
+    pub server_name: Option<String>,
+}
+
+/// `upstream_host`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum UpstreamHost {
+    /// The client's own.
+    #[default]
+    Keep,
+    /// That of the upstream, as configured.
+    Upstream,
+    /// This one.
+    Name(HeaderValue),
 }
 
 /// A place to listen on or connect to.
@@ -88,10 +143,13 @@ pub struct UpstreamLimits {
 #[derive(Debug, Clone)]
 pub struct Caller {
     /// All must be present with exactly this value.
-    pub headers: Vec<(HeaderName, String)>,
+    pub headers: Vec<HeaderIs>,
     /// The role.
     pub role: String,
 }
+
+/// A header with the value that it must have.
+pub type HeaderIs = (HeaderName, String);
 
 /// Bounds of the process.
 #[derive(Debug, Clone, Copy)]

@@ -16,6 +16,7 @@ use crate::rules::RuleSet;
 use crate::transform::Sealer;
 
 use super::budget::Budget;
+use super::certificates::Certificates;
 use super::headers::Via;
 use super::settings::Settings;
 
@@ -33,6 +34,8 @@ pub struct Shared {
     pub budget: Budget,
     /// What the probe says.
     pub health: Health,
+    /// Of the listeners with TLS.
+    pub certificates: Certificates,
     /// Random, of this process: `Via` and request ids carry it.
     pub instance: String,
     /// The time of day.
@@ -75,6 +78,7 @@ impl Shared {
             rules: ArcSwap::from_pointee(rules),
             instance,
             health: Health::default(),
+            certificates: Certificates::default(),
             timeouts: Timeouts::default(),
             settings,
             sealer,
@@ -94,6 +98,8 @@ impl fmt::Debug for Shared {
 /// Waits that no setting names.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
+    /// For a client to announce itself and shake hands, where it must.
+    pub handshake: Duration,
     /// For a client to send its header section, from the connection's begin or the end of the last answer: also how long
     /// an idle connection is kept.
     pub request_head: Duration,
@@ -112,6 +118,7 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
+            handshake: Duration::from_secs(10),
             request_head: Duration::from_secs(75),
             connect: Duration::from_secs(5),
             permit: Duration::from_secs(10),

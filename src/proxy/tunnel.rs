@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode, Version, request};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
@@ -35,10 +34,10 @@ pub(super) fn ask(headers: &mut HeaderMap) {
 }
 
 /// If the upstream has switched, joins both sides when the client has its 101; the account ends with the tunnel.
-pub(super) fn join(
+pub(super) fn join<B>(
     connection: &Arc<Connection>,
     client: OnUpgrade,
-    response: &mut Response<Incoming>,
+    response: &mut Response<B>,
     mut account: Box<Account>,
 ) {
     debug_assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS, "asked for by the caller");

@@ -2,6 +2,7 @@
 
 mod connect;
 mod http2;
+mod tls;
 
 use std::fmt;
 use std::pin::pin;
@@ -23,11 +24,11 @@ use crate::refusal::{Reason, Refusal};
 use super::account::refusal_in;
 use super::exchange::Exchange;
 use super::payload::{Body, Outgoing};
-use super::settings::Listener;
+use super::settings::{Listener, UpstreamProtocol};
 use super::shared::{Shared, Timeouts};
-pub(super) use connect::Stream;
 use connect::{Connector, Targets};
 use http2::Http2;
+pub(super) use tls::Outward;
 
 /// hyper's smallest.
 const SMALLEST_HEADER_LIMIT: usize = 8 * 1024;
@@ -39,6 +40,8 @@ pub(super) struct Upstream {
     wire: Wire,
     permits: Arc<Semaphore>,
     timeouts: Timeouts,
+    /// What HTTP/2 tells the upstream of how it is spoken to.
+    scheme: Scheme,
 }
 
 enum Wire {
@@ -49,12 +52,13 @@ enum Wire {
 }
 
 impl Upstream {
-    pub(super) fn new(listener: &Listener, shared: &Shared) -> Self {
+    pub(super) fn new(listener: &Listener, shared: &Shared, outward: Option<Arc<Outward>>) -> Self {
         let targets = Arc::new(Targets::new(&listener.upstream));
         let timeouts = shared.timeouts;
-        let connector = Connector::new(Arc::clone(&targets), timeouts.connect);
+        let scheme = if outward.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+        let connector = Connector::new(Arc::clone(&targets), outward, timeouts.connect);
         let header_limit = shared.settings.limits.header.max(SMALLEST_HEADER_LIMIT);
-        let wire = if listener.upstream_http2 {
+        let wire = if listener.upstream_protocol == UpstreamProtocol::Http2 {
             let http2 = |target| Http2::new(connector.clone(), target, header_limit, timeouts.http2_ping);
             Wire::Http2((0..targets.len()).map(http2).collect())
         } else {
@@ -70,7 +74,14 @@ impl Upstream {
                 .build(connector);
             Wire::Http1(Box::new(client), (0..targets.len()).filter_map(connect::authority).collect())
         };
-        Self { targets, next: AtomicUsize::new(0), wire, permits: Arc::clone(&shared.upstream_permits), timeouts }
+        Self {
+            targets,
+            next: AtomicUsize::new(0),
+            wire,
+            permits: Arc::clone(&shared.upstream_permits),
+            timeouts,
+            scheme,
+        }
     }
 
     /// Sends the request and waits for the answer's header section. The permit belongs to the answer until its end.
@@ -88,7 +99,7 @@ impl Upstream {
             Wire::Http1(client, authorities) => {
                 let permit = self.permit().await?;
                 let authority = authorities.get(target).cloned();
-                parts.uri = uri(authority, path)?;
+                parts.uri = uri(Scheme::HTTP, authority, path)?;
                 parts.version = Version::HTTP_11;
                 if !parts.headers.contains_key(header::HOST) {
                     parts.headers.insert(header::HOST, self.targets.host(target));
@@ -104,7 +115,7 @@ impl Upstream {
             }
             Wire::Http2(targets) => {
                 let host = parts.headers.remove(header::HOST).unwrap_or_else(|| self.targets.host(target));
-                parts.uri = uri(Authority::try_from(host.as_bytes()).ok(), path)?;
+                parts.uri = uri(self.scheme.clone(), Authority::try_from(host.as_bytes()).ok(), path)?;
                 parts.version = Version::HTTP_2;
                 let Some(http2) = targets.get(target) else { return Err(none()) };
                 let sent = http2.send(Request::from_parts(parts, body));
@@ -161,9 +172,9 @@ fn silence(waited: Duration) -> String {
     format!("the upstream did not begin its answer within {waited:?}; see whether it hangs")
 }
 
-fn uri(authority: Option<Authority>, path: PathAndQuery) -> Result<Uri, Refusal> {
+fn uri(scheme: Scheme, authority: Option<Authority>, path: PathAndQuery) -> Result<Uri, Refusal> {
     let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(Scheme::HTTP);
+    parts.scheme = Some(scheme);
     parts.authority = authority;
     parts.path_and_query = Some(path);
     Uri::from_parts(parts).map_err(|_| Refusal::new(Reason::BadRequest, "the request's target is no URI"))

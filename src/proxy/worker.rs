@@ -9,16 +9,18 @@ use std::time::Duration;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time;
 
-use super::connection::{self, Front, Ids};
+use super::connection::{self, Builders, Front, Ids};
 use super::drain::{self, Phase};
 use super::listen::Listening;
+use super::server::Door;
 use super::settings::Listener;
 use super::shared::Shared;
-use super::upstream::{Stream, Upstream};
+use super::stream;
+use super::upstream::Upstream;
 
 /// hyper's smallest; a smaller `limits.header` is rounded up to it.
 const SMALLEST_HEADER_LIMIT: usize = 8 * 1024;
@@ -26,6 +28,9 @@ const SMALLEST_HEADER_LIMIT: usize = 8 * 1024;
 const HTTP2_STREAMS: u32 = 256;
 /// How long a loop waits after a failed accept (no file descriptors left), so as not to spin.
 const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);
+
+/// Handshakes of a worker at once, from the client's hello on: each costs about a millisecond of its thread, and some 30 KiB.
+const HANDSHAKES: usize = 256;
 
 /// How often a drain looks whether the last tunnel has ended.
 const TUNNEL_CHECK: Duration = Duration::from_millis(50);
@@ -35,19 +40,14 @@ pub(super) fn run(
     runtime: &Runtime,
     index: usize,
     shared: &Arc<Shared>,
-    sockets: Vec<(Arc<Listener>, Listening)>,
+    sockets: Vec<(Door, Listening)>,
     phase: watch::Receiver<Phase>,
 ) {
     runtime.block_on(serve(index, shared, sockets, phase));
 }
 
-async fn serve(
-    index: usize,
-    shared: &Arc<Shared>,
-    sockets: Vec<(Arc<Listener>, Listening)>,
-    phase: watch::Receiver<Phase>,
-) {
-    let builder = Arc::new(builder(shared));
+async fn serve(index: usize, shared: &Arc<Shared>, sockets: Vec<(Door, Listening)>, phase: watch::Receiver<Phase>) {
+    let builders = Arc::new(Builders::new(&builder(shared)));
     let metrics = shared.metrics.worker(index);
     let Ok(ids) = Ids::seeded() else {
         tracing::error!("the operating system gave no random bytes; worker {index} does not start");
@@ -58,10 +58,11 @@ async fn serve(
     let (closing, closes) = watch::channel(false);
     let mut loops = JoinSet::new();
     let mut upstreams: Vec<(Arc<Listener>, Arc<Upstream>)> = Vec::new();
-    for (listener, socket) in sockets {
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    for (Door { listener, tls, outward }, socket) in sockets {
         let known = upstreams.iter().find(|(l, _)| Arc::ptr_eq(l, &listener)).map(|(_, u)| Arc::clone(u));
         let upstream = known.unwrap_or_else(|| {
-            let made = Arc::new(Upstream::new(&listener, shared));
+            let made = Arc::new(Upstream::new(&listener, shared, outward));
             upstreams.push((Arc::clone(&listener), Arc::clone(&made)));
             made
         });
@@ -70,20 +71,23 @@ async fn serve(
             shared: Arc::clone(shared),
             worker: index,
             worker_metrics: Arc::clone(&metrics),
+            unannounced: shared.metrics.unannounced(&listener.name),
             listener,
+            tls,
+            handshakes: Arc::clone(&handshakes),
             upstream,
             ids: Arc::clone(&ids),
             tunnels: AtomicUsize::new(0),
             closing: closes.clone(),
         });
-        loops.spawn(accept(front, socket, Arc::clone(&builder)));
+        loops.spawn(accept(front, socket, Arc::clone(&builders)));
     }
 
     drain::run(loops, shared.settings.drain, &closing, phase, &format!("worker {index}")).await;
 }
 
 /// Accepts until the drain closes the listener, then waits for the connections.
-async fn accept(front: Arc<Front>, socket: Listening, builder: Arc<auto::Builder<TokioExecutor>>) {
+async fn accept(front: Arc<Front>, socket: Listening, builders: Arc<Builders>) {
     let socket = match Socket::new(socket) {
         Ok(socket) => socket,
         Err(error) => {
@@ -105,10 +109,10 @@ async fn accept(front: Arc<Front>, socket: Listening, builder: Arc<auto::Builder
         };
         while connections.try_join_next().is_some() {}
         match accepted {
-            Ok((stream, peer)) => {
+            Ok((socket, peer)) => {
                 // At the limit no more is accepted: the system's backlog waits, bounded, for us.
                 let Ok(permit) = Arc::clone(&front.shared.connections).acquire_owned().await else { break };
-                let connection = connection::serve(Arc::clone(&front), stream, peer, Arc::clone(&builder), permit);
+                let connection = connection::serve(Arc::clone(&front), socket, peer, Arc::clone(&builders), permit);
                 connections.spawn(connection);
             }
             Err(error) => {
@@ -137,14 +141,14 @@ impl Socket {
         })
     }
 
-    async fn accept(&self) -> io::Result<(Stream, Option<std::net::SocketAddr>)> {
+    async fn accept(&self) -> io::Result<(stream::Socket, Option<std::net::SocketAddr>)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok((Stream::tcp(stream), Some(peer)))
+                Ok((stream::Socket::Tcp(stream), Some(peer)))
             }
-            Self::Unix(listener) => Ok((Stream::unix(listener.accept().await?.0), None)),
+            Self::Unix(listener) => Ok((stream::Socket::Unix(listener.accept().await?.0), None)),
         }
     }
 }

@@ -114,6 +114,7 @@ pub(super) fn compile(entry: &At<ActionEntry>, shape: Shape, rule: &InRule<'_>, 
             on_token: e.on_token.get().map_or(OnToken::Reject, |c| c.0),
             reveal: if opening { reveal } else { Reveal::Plain },
             refuses_masked: false,
+            format_refuses: e.format.get().is_some_and(|format| !token_passes(format)),
             suite,
             text: e.text_type.get().map_or(TextType::String, |c| c.0),
             rewrite: e.rewrite.get().map_or(Rewrite::Current, |c| c.0),
@@ -348,4 +349,41 @@ fn positive(given: &Given<usize>, max: usize, reader: &mut Reader<'_>) {
 
 fn given(given: &Given<bool>) -> bool {
     given.get().copied().unwrap_or(false)
+}
+
+/// Whether a token could pass a check for that format; unknown names are taken to be wider than a token.
+pub(super) fn token_passes(format: &str) -> bool {
+    !matches!(
+        format,
+        "date"
+            | "date-time"
+            | "datetime"
+            | "time"
+            | "email"
+            | "digits"
+            | "digit"
+            | "number"
+            | "integer"
+            | "boolean"
+            | "bool"
+            | "uuid"
+            | "iban"
+            | "phone"
+            | "url"
+            | "uri"
+            | "ipv4"
+            | "ipv6"
+            | "ip"
+            | "hex"
+            | "luhn"
+            | "card"
+            | "ssn"
+            | "gender"
+            | "sex"
+            | "country"
+            | "currency"
+            | "year"
+            | "age"
+            | "base64"
+    )
 }

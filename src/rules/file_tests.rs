@@ -16,7 +16,7 @@ use super::file::{Body, Given, TestEntry, WhenEntry};
 use super::media::{Media, media};
 use super::route::{Captures, End, RequestFacts, normalize, override_header};
 use super::yaml::{At, Reader, Yaml};
-use super::{Action, Binding, Key, Mode, OnToken, OnUnreadable, Part, Rule, RuleKind, RuleSet, Verb};
+use super::{Action, Binding, Key, Mode, OnToken, OnUnreadable, Part, Rule, RuleKind, RuleSet, Verb, Words};
 
 /// What the rules do to the exchange of a test, whatever step of the roll-out they are on.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -122,14 +122,14 @@ fn decide(
         ignore_case: context.ignore_case,
         listener,
         host: host.as_deref(),
-        headers: &headers,
+        words: (&headers).into(),
     };
     let route = set.route(&facts);
     if let End::Rejected(rule) = &route.end {
         return reject(403, &format!("rule `{}`", rule.name));
     }
     let mut outcome = Outcome::default();
-    if let Some(why) = missing_key(&route.rules, &headers) {
+    if let Some(why) = missing_key(&route.rules, &facts.words) {
         return reject(422, &why);
     }
     if let Some(text) = &request {
@@ -337,12 +337,12 @@ fn select(text: &str, framing: Framing, paths: &[Arc<Path>]) -> Result<Vec<jsonp
 }
 
 /// A key template is filled once, from the request, before anything is changed.
-fn missing_key(rules: &[(Arc<Rule>, Captures)], headers: &HeaderMap) -> Option<String> {
+fn missing_key(rules: &[(Arc<Rule>, Captures)], words: &Words<'_>) -> Option<String> {
     for (rule, captures) in rules {
         let RuleKind::Fields { request, response } = &rule.kind else { continue };
         let needs = |a: &&Arc<Action>| !matches!(a.key, Key::Glob(_)) && a.mode != Mode::Observe;
         for action in request.iter().chain(response).filter(needs) {
-            if let Err(error) = action.key.resolve(captures, headers) {
+            if let Err(error) = action.key.resolve(captures, words) {
                 return Some(format!("key of rule `{}`: {error}", rule.name));
             }
         }

@@ -100,8 +100,15 @@ impl PathPattern {
 
     /// What the pattern captures from a path's segments, if it matches.
     pub fn matches(&self, segments: &[&str], ignore_case: bool) -> Option<Vec<(String, String)>> {
+        let text = |at: usize| segments.get(at).copied().unwrap_or_default().to_owned();
+        let captured = self.captured(segments, ignore_case)?;
+        Some(captured.into_iter().map(|(name, at)| (name.to_owned(), text(at))).collect())
+    }
+
+    /// The same, and which segment each is.
+    pub fn captured(&self, segments: &[&str], ignore_case: bool) -> Option<Vec<(&str, usize)>> {
         let parts = if ignore_case { &self.folded } else { &self.parts };
-        let mut captures: Vec<(String, String)> = Vec::new();
+        let mut captures: Vec<(&str, usize)> = Vec::new();
         // Where to resume when the part after the last `**` does not fit: one more segment goes to that `**`. Older ones
         // need no second try, since the last takes whatever they would have left.
         let mut retry: Option<(usize, usize, usize)> = None;
@@ -116,7 +123,7 @@ impl PathPattern {
                 }
                 (Some(part), Some(segment)) if part.fits(segment) => {
                     if let Part::Capture(name) = part {
-                        captures.push((name.clone(), (*segment).to_owned()));
+                        captures.push((name.as_str(), s));
                     }
                     p += 1;
                     s += 1;

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
-
 use crate::name::PartitionName;
 use crate::token;
 
 use super::glob::wild;
 use super::profile::{PerValue, Profile};
 use super::route::Captures;
-use super::{Key, KeyPart};
+use super::{Key, KeyPart, Words};
 
 /// Why a template gives no partition for a request: 422.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +40,7 @@ pub struct BadKey {
 
 impl Key {
     /// The partition for a request. A captured value enters percent-encoded, so that no value reaches out of its place.
-    pub fn resolve(&self, captures: &Captures, headers: &HeaderMap) -> Result<PartitionName, KeyError> {
+    pub fn resolve(&self, captures: &Captures, words: &Words<'_>) -> Result<PartitionName, KeyError> {
         let parts = match self {
             Self::Fixed(name) => return Ok(name.clone()),
             Self::Managed(profile) => return Ok(profile.partition.clone()),
@@ -58,7 +56,7 @@ impl Key {
                     encode(value.unwrap_or_default(), segment, &mut name)?;
                 }
                 KeyPart::Header(header) => {
-                    let mut values = headers.get_all(header.as_str()).iter();
+                    let mut values = words.headers.get_all(header.as_str()).iter();
                     let value = values.next().map(http::HeaderValue::as_bytes).unwrap_or_default();
                     if values.next().is_some() {
                         return Err(KeyError::Repeated(header.clone()));
@@ -215,6 +213,7 @@ fn encode(value: &[u8], what: &str, out: &mut String) -> Result<(), KeyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderMap;
     use rstest::rstest;
 
     fn captured(pairs: &[(&str, &str)]) -> Captures {
@@ -226,7 +225,7 @@ mod tests {
         let key = Key::parse("tenant-{tenant}.{header:X-Org}").unwrap();
         let mut headers = HeaderMap::new();
         headers.insert("x-org", "a.b/é".parse().unwrap());
-        let name = key.resolve(&captured(&[("tenant", "x.y%z")]), &headers).unwrap();
+        let name = key.resolve(&captured(&[("tenant", "x.y%z")]), &(&headers).into()).unwrap();
         assert_eq!(name.as_str(), "tenant-x%2Ey%25z.a%2Eb%2F%C3%A9");
     }
 
@@ -234,16 +233,16 @@ mod tests {
     fn what_is_missing_repeated_or_long_is_refused() {
         let key = Key::parse("t-{header:x-org}").unwrap();
         let mut headers = HeaderMap::new();
-        assert_eq!(key.resolve(&captured(&[]), &headers), Err(KeyError::Missing("header:x-org".into())));
+        assert_eq!(key.resolve(&captured(&[]), &(&headers).into()), Err(KeyError::Missing("header:x-org".into())));
         headers.insert("x-org", "".parse().unwrap());
-        assert!(key.resolve(&captured(&[]), &headers).is_err());
+        assert!(key.resolve(&captured(&[]), &(&headers).into()).is_err());
         headers.insert("x-org", "a".parse().unwrap());
         headers.append("x-org", "b".parse().unwrap());
-        assert_eq!(key.resolve(&captured(&[]), &headers), Err(KeyError::Repeated("x-org".into())));
+        assert_eq!(key.resolve(&captured(&[]), &(&headers).into()), Err(KeyError::Repeated("x-org".into())));
         let key = Key::parse("t-{id}").unwrap();
-        assert!(key.resolve(&captured(&[("id", &"x".repeat(253))]), &headers).is_ok());
-        assert_eq!(key.resolve(&captured(&[("id", &"x".repeat(254))]), &headers), Err(KeyError::TooLong));
-        assert_eq!(key.resolve(&captured(&[("id", &"é".repeat(50))]), &headers), Err(KeyError::TooLong));
+        assert!(key.resolve(&captured(&[("id", &"x".repeat(253))]), &(&headers).into()).is_ok());
+        assert_eq!(key.resolve(&captured(&[("id", &"x".repeat(254))]), &(&headers).into()), Err(KeyError::TooLong));
+        assert_eq!(key.resolve(&captured(&[("id", &"é".repeat(50))]), &(&headers).into()), Err(KeyError::TooLong));
     }
 
     #[rstest]

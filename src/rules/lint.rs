@@ -213,48 +213,11 @@ fn sealing(draft: &Draft, findings: &mut Findings) {
         }
     }
     if let Some(format) = format
-        && !token_passes(format)
+        && action.format_refuses
     {
         let message = format!("an application that checks {} for `{format}` will refuse tokens", names());
         warn(findings, draft, "format", message, "a token is text of A-Z a-z 0-9 . _ - and begins with `sc1.`");
     }
-}
-
-/// Whether a token could pass a check for that format; unknown names are taken to be wider than a token.
-fn token_passes(format: &str) -> bool {
-    !matches!(
-        format,
-        "date"
-            | "date-time"
-            | "datetime"
-            | "time"
-            | "email"
-            | "digits"
-            | "digit"
-            | "number"
-            | "integer"
-            | "boolean"
-            | "bool"
-            | "uuid"
-            | "iban"
-            | "phone"
-            | "url"
-            | "uri"
-            | "ipv4"
-            | "ipv6"
-            | "ip"
-            | "hex"
-            | "luhn"
-            | "card"
-            | "ssn"
-            | "gender"
-            | "sex"
-            | "country"
-            | "currency"
-            | "year"
-            | "age"
-            | "base64"
-    )
 }
 
 /// A name in a rule would mean the one thing or the other.

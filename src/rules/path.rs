@@ -1,5 +1,7 @@
 //! A request path in the one form that rules are matched against, and refused where another reader could see another path.
 
+use std::ops::Range;
+
 /// A path in the one form that rules are matched against.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NormalPath(pub String);
@@ -53,6 +55,24 @@ pub fn normalize(raw: &str, ignore_case: bool) -> Result<NormalPath, Ambiguous> 
         path.push('/');
     }
     Ok(NormalPath(path))
+}
+
+/// Where the segments of the normalised path stand in a path that normalises, each without its `;parameters`.
+pub fn segment_spans(raw: &str) -> Vec<Range<usize>> {
+    let mut stack: Vec<Range<usize>> = Vec::new();
+    let mut at = 0;
+    for segment in raw.split('/') {
+        let start = at;
+        at += segment.len() + 1;
+        let bare = segment.split(';').next().unwrap_or_default();
+        match decode(bare).as_deref() {
+            Ok(".") => {}
+            Ok("..") => drop(stack.pop()),
+            Ok(_) | Err(_) => stack.push(start..start + bare.len()),
+        }
+    }
+    stack.retain(|span| !span.is_empty());
+    stack
 }
 
 /// Lower case as `case: ignore` compares it.
@@ -269,6 +289,15 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn every_segment_is_found_where_it_is_written(raw in "/[a-cA-C%2eEfF./;5c ~é]{0,40}") {
+            if let Ok(NormalPath(path)) = normalize(&raw, false) {
+                let segments: Vec<_> = path.split('/').filter(|s| !s.is_empty()).map(str::to_owned).collect();
+                let written: Vec<_> = segment_spans(&raw).into_iter().map(|span| decode(&raw[span]).unwrap()).collect();
+                assert_eq!(written, segments, "{raw}");
+            }
+        }
+
         #[test]
         fn a_normal_path_has_no_structure_left(raw in "/[a-cA-C%2eEfF./;5c ~é]{0,40}") {
             if let Ok(NormalPath(path)) = normalize(&raw, false) {

@@ -9,6 +9,12 @@ use crate::jsonpath::Path;
 
 use super::glob::PathPattern;
 
+mod cookie;
+pub mod encode;
+pub mod find;
+mod loose;
+mod query;
+
 /// A part of a message; what finds values there is told by one plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {

@@ -10,7 +10,7 @@ pub use super::path::{Ambiguous, NormalPath, normalize};
 
 use super::glob::{PathPattern, wild};
 use super::media::essence;
-use super::{Rule, RuleKind, RuleSet};
+use super::{Rule, RuleKind, RuleSet, Words};
 
 /// The headers that make some upstreams see another path or method than the request line's.
 static OVERRIDES: [HeaderName; 3] = [
@@ -37,8 +37,8 @@ pub struct RequestFacts<'a> {
     pub listener: &'a str,
     /// `Host` or `:authority`, lower case, without the port.
     pub host: Option<&'a str>,
-    /// The request's headers.
-    pub headers: &'a HeaderMap,
+    /// Its headers, and who sends it.
+    pub words: Words<'a>,
 }
 
 /// Path segments that a rule's `{name}`s captured, decoded.
@@ -212,11 +212,16 @@ impl Match {
         }
         for (name, glob) in &self.headers {
             let fits = |value: &http::HeaderValue| value.to_str().is_ok_and(|text| wild(glob, text));
-            if !facts.headers.get_all(name).iter().any(fits) {
+            if !facts.words.headers.get_all(name).iter().any(fits) {
                 return Err(Miss::Header(name, glob));
             }
         }
         Ok(captures)
+    }
+
+    /// Which segments of a path that it matches it captures.
+    pub fn captured(&self, segments: &[&str], ignore_case: bool) -> Vec<(&str, usize)> {
+        self.paths.iter().find_map(|pattern| pattern.captured(segments, ignore_case)).unwrap_or_default()
     }
 
     /// Whether no request and response can meet both; errs on `false`.
@@ -239,7 +244,14 @@ mod tests {
     use crate::rules::compile::{Context, load_text};
 
     fn facts<'a>(method: &'a str, path: &'a NormalPath, headers: &'a HeaderMap) -> RequestFacts<'a> {
-        RequestFacts { method, path, ignore_case: false, listener: "front", host: Some("api.example"), headers }
+        RequestFacts {
+            method,
+            path,
+            ignore_case: false,
+            listener: "front",
+            host: Some("api.example"),
+            words: headers.into(),
+        }
     }
 
     fn rules(text: &str) -> RuleSet {

@@ -14,7 +14,10 @@ const MAX_LENGTH: usize = 2048;
 /// `spiffe://…` would pass for a URI otherwise.
 pub(super) fn identity(certificate: &CertificateDer<'_>) -> PeerIdentity {
     let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return PeerIdentity::default() };
-    let Ok(Some(names)) = certificate.subject_alternative_name() else { return PeerIdentity::default() };
+    let expires = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
+    let Ok(Some(names)) = certificate.subject_alternative_name() else {
+        return PeerIdentity { names: Vec::new(), expires };
+    };
     let (mut uris, mut hosts, mut mails) = (Vec::new(), Vec::new(), Vec::new());
     for name in names.value.general_names.iter().take(MAX_NAMES) {
         match name {
@@ -28,8 +31,18 @@ pub(super) fn identity(certificate: &CertificateDer<'_>) -> PeerIdentity {
     if uris.len() > 1 {
         uris.retain(|uri| !uri.get(..9).is_some_and(|scheme| scheme.eq_ignore_ascii_case("spiffe://")));
     }
-    let expires = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
     PeerIdentity { names: uris.into_iter().chain(hosts).chain(mails).collect(), expires }
+}
+
+/// The DNS names of one of our own certificates, in lower case.
+pub(super) fn hosts(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return Vec::new() };
+    let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
+    let host = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(host) => Some(host.to_ascii_lowercase()),
+        _ => None,
+    };
+    names.value.general_names.iter().filter_map(host).collect()
 }
 
 fn is_uri(text: &str) -> bool {

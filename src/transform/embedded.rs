@@ -6,6 +6,7 @@ use crate::json::splice::Replace;
 use crate::json::text::{Written, escape_into, unescape};
 use crate::refusal::{Reason, Refusal};
 use crate::rules::Place;
+use crate::rules::place::encode::percent;
 use crate::secret::SecretBytes;
 
 use super::body::{Fields, Outcome};
@@ -143,26 +144,12 @@ fn splice(
 fn put(field: &PlannedField, lexeme: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let in_url = matches!(field.place(), Some(Place::Header(name)) if URLS.contains(&name.as_str()));
     match string_content(lexeme) {
-        Some(content) if in_url => percent_encode(&SecretBytes::new(unescape(content).into_owned()), out),
+        Some(content) if in_url => percent(SecretBytes::new(unescape(content).into_owned()).expose(), out),
         Some(content) => out.extend_from_slice(content),
-        None if in_url => percent_encode(&SecretBytes::new(lexeme.to_vec()), out),
+        None if in_url => percent(lexeme, out),
         None => escape_into(std::str::from_utf8(lexeme).ok()?, out),
     }
     Some(())
-}
-
-/// All but what RFC 3986 leaves unreserved.
-fn percent_encode(text: &SecretBytes, out: &mut Vec<u8>) {
-    for &byte in text.expose() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte),
-            _ => {
-                const HEX: &[u8; 16] = b"0123456789ABCDEF";
-                let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or_default();
-                out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

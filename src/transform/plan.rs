@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
-
 use crate::jsonpath::{Path, Selectors};
 use crate::name::{Class, PartitionName};
 use crate::refusal::{Reason, Refusal};
@@ -11,6 +9,7 @@ use crate::rules::profile::Profile;
 use crate::rules::route::Captures;
 use crate::rules::{
     Action, Binding, Key, Mode, OnToken, OnUnreadable, Part, Place, Rule, RuleKind, UnreadableHalf, Validate, Verb,
+    Words,
 };
 
 use super::Need;
@@ -171,23 +170,23 @@ impl PlannedField {
 
 impl HalfPlan {
     /// The plan for bodies in one direction; `None` if no rule has anything to do there.
-    pub fn new(
+    pub fn new<'a>(
         direction: Direction,
         rules: &[(Arc<Rule>, Captures)],
-        headers: &HeaderMap,
+        words: impl Into<Words<'a>>,
     ) -> Result<Option<Self>, Refusal> {
-        Self::of(direction, rules, headers, true, false)
+        Self::of(direction, rules, &words.into(), true, false)
     }
 
     /// The plan for what stands outside the bodies, in `fields`; `None` if no rule has anything to do there. `looks_up`: the
     /// request is a GET or HEAD, where links that the application made carry tokens.
-    pub fn outside(
+    pub fn outside<'a>(
         direction: Direction,
         rules: &[(Arc<Rule>, Captures)],
-        headers: &HeaderMap,
+        words: impl Into<Words<'a>>,
         looks_up: bool,
     ) -> Result<Option<Self>, Refusal> {
-        Self::of(direction, rules, headers, false, looks_up)
+        Self::of(direction, rules, &words.into(), false, looks_up)
     }
 
     /// The plan for a body of form fields, which stand in `fields`; `None` if no rule has anything to do there.
@@ -200,7 +199,7 @@ impl HalfPlan {
     fn of(
         direction: Direction,
         rules: &[(Arc<Rule>, Captures)],
-        headers: &HeaderMap,
+        words: &Words<'_>,
         bodies: bool,
         looks_up: bool,
     ) -> Result<Option<Self>, Refusal> {
@@ -231,7 +230,7 @@ impl HalfPlan {
             plan.paths.reserve(fields);
             plan.fields.reserve(fields);
             for action in actions.iter().filter(|action| wanted(action)) {
-                let target = target(action, captures, headers)?;
+                let target = target(action, captures, words)?;
                 let record = record(action, captures);
                 for (index, field) in action.fields.iter().enumerate() {
                     let keeps = looks_up && action.keeps_links && field.place.is_in_target();
@@ -388,7 +387,7 @@ fn record(action: &Action, captures: &Captures) -> Option<Arc<str>> {
     captures.iter().find(|(captured, _)| captured == name).map(|(_, value)| value.as_str().into())
 }
 
-fn target(action: &Action, captures: &Captures, headers: &HeaderMap) -> Result<Target, Refusal> {
+fn target(action: &Action, captures: &Captures, words: &Words<'_>) -> Result<Target, Refusal> {
     match &action.key {
         // What changes nothing needs no partition, and refuses nothing for the lack of one.
         key if !changes(action) => Ok(Target::Glob(key.clone())),
@@ -396,7 +395,7 @@ fn target(action: &Action, captures: &Captures, headers: &HeaderMap) -> Result<T
         Key::Managed(profile) => Ok(Target::Managed(Arc::clone(profile))),
         key @ Key::Glob(_) => Ok(Target::Glob(key.clone())),
         key @ Key::Template(_) => key
-            .resolve(captures, headers)
+            .resolve(captures, words)
             .map(Target::One)
             .map_err(|e| Refusal::new(Reason::Missing, e.to_string()).rule(&action.rule)),
     }
@@ -416,6 +415,8 @@ fn strictest(a: UnreadableHalf, b: UnreadableHalf) -> UnreadableHalf {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
     use crate::rules::compile::{Context, load_text};
     use crate::rules::route::{NormalPath, RequestFacts};
@@ -441,7 +442,7 @@ mod tests {
                 ignore_case: false,
                 listener: "",
                 host: None,
-                headers: &headers,
+                words: (&headers).into(),
             };
             Arc::new(HalfPlan::new(direction, &rules.route(&facts).rules, &headers).unwrap().unwrap())
         };

@@ -6,6 +6,7 @@ use crate::metrics::FieldEvent;
 use crate::refusal::{Reason, Refusal};
 use crate::rules::{Action, Mode, OnBad, OnToken};
 use crate::token::Suite;
+use crate::token::v1::token_len;
 
 use super::body::{Fields, Outcome};
 use super::managed::{self, ToSeal};
@@ -38,7 +39,12 @@ pub(super) fn value(
     let is_token = content.is_some_and(|c| action.key.looks_sealed(&text::unescape(c)));
     if action.mode < Mode::Migrate {
         out.extend_from_slice(lexeme);
-        return Ok(Outcome::Done(if is_token { FieldEvent::AlreadySealed } else { FieldEvent::Plaintext }));
+        let event = match is_token {
+            true => FieldEvent::AlreadySealed,
+            false if unfit(action, lexeme, content) => FieldEvent::Unfit,
+            false => FieldEvent::Plaintext,
+        };
+        return Ok(Outcome::Done(event));
     }
     if lexeme == b"null" && (!action.seal_nulls || fields.merges) {
         out.extend_from_slice(lexeme);
@@ -170,6 +176,18 @@ pub(super) fn previous(
             Ok(Texted::Same)
         }
     }
+}
+
+/// Whether the application would not take the token of a value that is not sealed yet.
+fn unfit(action: &Action, lexeme: &[u8], content: Option<&[u8]>) -> bool {
+    if lexeme == b"null" && !action.seal_nulls {
+        return false;
+    }
+    let text = content.unwrap_or(lexeme).len();
+    let length = || token_len(action.suite, text, content.is_some(), action.pad, action.sign);
+    // How long an API makes its ciphertexts is its own affair.
+    let max = action.max_length.filter(|_| action.key.delegated().is_none());
+    action.format_refuses || max.is_some_and(|max| length() > max)
 }
 
 /// Behind `start` stand a quote and the token.

@@ -9,13 +9,14 @@ use crate::metrics::{FieldEvent, Metrics};
 pub(super) struct Tally(Vec<[u64; EVENTS.len()]>);
 
 /// The events that a value can end in; `Matched` here is a value that is let be (`null`).
-const EVENTS: [FieldEvent; 9] = [
+const EVENTS: [FieldEvent; 10] = [
     FieldEvent::Matched,
     FieldEvent::Sealed,
     FieldEvent::Opened,
     FieldEvent::Withheld,
     FieldEvent::Masked,
     FieldEvent::Plaintext,
+    FieldEvent::Unfit,
     FieldEvent::AlreadySealed,
     FieldEvent::Lesser,
     FieldEvent::Refused,
@@ -68,6 +69,10 @@ pub(super) fn used(event: FieldEvent) -> Option<Use> {
         FieldEvent::Sealed => Some(Use::Sealed),
         FieldEvent::Opened | FieldEvent::Masked | FieldEvent::Lesser => Some(Use::Opened),
         FieldEvent::Withheld | FieldEvent::Refused => Some(Use::Refused),
-        FieldEvent::Matched | FieldEvent::Absent | FieldEvent::Plaintext | FieldEvent::AlreadySealed => None,
+        FieldEvent::Matched
+        | FieldEvent::Absent
+        | FieldEvent::Plaintext
+        | FieldEvent::Unfit
+        | FieldEvent::AlreadySealed => None,
     }
 }

@@ -19,6 +19,7 @@ ROOT = HERE.parent.parent
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 CONNECTIONS = 64
+MANY = 512
 FIELDS = ["ssn", "card", "email", "phone", "dob"]
 DOCUMENT = {
     "id": 12345678901234567,
@@ -37,7 +38,7 @@ PLAIN = json.dumps({"items": [{"id": n, "name": f"item {n}", "price": n * 1.5, "
 SIDECLOAK = """
 listeners: [{{ bind: "127.0.0.1:{port}", upstream: "http://127.0.0.1:{upstream}" }}]
 workers: 1
-upstream_limits: {{ connections: 64, idle: 64, idle_timeout: 4s }}
+upstream_limits: {{ connections: 512, idle: 512, idle_timeout: 4s }}
 rules: {rules}
 keyring: {{ store: "sqlite:{dir}/keyring.db", master_key: "file:{dir}/master.key" }}
 probe: {{ bind: "127.0.0.1:{probe}" }}
@@ -131,7 +132,7 @@ class Bench:
         proxies = self.proxies()
         self.check(proxies)
         runs, busy = self.rounds(proxies)
-        return self.results(starts, idle, runs, busy)
+        return self.results(starts, idle, runs, busy, self.pairs())
 
     def cold_start(self):
         """Times to the first byte, and idle memory a moment later."""
@@ -191,25 +192,23 @@ class Bench:
                 raise Failed(f"{sealed.get(event, 0)} fields {event} in {answered} requests of five")
         return runs, busy
 
+    def pairs(self):
+        """KiB of each connection pair beyond the first 64, in processes that have served none before."""
+        found = {"nginx": [], "sidecloak": []}
+        for turn in range(3):
+            for kind in alternate(["nginx", "sidecloak"], turn):
+                process = self.start(kind, "off")
+                try:
+                    process.first_answer()
+                    few = load(process, "/plain", None, CONNECTIONS, 2, self.load_cpus)[1]
+                    many = load(process, "/plain", None, MANY, 2, self.load_cpus)[1]
+                finally:
+                    process.stop()
+                found[kind].append((many - few) * 1024 / (MANY - CONNECTIONS))
+        return found
+
     def load(self, process, path, posts, seconds):
-        argv = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency"]
-        argv += ["-s", str(HERE / "post.lua")] if posts else []
-        argv += [process.url + path] + (["--", str(self.document)] if posts else [])
-        before, began = process.cpu(), time.perf_counter()
-        wrk = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, close_fds=False)
-        if self.load_cpus:
-            os.sched_setaffinity(wrk.pid, self.load_cpus)
-        time.sleep(seconds / 2)
-        memory = process.memory()
-        text, _ = wrk.communicate(timeout=seconds + 30)
-        took, cpu = time.perf_counter() - began, process.cpu() - before
-        done = re.search(r"(\d+) requests in", text)
-        rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
-        if wrk.returncode or not done or not rate or "Non-2xx" in text or int(done[1]) == 0:
-            raise Failed(f"{process.name}: wrk says\n{text}")
-        requests = int(done[1])
-        run = {"requests": requests, "rate": float(rate[1]), "cpu_us": cpu * 1e6 / requests, "share": cpu / took}
-        return run, memory
+        return load(process, path, self.document if posts else None, CONNECTIONS, seconds, self.load_cpus)
 
     # What it takes.
 
@@ -271,7 +270,7 @@ class Bench:
     def log(self, name):
         return self.stack.enter_context(open(self.dir / f"{name}.out", "ab"))
 
-    def results(self, starts, idle, runs, busy):
+    def results(self, starts, idle, runs, busy, pairs):
         def row(what, unit, nginx, sidecloak, target=None, absolute=False):
             # Neighbours in time are compared with each other; the median outlives a round that something disturbed.
             ratio = statistics.median(s / n for n, s in zip(nginx, sidecloak))
@@ -290,13 +289,36 @@ class Bench:
         return [
             row("cold start to the first byte", "ms", ms["nginx"], ms["sidecloak"], 50, True),
             row("resident memory, idle", "MiB", idle["nginx"], idle["sidecloak"], 16, True),
-            row(f"resident memory, {CONNECTIONS} connections", "MiB", busy["nginx"], busy["sidecloak"]),
+            row(f"resident memory, {CONNECTIONS} connections", "MiB", busy["nginx"], busy["sidecloak"], 24, True),
+            row("resident memory, each further pair of connections", "KiB", pairs["nginx"], pairs["sidecloak"], 60, True),
             row("CPU per request, passthrough", "us", *pick("plain", "cpu_us"), 1.25),
             row("CPU per request, passthrough, access log on", "us", *pick("logged", "cpu_us")),
             row("CPU per request, five fields each way", "us", *pick("five", "cpu_us"), 1.9),
             row("requests per second, passthrough", "1/s", *pick("plain", "rate")),
             row("requests per second, five fields each way", "1/s", *pick("five", "rate")),
         ]
+
+
+def load(process, path, document, connections, seconds, cpus):
+    """What so many connections get out of a process; the document is posted, if there is one. Also its memory half-way."""
+    argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
+    argv += ["-s", str(HERE / "post.lua")] if document else []
+    argv += [process.url + path] + (["--", str(document)] if document else [])
+    before, began = process.cpu(), time.perf_counter()
+    wrk = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, close_fds=False)
+    if cpus:
+        os.sched_setaffinity(wrk.pid, cpus)
+    time.sleep(seconds / 2)
+    memory = process.memory()
+    text, _ = wrk.communicate(timeout=seconds + 30)
+    took, cpu = time.perf_counter() - began, process.cpu() - before
+    done = re.search(r"(\d+) requests in", text)
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
+    if wrk.returncode or not done or not rate or "Non-2xx" in text or int(done[1]) == 0:
+        raise Failed(f"{process.name}: wrk says\n{text}")
+    requests = int(done[1])
+    run = {"requests": requests, "rate": float(rate[1]), "cpu_us": cpu * 1e6 / requests, "share": cpu / took}
+    return run, memory
 
 
 def alternate(kinds, turn):
@@ -341,7 +363,7 @@ def version(argv):
 
 
 def table(results):
-    lines = [f"{'':<46}{'nginx':>10}{'sidecloak':>11}{'ratio':>8}  {'spread':<13}target"]
+    lines = [f"{'':<56}{'nginx':>10}{'sidecloak':>11}{'ratio':>8}  {'spread':<13}target"]
     for r in results["rows"]:
         figures = "".join(f"{r[kind]:>{width}.{0 if r[kind] >= 1000 else 1}f}" for kind, width in [("nginx", 10), ("sidecloak", 11)])
         target = ""
@@ -349,7 +371,7 @@ def table(results):
             unit = "x" if r["target_of"] == "ratio" else f" {r['target_of']}"
             target = f"<= {r['target']}{unit} {'met' if r['met'] else 'MISSED'}"
         low, high = r["spread"]
-        lines.append(f"{r['what'] + ', ' + r['unit']:<46}{figures}{r['ratio']:>8.2f}  {f'{low:.2f}-{high:.2f}':<13}{target}".rstrip())
+        lines.append(f"{r['what'] + ', ' + r['unit']:<56}{figures}{r['ratio']:>8.2f}  {f'{low:.2f}-{high:.2f}':<13}{target}".rstrip())
     return "\n".join([results["versions"]["nginx"] + " beside " + results["versions"]["sidecloak"], *lines])
 
 

@@ -118,6 +118,11 @@ impl Cluster {
         format!("postgres://sidecloak@{directory}:{}/{name}", self.port.unwrap_or(5432))
     }
 
+    /// Its unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join(format!(".s.PGSQL.{}", self.port.unwrap_or(5432)))
+    }
+
     /// The TCP port, if it has one.
     pub fn port(&self) -> Option<u16> {
         self.port

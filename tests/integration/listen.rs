@@ -282,7 +282,7 @@ fn a_second_signal_and_the_deadline_cut() {
 
 fn server_tls(directory: &std::path::Path, ca: &Ca) -> ServerTls {
     let (cert, key) = ca.server().write(directory, "server");
-    ServerTls { cert, key, client_ca: None, require_client: false, pq_only: false }
+    ServerTls { cert, key, ..ServerTls::default() }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use sidecloak::proxy::settings::Address;
+use sidecloak::proxy::settings::{Address, UpstreamProtocol};
 use sidecloak::proxy::{Server, StartError};
 
 use super::support::{self, Client, Next, echo, listener, proxy, proxy_to, unix_upstream, upstream};
@@ -274,7 +274,7 @@ async fn http2_in_and_http1_out() {
 #[tokio::test]
 async fn http1_in_and_http2_out_and_both_in_http2() {
     let up = http2_upstream().await;
-    let proxy = proxy_to(vec![up]).listener(|l| l.upstream_http2 = true).run();
+    let proxy = proxy_to(vec![up]).listener(|l| l.upstream_protocol = UpstreamProtocol::Http2).run();
     let address = proxy.tcp(0);
     let answer = tokio::task::spawn_blocking(move || {
         let mut client = Client::tcp(address);

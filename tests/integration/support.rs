@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use sidecloak::clock::SystemClock;
 use sidecloak::metrics::Metrics;
-use sidecloak::proxy::settings::{Address, Caller, Drain, Limits, Listener, Settings, UpstreamLimits};
+use sidecloak::proxy::settings::{
+    Address, Caller, Drain, Limits, Listener, ProxyProtocol, Settings, UpstreamHost, UpstreamLimits, UpstreamProtocol,
+};
 use sidecloak::proxy::{Server, Shared};
 use sidecloak::rules::RuleSet;
 
@@ -234,7 +236,11 @@ pub fn listener(name: &str, upstream: Vec<Address>) -> Listener {
         name: name.into(),
         bind: vec![Address::Tcp(([127, 0, 0, 1], 0).into())],
         upstream,
-        upstream_http2: false,
+        tls: None,
+        proxy_protocol: ProxyProtocol::Off,
+        upstream_protocol: UpstreamProtocol::Http1,
+        upstream_tls: None,
+        upstream_host: UpstreamHost::Keep,
         reject_unmatched: false,
         reject_ambiguous: true,
         ignore_case: false,

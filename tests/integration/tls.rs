@@ -40,7 +40,7 @@ impl Place {
 
     fn server(&self) -> ServerTls {
         let (cert, key) = self.servers.server().write(self.path(), "server");
-        ServerTls { cert, key, client_ca: None, require_client: false, pq_only: false }
+        ServerTls { cert, key, ..ServerTls::default() }
     }
 
     fn mutual(&self, require_client: bool) -> ServerTls {

@@ -12,7 +12,7 @@ use tokio::time;
 use tokio_rustls::TlsAcceptor;
 
 use super::{Front, Peer, connection};
-use crate::tls::server;
+use crate::tls::{fault, server};
 
 /// So as not to spin when no file descriptors are left.
 const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);
@@ -65,7 +65,7 @@ async fn serve(front: Arc<Front>, stream: TcpStream, address: SocketAddr, permit
                     let identity = server::identity(stream.get_ref().1);
                     return connection::serve(&front, TokioIo::new(stream), Peer { address, identity }).await;
                 }
-                Ok(Err(error)) => reason(&error),
+                Ok(Err(error)) => fault::with_client(&error),
                 Err(_) => "it took too long",
             };
             if let Some(before) = metrics.failed() {
@@ -74,25 +74,4 @@ async fn serve(front: Arc<Front>, stream: TcpStream, address: SocketAddr, permit
         }
     }
     drop(permit);
-}
-
-/// A word for what went wrong; the error's own text may hold what the client sent.
-fn reason(error: &std::io::Error) -> &'static str {
-    use rustls::{CertificateError, Error, PeerIncompatible};
-    match error.get_ref().and_then(|error| error.downcast_ref::<Error>()) {
-        Some(Error::NoCertificatesPresented) => "no client certificate",
-        Some(Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
-            "an expired client certificate"
-        }
-        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-            "a client certificate of an unknown authority"
-        }
-        Some(Error::InvalidCertificate(_)) => "a client certificate that does not verify",
-        Some(Error::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon)) => "no key exchange in common",
-        Some(Error::PeerIncompatible(_)) => "no version or cipher suite in common",
-        Some(Error::AlertReceived(_)) => "the client broke it off",
-        Some(Error::InvalidMessage(_)) => "not TLS",
-        Some(_) => "refused",
-        None => "the connection ended",
-    }
 }

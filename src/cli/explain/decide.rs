@@ -115,7 +115,7 @@ pub(super) fn decide(
     if message.direction == Direction::Response {
         only_this_response(&mut told, &mut route, message);
     }
-    let plan = match HalfPlan::new(message.direction, &route.rules, facts.headers) {
+    let plan = match HalfPlan::new(message.direction, &route.rules, facts.words) {
         Ok(Some(plan)) => plan,
         Ok(None) => {
             let half = if message.direction == Direction::Request { "request" } else { "response" };
@@ -138,7 +138,7 @@ pub(super) fn decide(
             told.note("an empty body is no body: nothing to do");
             told
         }
-        Some(body) => read(told, &plan, &route, message, facts.headers, body),
+        Some(body) => read(told, &plan, &route, message, facts.words.headers, body),
     }
 }
 
@@ -512,7 +512,7 @@ mod tests {
             ignore_case: false,
             listener: "",
             host: None,
-            headers: &headers,
+            words: (&headers).into(),
         };
         let told = |content_type: &str, body: &str| {
             let message =
@@ -555,7 +555,7 @@ mod tests {
             ignore_case: false,
             listener: "",
             host: None,
-            headers: &headers,
+            words: (&headers).into(),
         };
         let message = Message {
             direction: Direction::Request,
@@ -589,7 +589,7 @@ mod tests {
             ignore_case: false,
             listener: "",
             host: None,
-            headers: &headers,
+            words: (&headers).into(),
         };
         let told = |body: &str| {
             let message = Message {

@@ -71,8 +71,14 @@ fn edit_with(mode: &str, option: &str) -> BodyEdit {
     );
     let rules = load_text("t.yaml", &text, &Known::default()).rules.unwrap();
     let (path, headers) = (NormalPath("/x".into()), HeaderMap::new());
-    let facts =
-        RequestFacts { method: "POST", path: &path, ignore_case: false, listener: "", host: None, headers: &headers };
+    let facts = RequestFacts {
+        method: "POST",
+        path: &path,
+        ignore_case: false,
+        listener: "",
+        host: None,
+        words: (&headers).into(),
+    };
     let plan = HalfPlan::new(Direction::Request, &rules.route(&facts).rules, &headers).unwrap().unwrap();
     let caller = CallerRole { role: "default".into(), may_see_plaintext: true };
     BodyEdit::new(Arc::new(plan), Arc::new(Long), caller, 1 << 20, Framing::One)
@@ -212,8 +218,14 @@ async fn delegated(sealer: Turning, body: Pieces, buffer: usize) -> (Result<Vec<
     let text = "rules:\n  - name: r\n    match: { path: /x }\n    protect: [{ fields: [$..ssn], key: partner }]\n";
     let rules = load_text("t.yaml", text, &known).rules.unwrap();
     let (path, headers) = (NormalPath("/x".into()), HeaderMap::new());
-    let facts =
-        RequestFacts { method: "POST", path: &path, ignore_case: false, listener: "", host: None, headers: &headers };
+    let facts = RequestFacts {
+        method: "POST",
+        path: &path,
+        ignore_case: false,
+        listener: "",
+        host: None,
+        words: (&headers).into(),
+    };
     let plan = HalfPlan::new(Direction::Request, &rules.route(&facts).rules, &headers).unwrap().unwrap();
     let caller = CallerRole { role: "default".into(), may_see_plaintext: true };
     let sealer = Arc::new(sealer);

@@ -3,19 +3,19 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use http::uri::{Authority, Uri};
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::client::legacy::connect::{Connected, Connection};
-use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time;
 
 use crate::proxy::settings::Address;
+use crate::proxy::stream::{Socket, Stream};
+
+use super::tls::{Offer, Outward};
 
 /// How long a target that refused a connection is left out while another one may serve.
 const REST_MS: u64 = 2_000;
@@ -79,16 +79,19 @@ pub(super) fn authority(target: usize) -> Option<Authority> {
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
     targets: Arc<Targets>,
+    /// `None`: in the clear.
+    outward: Option<Arc<Outward>>,
     timeout: Duration,
 }
 
 impl Connector {
-    pub(super) fn new(targets: Arc<Targets>, timeout: Duration) -> Self {
-        Self { targets, timeout }
+    pub(super) fn new(targets: Arc<Targets>, outward: Option<Arc<Outward>>, timeout: Duration) -> Self {
+        Self { targets, outward, timeout }
     }
 
-    pub(super) async fn connect(&self, target: usize) -> io::Result<Stream> {
-        let opened = match time::timeout(self.timeout, self.open(target)).await {
+    /// A connection that is ready for requests, the handshake included.
+    pub(super) async fn connect(&self, target: usize, offer: Offer) -> io::Result<Stream> {
+        let opened = match time::timeout(self.timeout, self.open(target, offer)).await {
             Ok(opened) => opened,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         };
@@ -98,13 +101,17 @@ impl Connector {
         opened
     }
 
-    async fn open(&self, target: usize) -> io::Result<Stream> {
-        let tcp = |stream: TcpStream| stream.set_nodelay(true).map(|()| Stream::tcp(stream));
-        match self.targets.addresses.get(target) {
-            Some(Address::Tcp(address)) => tcp(TcpStream::connect(address).await?),
-            Some(Address::Host(host, port)) => tcp(TcpStream::connect((host.as_str(), *port)).await?),
-            Some(Address::Unix(path)) => Ok(Stream::unix(UnixStream::connect(path).await?)),
-            None => Err(io::ErrorKind::NotFound.into()),
+    async fn open(&self, target: usize, offer: Offer) -> io::Result<Stream> {
+        let Some(address) = self.targets.addresses.get(target) else { return Err(io::ErrorKind::NotFound.into()) };
+        let tcp = |stream: TcpStream| stream.set_nodelay(true).map(|()| Socket::Tcp(stream));
+        let socket = match address {
+            Address::Tcp(address) => tcp(TcpStream::connect(address).await?)?,
+            Address::Host(host, port) => tcp(TcpStream::connect((host.as_str(), *port)).await?)?,
+            Address::Unix(path) => Socket::Unix(UnixStream::connect(path).await?),
+        };
+        match &self.outward {
+            Some(outward) => outward.secure(socket, address, offer).await,
+            None => Ok(Stream::plain(socket)),
         }
     }
 }
@@ -121,99 +128,6 @@ impl tower_service::Service<Uri> for Connector {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let this = self.clone();
         let target = uri.host().and_then(|host| host.strip_prefix('u')?.parse().ok());
-        Box::pin(async move { this.connect(target.unwrap_or(usize::MAX)).await })
-    }
-}
-
-/// A connection of either kind.
-#[derive(Debug)]
-pub(crate) struct Stream {
-    io: Io,
-    reset: Arc<AtomicBool>,
-}
-
-#[derive(Debug)]
-enum Io {
-    Tcp(TokioIo<TcpStream>),
-    Unix(TokioIo<UnixStream>),
-}
-
-impl Stream {
-    pub(crate) fn tcp(stream: TcpStream) -> Self {
-        Self { io: Io::Tcp(TokioIo::new(stream)), reset: Arc::default() }
-    }
-
-    pub(crate) fn unix(stream: UnixStream) -> Self {
-        Self { io: Io::Unix(TokioIo::new(stream)), reset: Arc::default() }
-    }
-
-    /// Once set, the connection ends with a reset: to HTTP/1.0 an orderly end is the end of a whole answer.
-    pub(crate) fn reset(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.reset)
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        if let (Io::Tcp(io), true) = (&self.io, self.reset.load(Ordering::Relaxed)) {
-            // A connection that is gone already needs no reset.
-            drop(socket2::SockRef::from(io.inner()).set_linger(Some(Duration::ZERO)));
-        }
-    }
-}
-
-impl Connection for Stream {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
-}
-
-impl Read for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().io {
-            Io::Tcp(io) => Pin::new(io).poll_read(cx, buf),
-            Io::Unix(io) => Pin::new(io).poll_read(cx, buf),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().io {
-            Io::Tcp(io) => Pin::new(io).poll_write(cx, buf),
-            Io::Unix(io) => Pin::new(io).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().io {
-            Io::Tcp(io) => Pin::new(io).poll_flush(cx),
-            Io::Unix(io) => Pin::new(io).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().io {
-            Io::Tcp(io) => Pin::new(io).poll_shutdown(cx),
-            Io::Unix(io) => Pin::new(io).poll_shutdown(cx),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match &self.io {
-            Io::Tcp(io) => io.is_write_vectored(),
-            Io::Unix(io) => io.is_write_vectored(),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().io {
-            Io::Tcp(io) => Pin::new(io).poll_write_vectored(cx, bufs),
-            Io::Unix(io) => Pin::new(io).poll_write_vectored(cx, bufs),
-        }
+        Box::pin(async move { this.connect(target.unwrap_or(usize::MAX), Offer::Http1).await })
     }
 }

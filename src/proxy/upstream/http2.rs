@@ -15,6 +15,7 @@ use crate::refusal::{Reason, Refusal};
 
 use super::connect::Connector;
 use super::refusal;
+use super::tls::Offer;
 
 pub(super) struct Http2 {
     connector: Connector,
@@ -50,7 +51,7 @@ impl Http2 {
         if let Some(sender) = current.as_ref().filter(|sender| !sender.is_closed()) {
             return Ok(sender.clone());
         }
-        let stream = self.connector.connect(self.target).await.map_err(|e| refusal(&e, true))?;
+        let stream = self.connector.connect(self.target, Offer::Http2).await.map_err(|e| refusal(&e, true))?;
         let handshake = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(self.ping)

@@ -163,8 +163,14 @@ fn plan(profile: &Arc<Profile>, verb: &str, options: &str, of_rule: &str) -> Arc
     let loaded = load_text("t.yaml", &text, &Context { profiles: vec![Arc::clone(profile)], ..Context::default() });
     let rules = loaded.rules.unwrap_or_else(|| panic!("{}", loaded.findings));
     let (path, headers) = (NormalPath("/x".into()), HeaderMap::new());
-    let facts =
-        RequestFacts { method: "POST", path: &path, ignore_case: false, listener: "", host: None, headers: &headers };
+    let facts = RequestFacts {
+        method: "POST",
+        path: &path,
+        ignore_case: false,
+        listener: "",
+        host: None,
+        words: (&headers).into(),
+    };
     Arc::new(HalfPlan::new(Direction::Request, &rules.route(&facts).rules, &headers).unwrap().unwrap())
 }
 
@@ -272,8 +278,14 @@ fn a_token_opens_at_its_own_place_only() {
     let text = "rules:\n  - name: r\n    match: { path: /x }\n    request: [{ open: [$..ssn, $..pan], key: other }]\n";
     let loaded = load_text("t.yaml", text, &Context { profiles: vec![other], ..Context::default() });
     let (path, headers) = (NormalPath("/x".into()), HeaderMap::new());
-    let facts =
-        RequestFacts { method: "POST", path: &path, ignore_case: false, listener: "", host: None, headers: &headers };
+    let facts = RequestFacts {
+        method: "POST",
+        path: &path,
+        ignore_case: false,
+        listener: "",
+        host: None,
+        words: (&headers).into(),
+    };
     let rules = loaded.rules.unwrap();
     let elsewhere = HalfPlan::new(Direction::Request, &rules.route(&facts).rules, &headers).unwrap().unwrap();
     let calls = fake.calls().len();
@@ -612,7 +624,7 @@ proptest! {
             let text = text.replace("OF", of_rule);
             let rules = load_text("t.yaml", &text, &Context { profiles: vec![Arc::clone(&partner)], ..Context::default() }).rules.unwrap();
             let (path, headers) = (NormalPath("/x".into()), HeaderMap::new());
-            let facts = RequestFacts { method: "POST", path: &path, ignore_case: false, listener: "", host: None, headers: &headers };
+            let facts = RequestFacts { method: "POST", path: &path, ignore_case: false, listener: "", host: None, words: (&headers).into() };
             Arc::new(HalfPlan::new(Direction::Request, &rules.route(&facts).rules, &headers).unwrap().unwrap())
         } else {
             plan(&partner, "seal", "", of_rule)

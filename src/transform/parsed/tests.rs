@@ -94,8 +94,14 @@ fn plan(item: &str, of_rule: &str, profiles: Vec<Arc<Profile>>) -> Arc<HalfPlan>
     let loaded = load_text("t.yaml", &text, &Context { profiles, ..Context::default() });
     let rules = loaded.rules.unwrap_or_else(|| panic!("{}", loaded.findings));
     let (path, headers) = (NormalPath("/x".into()), HeaderMap::new());
-    let facts =
-        RequestFacts { method: "POST", path: &path, ignore_case: false, listener: "", host: None, headers: &headers };
+    let facts = RequestFacts {
+        method: "POST",
+        path: &path,
+        ignore_case: false,
+        listener: "",
+        host: None,
+        words: (&headers).into(),
+    };
     Arc::new(HalfPlan::new(Direction::Request, &rules.route(&facts).rules, &headers).unwrap().unwrap())
 }
 
@@ -560,8 +566,14 @@ fn a_patch_writes_strings_and_takes_them_to_their_like() {
     let text = "rules:\n  - name: r\n    match: { path: /x }\n    request:\n      - { seal: $.a, parse: json, inside: $.ssn }\n      - { seal: $.b, parse: json, inside: $.ssn, pad: 16 }\n      - { seal: $.ssn }\n";
     let rules = load_text("t.yaml", text, &Context::default()).rules.unwrap();
     let (path, headers) = (NormalPath("/x".into()), HeaderMap::new());
-    let facts =
-        RequestFacts { method: "POST", path: &path, ignore_case: false, listener: "", host: None, headers: &headers };
+    let facts = RequestFacts {
+        method: "POST",
+        path: &path,
+        ignore_case: false,
+        listener: "",
+        host: None,
+        words: (&headers).into(),
+    };
     let plan = Arc::new(HalfPlan::new(Direction::Request, &rules.route(&facts).rules, &headers).unwrap().unwrap());
     for (from, to) in [("a", "b"), ("a", "ssn"), ("ssn", "a")] {
         let body = format!(r#"[{{"op":"move","from":"/{from}","path":"/{to}"}}]"#);

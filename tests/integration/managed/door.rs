@@ -59,7 +59,7 @@ impl Served {
         let ca = Ca::new("servers");
         private(&directory.path().join("ca.pem"), &ca.pem());
         let (cert, key) = ca.server().write(directory.path(), "server");
-        let tls = ServerTls { cert, key, client_ca: None, require_client: false, pq_only: false };
+        let tls = ServerTls { cert, key, ..ServerTls::default() };
         let seen = Seen::default();
         let [face] = door.faces() else { panic!("not one face") };
         let router = recorded(face.router(Arc::clone(&authority)), Arc::clone(&seen));

@@ -43,7 +43,7 @@ impl Served {
         let (house, directory, ca) = (House::new(), tempfile::tempdir().unwrap(), Ca::new("servers"));
         fs::write(directory.path().join("ca.pem"), ca.pem()).unwrap();
         let (cert, key) = ca.server().write(directory.path(), "server");
-        let tls = ServerTls { cert, key, client_ca: None, require_client: false, pq_only: true };
+        let tls = ServerTls { cert, key, pq_only: true, ..ServerTls::default() };
         let settings = Settings {
             binds: vec![Bind { door, address: ([127, 0, 0, 1], 0).into(), tls: Some(tls) }],
             insecure: false,

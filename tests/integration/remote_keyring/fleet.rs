@@ -90,7 +90,7 @@ fn an_authority_is_reached_over_tls_and_believed_only_with_its_certificate() {
     let (ours, theirs) = (Ca::new("ours"), Ca::new("theirs"));
     let directory = place.directory.path();
     let (cert, key) = ours.server().write(directory, "server");
-    let tls = ServerTls { cert, key, client_ca: None, require_client: false, pq_only: false };
+    let tls = ServerTls { cert, key, ..ServerTls::default() };
     let gate = Gate::with(address, Some(tls::server::Server::new(&tls).unwrap().config()));
     let [ours, theirs] = [("ours.pem", ours), ("theirs.pem", theirs)].map(|(name, ca)| {
         std::fs::write(directory.join(name), ca.pem()).unwrap();

@@ -87,7 +87,7 @@ impl Bodies {
         let rules = load_text("bench.yaml", &text, &Context::default()).rules.expect("rules");
         let headers = Default::default();
         let path = NormalPath("/".into());
-        let facts = RequestFacts { method: "POST", path: &path, ignore_case: false, listener: "", host: None, headers: &headers };
+        let facts = RequestFacts { method: "POST", path: &path, ignore_case: false, listener: "", host: None, words: (&headers).into() };
         let route = rules.route(&facts);
         let plan = |direction| Arc::new(HalfPlan::new(direction, &route.rules, &headers).expect("a plan").expect("fields"));
         let (seal, open) = (plan(Direction::Request), plan(Direction::Response));

@@ -1,0 +1,98 @@
+"""An application of the old kind: customers in PostgreSQL, columns of a fixed width, SQL for look-ups, no idea of tokens.
+
+app.py PORT SOCKET USER DATABASE
+"""
+
+import json
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock
+from urllib.parse import parse_qsl, urlsplit
+
+import pg8000.dbapi
+
+COLUMNS = ["name", "ssn", "email", "phone", "balance"]
+SCHEMA = """create table if not exists customers (id serial primary key, name varchar(100) not null, ssn varchar(100) unique,
+            email varchar(100), phone varchar(20), balance numeric(12, 2) not null default 0)"""
+
+
+class Database:
+    def __init__(self, socket, user, database):
+        self.lock = Lock()
+        self.connection = pg8000.dbapi.connect(user=user, database=database, unix_sock=socket)
+        self.connection.autocommit = True
+        self.ask(SCHEMA)
+
+    def ask(self, sql, *values):
+        with self.lock:
+            cursor = self.connection.cursor()
+            cursor.execute(sql, values)
+            if cursor.description is None:
+                return []
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row)) for row in cursor.fetchall()]
+
+
+class Application(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    database = None
+
+    def do_GET(self):
+        path, wanted = self.target()
+        if path == ["customers"]:
+            known = [(name, value) for name, value in wanted if name in COLUMNS]
+            where = "".join(f" and {name} = %s" for name, _ in known)
+            rows = self.database.ask(f"select * from customers where true{where} order by id", *(value for _, value in known))
+            return self.answer(200, rows)
+        return self.one("select * from customers where id = %s", path)
+
+    def do_POST(self):
+        names, values = self.document()
+        marks = ", ".join(["%s"] * len(names))
+        return self.one(f"insert into customers ({', '.join(names)}) values ({marks}) returning *", [], values, 201)
+
+    def do_PUT(self):
+        names, values = self.document()
+        assignments = ", ".join(f"{name} = %s" for name in names)
+        return self.one(f"update customers set {assignments} where id = %s returning *", self.target()[0], values)
+
+    def one(self, sql, path, values=(), status=200):
+        ids = [int(path[1])] if len(path) == 2 and path[0] == "customers" and path[1].isdigit() else []
+        if path and not ids:
+            return self.answer(404, {"error": "no such thing"})
+        try:
+            rows = self.database.ask(sql, *values, *ids)
+        except pg8000.dbapi.DatabaseError as error:
+            # As many applications do: the database's words, and 500.
+            return self.answer(500, {"error": error.args[0].get("M")})
+        return self.answer(status, rows[0]) if rows else self.answer(404, {"error": "no such customer"})
+
+    def target(self):
+        parts = urlsplit(self.path)
+        return [part for part in parts.path.split("/") if part], parse_qsl(parts.query)
+
+    def document(self):
+        given = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        names = [name for name in COLUMNS if name in given]
+        return names, [given[name] for name in names]
+
+    def answer(self, status, body):
+        text = json.dumps(body, default=float).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, form, *values):
+        print(form % values, flush=True)
+
+
+def main():
+    port, socket, user, database = sys.argv[1:]
+    Application.database = Database(socket, user, database)
+    ThreadingHTTPServer(("127.0.0.1", int(port)), Application).serve_forever()
+
+
+if __name__ == "__main__":
+    main()
