@@ -9,6 +9,8 @@
 //! | `a=1;ssn=2` | two fields (Rack before 3, Python before 3.9.2, CGI.pm, Go before 1.17) |
 //! | `+ssn`, `\tssn`, a byte order mark in front | `ssn` (PHP, Rack) |
 //! | `ssn%00x` | `ssn` (PHP) |
+//! | `SSN` | `ssn` (ASP.NET) |
+//! | `%2573sn`, `%73sn` as the name of a part | `ssn` (where something in front decodes once more; undici decodes some escapes) |
 //! | `card.pan`, `card+pan`, `card[pan` where `card_pan` is protected | `card_pan` (PHP) |
 //! | `ssn[]`, `[ssn]`, `ssn[0]` where `ssn` is protected | `ssn` (PHP, Rack, qs) |
 //! | `%u0073sn`, `%7`, a name that is not UTF-8 (overlong forms too) | whatever the decoder makes of it |
@@ -25,11 +27,10 @@
 //! | `\"` in a quoted string, `\` in a name | the string's end, or a part of it (browsers write `\` as it is; RFC 9110 unescapes) |
 //! | `name=` within another quoted string | the name (formidable searches for it; splitting at `;`) |
 //! | `=?utf-8?B?c3Nu?=` as a name | `ssn` (commons-fileupload, ASP.NET decode RFC 2047) |
-//! | `%73sn` as the name of a part | `ssn` (undici decodes some escapes) |
 //! | a part of `multipart/…` | the fields inside of it |
 //! | a part's `Content-Length` that is not its length | a shorter or longer part (aiohttp believes it) |
 //!
-//! Names are compared exactly otherwise: `SSN`, `customer.ssn` and `customer[ssn]` are other names than `ssn`.
+//! Names are compared exactly otherwise: `customer.ssn` and `customer[ssn]` are other names than `ssn`.
 //!
 //! Of a protected name, a part must be text as it stands: a file, a transfer or content encoding, and a Content-Type other than
 //! `text/plain` in UTF-8 are refused. What a part's headers say about the length or digest of a protected value would be false

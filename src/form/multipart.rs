@@ -5,10 +5,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use memchr::memmem::{self, Finder};
-use percent_encoding::percent_decode_str;
 
 use super::media::{Boundary, is_utf8};
-use super::names::{LOOKALIKE, Named, Names};
+use super::names::{Named, Names};
 use super::part::{self, Part};
 use super::{Event, Scan};
 
@@ -159,13 +158,6 @@ impl Multipart {
         let Part { name, no_text, length, falsified } = part::read(block)?;
         (self.length, self.passed) = (length, 0);
         let named = self.names.find(name)?;
-        if !matches!(named, Named::Protected(_)) {
-            // Some decode what browsers write for a quote and a line end.
-            let decoded = percent_decode_str(name).decode_utf8_lossy();
-            if self.names.find(&decoded) != Ok(Named::Other) && decoded != name {
-                return Err(LOOKALIKE);
-            }
-        }
         let all = block.len() + 4;
         match named {
             Named::Protected(index) => {

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use percent_encoding::percent_decode_str;
+
 /// Protected names; each is known by its index.
 #[derive(Debug, Default)]
 pub struct Names {
@@ -22,7 +24,7 @@ pub(super) enum Named {
 }
 
 /// A name that would dodge the rule.
-pub(super) const LOOKALIKE: &str = "a name that some applications take for a protected one";
+const LOOKALIKE: &str = "a name that some applications take for a protected one";
 
 impl Names {
     /// Of equal names, the first counts.
@@ -50,15 +52,20 @@ impl Names {
     }
 
     /// Whether a name that is none of them may be read as one.
-    pub(super) fn is_like_one(&self, name: &str) -> bool {
-        let name = shape(name);
-        self.shapes.iter().any(|protected| name.starts_with(protected))
+    fn is_like_one(&self, name: &str) -> bool {
+        let shaped = shape(name);
+        if self.shapes.iter().any(|protected| shaped.starts_with(protected)) {
+            return true;
+        }
+        // Some decode once more, and each decoding leaves less.
+        let decoded = percent_decode_str(name).decode_utf8_lossy();
+        decoded.len() < name.len() && (self.exact.contains_key(&*decoded) || self.is_like_one(&decoded))
     }
 }
 
 /// The steps that a name is taken for by applications that make structures of names: `card[0][pan]` is `pan` within `card`.
 fn shape(name: &str) -> Vec<String> {
-    let name = name.split('\0').next().unwrap_or_default();
+    let name = name.split(['\0', '=']).next().unwrap_or_default();
     let edge = |c: char| c.is_whitespace() || c.is_control() || c == '\u{feff}';
     let name = name.trim_matches(edge);
     // PHP: a bracket that is not closed is an underscore.
@@ -67,7 +74,7 @@ fn shape(name: &str) -> Vec<String> {
     let mut shape: Vec<String> = Vec::new();
     for step in steps.map(|step| step.trim_matches(edge)).filter(|step| !step.is_empty()) {
         if shape.is_empty() || !step.bytes().all(|byte| byte.is_ascii_digit()) {
-            shape.push(step.replace([' ', '.', '['], "_"));
+            shape.push(step.replace([' ', '.', '['], "_").to_lowercase());
         }
     }
     shape
@@ -102,13 +109,31 @@ mod tests {
             "tags",
             "tags[7]",
             "line_1",
+            "SSN",
+            "Ssn[]",
+            "%73sn",
+            "%2573sn",
+            "s%73n",
+            "ssn%00x",
+            "ssn=1",
             "ssn]",
         ] {
             assert_eq!(names.find(like), Err(LOOKALIKE), "{like:?}");
         }
-        for other in
-            ["SSN", "ssn2", "customer.ssn", "customer[ssn]", "card", "card[name]", "", "[]", "\0", "s sn", "ſsn"]
-        {
+        for other in [
+            "ssn2",
+            "%zzssn",
+            "100%",
+            "customer.ssn",
+            "customer[ssn]",
+            "card",
+            "card[name]",
+            "",
+            "[]",
+            "\0",
+            "s sn",
+            "ſsn",
+        ] {
             assert_eq!(names.find(other), Ok(Named::Other), "{other:?}");
         }
         assert_eq!(names.find("_charset_"), Ok(Named::Charset));

@@ -33,7 +33,7 @@ pub(super) struct Urlencoded {
 enum State {
     /// Before a name.
     Name,
-    /// Before the `=` of a protected one, if it has any.
+    /// Behind a protected one.
     Protected(usize),
     /// Before that of the one that says which charset.
     Charset,
@@ -111,6 +111,11 @@ impl Scan for Urlencoded {
                     }
                 }
                 State::Protected(index) => {
+                    if window.first().is_some_and(|byte| *byte != b'=') || (window.is_empty() && ended) {
+                        // Without a value there is nothing to protect.
+                        self.state = State::Other;
+                        continue;
+                    }
                     let longest = self.longest.get(index).copied().unwrap_or_default();
                     // Behind `=`, three bytes at most are one when they are decoded.
                     let limit = longest.saturating_mul(3).saturating_add(1);

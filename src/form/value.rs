@@ -3,7 +3,7 @@
 use super::Form;
 use crate::secret::SecretBytes;
 
-/// The text of a value as a scanner hands it over: in an urlencoded form with the `=` in front, if there is one. `None`: it is
+/// The text of a value as a scanner hands it over: in an urlencoded form with the `=` in front. `None`: it is
 /// not what the form says that it is.
 pub fn decode(form: &Form, raw: &[u8]) -> Option<SecretBytes> {
     let text = match form {

@@ -450,6 +450,38 @@ mod tests {
         }
     }
 
+    #[rstest]
+    #[case("request: 'a=1&%73sn=2&b', seals: [\"form:ssn\"]", None)]
+    #[case("request: 'a=1', rejected: 422", None)]
+    #[case("request: 'a=1;ssn=2', rejected: 400", None)]
+    #[case("request: 'ssn=%', rejected: 400", None)]
+    #[case("request: 'ssn=sc1.x', rejected: 422", None)]
+    #[case("request: 'ssn=2', untouched: true", Some("expected untouched, got sealed form:ssn"))]
+    fn fields_of_forms(#[case] test: &str, #[case] fails: Option<&str>) {
+        let text = format!(
+            "rules:\n  - name: a\n    match: {{ path: /x }}\n    protect: [{{ fields: [form:ssn, $..ssn], required: true }}]\n    tests:\n      - {{ when: {{ path: /x, content_type: application/x-www-form-urlencoded }}, {test} }}\n      - {{ when: {{ path: /x }}, request: {{ ssn: 1 }}, seals: [\"$['ssn']\"] }}\n"
+        );
+        let findings = load_text("t.yaml", &text, &Context::default()).findings;
+        let found: Vec<_> = findings.0.iter().map(|f| f.message.clone()).collect();
+        match fails {
+            None => assert_eq!(found, Vec::<String>::new()),
+            Some(message) => assert!(found.len() == 1 && found[0].contains(message), "{found:?}"),
+        }
+    }
+
+    #[test]
+    fn forms_are_read_by_rules_that_have_fields_of_them() {
+        let form = "when: { path: /x, content_type: application/x-www-form-urlencoded }";
+        let parts = "when: { path: /x, content_type: multipart/form-data; boundary=b }";
+        let part = "--b\\r\\nContent-Disposition: form-data; name=ssn\\r\\n\\r\\n1\\r\\n--b--";
+        let text = format!(
+            "rules:\n  - name: a\n    match: {{ path: /x }}\n    protect: [{{ fields: form:ssn }}]\n    tests:\n      - {{ when: {{ path: /x }}, request: {{ ssn: 1 }}, rejected: 415 }}\n      - {{ {parts}, request: \"{part}\", seals: [form:ssn] }}\n      - {{ {parts}, request: \"ssn=1\", rejected: 400 }}\n  - name: b\n    match: {{ path: /y }}\n    response: [{{ open: form:ssn }}]\n    tests:\n      - {{ when: {{ path: /y }}, request: ssn=1, untouched: true }}\n  - name: c\n    match: {{ path: /z }}\n    protect: [{{ fields: $..ssn }}]\n    tests:\n      - {{ {}, request: ssn=1, rejected: 415 }}\n",
+            form.replace("/x", "/z")
+        );
+        let loaded = load_text("t.yaml", &text, &Context::default());
+        assert!(loaded.findings.0.is_empty() && loaded.tests == 5, "{}", loaded.findings);
+    }
+
     #[test]
     fn observe_refuses_nothing() {
         let text = "rules:\n  - name: a\n    match: { path: /x, content_type: application/vnd.x+json }\n    mode: observe\n    on_media_type: reject\n    protect: [{ fields: $.a, key: \"t-{header:x-t}\", required: true }]\n    tests:\n      - { when: { path: /x }, request: { a: sc1.x }, response: { a: 1 }, seals: [\"$['a']\"], opens: [\"$['a']\"] }\n      - { when: { path: /x, content_type: text/html }, request: { b: 1 }, untouched: true }\n      - { when: { path: /x, content_type: application/json-patch+json }, request: { a: 1 }, untouched: true }\n      - { when: { path: /x }, request: { b: 1 }, untouched: true }\n";

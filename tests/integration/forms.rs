@@ -1,5 +1,8 @@
 //! Fields of forms, through the whole process: what the application gets, to the byte.
 
+#[path = "forms/parsers.rs"]
+mod parsers;
+
 use super::stage::{Reply, Stage};
 
 const URLENCODED: &str = "application/x-www-form-urlencoded";
@@ -40,11 +43,11 @@ fn around_token(text: &str) -> (&str, &str, &str) {
 #[test]
 fn an_urlencoded_value_is_sealed_and_everything_else_arrives_as_it_was_sent() {
     let stage = sealing();
-    let reply = post(&stage, "/1", URLENCODED, "a=%zz+&&%73sn=123-45%2D6789&SSN=x&=;&b");
+    let reply = post(&stage, "/1", URLENCODED, "a=%zz+&&%73sn=123-45%2D6789&ssn2=x&=;&b");
     assert_eq!(reply.status, 200, "{}", reply.text());
     let stored = stage.stored_text("/1");
     let (before, token, behind) = around_token(&stored);
-    assert_eq!((before, behind), ("a=%zz+&&%73sn=", "&SSN=x&=;&b"));
+    assert_eq!((before, behind), ("a=%zz+&&%73sn=", "&ssn2=x&=;&b"));
     assert_eq!(stage.stored_headers("/1")["content-length"], stored.len().to_string());
     // The same token opens in JSON, and in an urlencoded answer.
     stage.put("/json", format!(r#"{{"ssn":"{token}"}}"#));
@@ -89,6 +92,7 @@ fn what_could_be_read_in_two_ways_reaches_no_application() {
     for body in [
         "a=1;ssn=canary",
         "+ssn=canary",
+        "SSN=canary",
         "ssn[]=canary",
         "ssn%00=canary",
         "%u0073sn=canary",

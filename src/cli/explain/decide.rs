@@ -616,4 +616,35 @@ mod tests {
         assert!(none.refused.is_some_and(|(status, why)| status == 400 && why.contains("holds is no JSON")));
         assert_eq!(none.values[0].location, "$['payload']");
     }
+
+    #[test]
+    fn forms_are_told_as_the_proxy_reads_them() {
+        let text = "rules:\n  - name: r\n    match: { path: /x }\n    protect: [{ fields: [$..ssn, form:ssn], max_value: 8 }, { fields: form:n, type: number }]\n";
+        let rules = load_text("t.yaml", text, &Context::default()).rules.unwrap();
+        let (path, headers) = (NormalPath("/x".into()), HeaderMap::new());
+        let facts = RequestFacts {
+            method: "POST",
+            path: &path,
+            ignore_case: false,
+            listener: "",
+            host: None,
+            words: (&headers).into(),
+        };
+        let told = |content_type: &str, body: &str| {
+            let message =
+                Message { direction: Direction::Request, status: 200, content_type, body: Some(body.as_bytes()) };
+            let told = decide(Explanation::default(), &rules, &facts, &message);
+            let values = told.values.into_iter().map(|value| format!("{} {}", value.location, value.happens));
+            (values.collect::<Vec<_>>(), told.refused.map(|(status, _)| status))
+        };
+        let form = "application/x-www-form-urlencoded";
+        assert_eq!(told(form, "a=1&ssn=%31&n=2"), (vec!["form:ssn sealed".into(), "form:n sealed".into()], None));
+        assert_eq!(told(form, "n=x").1, Some(422));
+        assert_eq!(told(form, "a=1;ssn=2").1, Some(400));
+        assert_eq!(told("multipart/form-data", "").1, None, "an empty body is no body");
+        assert_eq!(told("multipart/form-data", "--").1, Some(415));
+        assert_eq!(told("application/json", "{\"ssn\":1}").0, ["$['ssn'] sealed"]);
+        let part = "--b\r\nContent-Disposition: form-data; name=\"ssn\"\r\n\r\nsc1.\r\n--b--\r\n";
+        assert_eq!(told("multipart/form-data; boundary=b", part).1, Some(422));
+    }
 }
