@@ -168,6 +168,15 @@ pub enum Validate {
     Structure,
 }
 
+/// `cache`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caching {
+    /// Answers with opened values are told not to be kept anywhere.
+    NoStore,
+    /// They say what the upstream says.
+    Keep,
+}
+
 /// One half of the `on_…` options, resolved for a direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnreadableHalf {
@@ -204,6 +213,10 @@ pub struct Unreadable {
     pub max_buffered: Option<usize>,
     /// `validate`
     pub validate: Validate,
+    /// `cache`
+    pub cache: Caching,
+    /// `always_length`
+    pub always_length: Option<usize>,
 }
 
 /// One compiled action.

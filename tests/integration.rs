@@ -38,6 +38,8 @@ mod cli;
 #[path = "integration/cluster.rs"]
 #[allow(dead_code, reason = "shared with the keyring's own tests, which use the rest")]
 mod cluster;
+#[path = "integration/codings.rs"]
+mod codings;
 #[path = "integration/corpora.rs"]
 mod corpora;
 #[path = "integration/crittora.rs"]
@@ -58,6 +60,8 @@ mod filters;
 mod fleet;
 #[path = "integration/forms.rs"]
 mod forms;
+#[path = "integration/framing.rs"]
+mod framing;
 #[path = "integration/interop.rs"]
 mod interop;
 #[path = "integration/json_server.rs"]
@@ -118,5 +122,7 @@ mod tenants;
 mod tls;
 #[path = "integration/tools.rs"]
 mod tools;
+#[path = "integration/validators.rs"]
+mod validators;
 #[path = "integration/vectors.rs"]
 mod vectors;

@@ -391,6 +391,8 @@ impl Checks<'_> {
             in_flight: self.count("limits.in_flight", file.in_flight, 1024, 1),
             connections: self.count("limits.connections", file.connections, 4096, 1),
             buffer: self.bytes("limits.buffer", file.buffer, 64 << 10),
+            decoded: self.bytes("limits.decoded", file.decoded, 256 << 20),
+            ratio: self.count("limits.ratio", file.ratio, 200, 1),
         };
         // One request must be able to finish: header, buffer, and a value with its token (4/3) beside it.
         let least = limits.header.saturating_add(limits.buffer).saturating_add(limits.value.saturating_mul(3));

@@ -199,6 +199,10 @@ section! {
         connections: u64,
         /// A body up to here is checked whole before its first byte is forwarded. Default: `64KiB`.
         buffer: SizeText,
+        /// Longest body after its content codings are undone. Default: `256MiB`.
+        decoded: SizeText,
+        /// How many times longer than it came a coded body may become, beyond its first MiB. Default: 200.
+        ratio: u64,
     }
 }
 

@@ -1,8 +1,12 @@
 //! The names that a rule protects, and names that some application would read as one of them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use percent_encoding::percent_decode_str;
+
+/// How often something may decode a name; one that has more escapes within escapes hides something.
+const DECODINGS: usize = 4;
 
 /// Protected names; each is known by its index.
 #[derive(Debug, Default)]
@@ -53,13 +57,19 @@ impl Names {
 
     /// Whether a name that is none of them may be read as one.
     fn is_like_one(&self, name: &str) -> bool {
-        let shaped = shape(name);
-        if self.shapes.iter().any(|protected| shaped.starts_with(protected)) {
-            return true;
+        let mut name = Cow::Borrowed(name);
+        for _ in 0..DECODINGS {
+            let shaped = shape(&name);
+            if self.shapes.iter().any(|protected| shaped.starts_with(protected)) {
+                return true;
+            }
+            let decoded = percent_decode_str(&name).decode_utf8_lossy().into_owned();
+            if decoded == *name {
+                return false;
+            }
+            name = decoded.into();
         }
-        // Some decode once more, and each decoding leaves less.
-        let decoded = percent_decode_str(name).decode_utf8_lossy();
-        decoded.len() < name.len() && (self.exact.contains_key(&*decoded) || self.is_like_one(&decoded))
+        true
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName};
 use http::{Method, StatusCode};
-use http_body::{Body as _, Frame};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::json::framing::Framing;
@@ -13,17 +13,16 @@ use crate::metrics::Metrics;
 use crate::refusal::{Reason, Refusal};
 use crate::rules::media::{Media, Reading, media};
 use crate::rules::{Action, OnBad, OnUnreadable, Verb};
-use crate::transform::body::{BodyEdit, CallerRole};
 use crate::transform::plan::{Direction, HalfPlan, PlannedField, Share, changes};
 use crate::transform::{Need, Sealer};
 
 pub use super::payload::Body;
 
+use super::change::{change, watch};
+use super::coding::Codings;
 use super::exchange::Exchange;
 use super::headers::forget_validators;
-use super::pipe::{Gone, pipe};
-use super::pump::{Pumped, Surroundings, pump};
-use super::tap::Tap;
+use super::validators;
 
 /// Headers that cover a body whatever they say.
 const SIGNATURES: [HeaderName; 3] = [
@@ -88,6 +87,7 @@ pub(crate) async fn response(
         // What these say of a body is about bytes that nobody will get.
         if plan.changes() {
             forget_validators(&mut parts.headers);
+            validators::opened(&plan, &mut parts.headers);
             parts.headers.remove(CONTENT_LENGTH);
         }
         return Ok(body);
@@ -115,80 +115,6 @@ async fn message(
     }
 }
 
-/// Counts what the plan would do; the body passes as it is.
-fn watch(ctx: &Exchange, plan: &Arc<HalfPlan>, headers: &HeaderMap, body: Body) -> Result<Body, Refusal> {
-    let metrics = &ctx.shared.metrics;
-    let (plan, reading) = match readable(plan, headers) {
-        Ok(readable) => readable.counted(metrics),
-        Err((reason, ..)) => {
-            metrics.passed_unread(&plan.rule, reason);
-            return Ok(body);
-        }
-    };
-    let edit = edit(ctx, &plan, sealer(ctx, &plan)?, reading);
-    let tap = Tap::new(body, edit, Arc::clone(&plan.rule), metrics.clone(), &ctx.shared.budget);
-    Ok(Body::Stream(Box::pin(tap)))
-}
-
-async fn change(ctx: &Exchange, plan: &Arc<HalfPlan>, headers: &mut HeaderMap, body: Body) -> Result<Body, Refusal> {
-    let metrics = &ctx.shared.metrics;
-    let (plan, reading) = match readable(plan, headers) {
-        Ok(readable) => readable.counted(metrics),
-        Err((reason, OnUnreadable::Reject, detail)) => return Err(Refusal::new(reason, detail).rule(&plan.rule)),
-        Err((reason, ..)) => {
-            metrics.passed_unread(&plan.rule, reason);
-            return Ok(body);
-        }
-    };
-    let plan = &plan;
-    let sealer = sealer(ctx, plan)?;
-    let edit = edit(ctx, plan, Arc::clone(&sealer), reading.clone());
-    let limits = &ctx.shared.settings.limits;
-    let around = Surroundings {
-        sealer: Arc::clone(&sealer),
-        budget: ctx.shared.budget.clone(),
-        metrics: metrics.clone(),
-        // What comes document by document leaves so.
-        buffer: if reading.is_one() { limits.buffer } else { 0 },
-        at_once: reading == Reading::Json(Framing::Events),
-        pass_invalid: plan.unreadable.invalid_json == OnUnreadable::Pass,
-        direction: plan.direction,
-    };
-    match pump(body, edit, around).await.map_err(|refusal| name_rule(refusal, plan))? {
-        Pumped::Unread(pipe) => {
-            metrics.passed_unread(&plan.rule, reading.invalid());
-            Ok(Body::Stream(Box::pin(pipe)))
-        }
-        Pumped::Whole(bytes, trailers) => {
-            forget_validators(headers);
-            headers.remove(CONTENT_LENGTH);
-            let Some(trailers) = trailers else {
-                headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
-                return Ok(Body::Full(bytes));
-            };
-            // Of no known length: trailers need chunks.
-            let (feed, body) = pipe(3);
-            let fed = async {
-                feed.data(bytes).await?;
-                feed.frame(Frame::trailers(trailers)).await?;
-                feed.end().await
-            };
-            let (Ok(()) | Err(Gone)) = fed.await;
-            Ok(Body::Stream(Box::pin(body)))
-        }
-        Pumped::Streaming(pipe) => {
-            forget_validators(headers);
-            headers.remove(CONTENT_LENGTH);
-            Ok(Body::Stream(Box::pin(pipe)))
-        }
-    }
-}
-
-fn edit(ctx: &Exchange, plan: &Arc<HalfPlan>, sealer: Arc<dyn Sealer>, reading: Reading) -> BodyEdit {
-    let caller = CallerRole { role: ctx.role.clone(), may_see_plaintext: ctx.may_see_plaintext };
-    BodyEdit::new(Arc::clone(plan), sealer, caller, ctx.shared.settings.limits.value, reading)
-}
-
 /// Why a message cannot be read, what its rules say to that, and the detail.
 pub(crate) type Unread = (Reason, OnUnreadable, &'static str);
 
@@ -205,7 +131,7 @@ pub(crate) struct Readable {
 
 impl Readable {
     /// Counts that rules which have no fields in such bodies let it pass.
-    fn counted(self, metrics: &Metrics) -> (Arc<HalfPlan>, Reading) {
+    pub(super) fn counted(self, metrics: &Metrics) -> (Arc<HalfPlan>, Reading) {
         for rule in &self.share.unread {
             metrics.passed_unread(rule, Reason::MediaType);
         }
@@ -237,9 +163,8 @@ pub(crate) fn readable(plan: &Arc<HalfPlan>, headers: &HeaderMap) -> Result<Read
     if reading == Reading::Json(Framing::Merge) && plan.paths.iter().any(|path| path.filters()) {
         return Err((Reason::Undecided, on.invalid_json, UNMERGED));
     }
-    let identity = |v: &HeaderValue| v.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
-    if !headers.get_all(CONTENT_ENCODING).iter().all(identity) {
-        return Err((Reason::Coding, on.encoding, "a content coding: decoding is not available yet"));
+    if let Err(why) = Codings::of(headers) {
+        return Err((Reason::Coding, on.encoding, why));
     }
     if plan.changes() && is_signed(plan, headers) {
         return Err((Reason::Signature, on.signature, "a signature covers the body, which the rule would change"));
@@ -308,7 +233,7 @@ fn unavailable(field: &PlannedField, need: &Need, error: &KeyringError) -> Resul
     Err(Refusal::new(reason, error.without_name()).rule(&action.rule))
 }
 
-fn name_rule(refusal: Refusal, plan: &HalfPlan) -> Refusal {
+pub(super) fn name_rule(refusal: Refusal, plan: &HalfPlan) -> Refusal {
     if refusal.rule.is_some() || plan.direction == Direction::Request && refusal.reason == Reason::BadRequest {
         return refusal;
     }

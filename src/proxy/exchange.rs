@@ -23,7 +23,7 @@ use super::connection::Connection;
 use super::payload::{Answer, Body};
 use super::settings::Listener;
 use super::shared::Shared;
-use super::{body, forwarded, headers, outside, respond, tunnel};
+use super::{body, forwarded, headers, outside, respond, tunnel, validators};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -72,6 +72,8 @@ pub(super) async fn serve(connection: Arc<Connection>, request: Request<Incoming
     let version = request.version();
     let id = request_id(&connection, request.headers());
     let mut account = Account::open(&connection, id, &method, version);
+    // Where framing is in doubt, so is where the next request begins.
+    let mut last = headers::two_framings(request.headers());
 
     let mut response = match run(&connection, request, &mut account).await {
         Ok(Outcome::Answer(response)) => response,
@@ -82,6 +84,7 @@ pub(super) async fn serve(connection: Arc<Connection>, request: Request<Incoming
         }
         Err(Failure::Request(refusal)) => {
             account.refused(&refusal);
+            last |= refusal.reason == Reason::BadRequest;
             respond::refused(&refusal, &account.id, &method)
         }
         Err(Failure::Response(refusal, upstream)) => {
@@ -90,7 +93,7 @@ pub(super) async fn serve(connection: Arc<Connection>, request: Request<Incoming
         }
     };
     account.status = response.status().as_u16();
-    if version != Version::HTTP_2 && *connection.front.closing.borrow() {
+    if version != Version::HTTP_2 && (last || *connection.front.closing.borrow()) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let limit = connection.front.shared.timeouts.response_body;
@@ -135,6 +138,7 @@ async fn run(
     if headers::came_through(&parts.headers, &shared.instance) {
         return Err(Refusal::new(Reason::Loop, "Via names this process; see where the upstream points to").into());
     }
+    headers::one_framing(&parts.headers)?;
     headers::settle_host(&mut parts)?;
     let client = tunnel::wanted(&mut parts);
     headers::strip_hop_by_hop(&mut parts.headers);
@@ -158,6 +162,7 @@ async fn run(
         headers::ask_for_readable(&mut parts.headers, plan.changes());
     }
     body::prepare(&exchange, !body.is_end_stream()).await?;
+    validators::to_upstream(&exchange, &mut parts.headers);
     let body = body::request(&exchange, &mut parts, body).await?;
 
     // Upstream.
@@ -197,6 +202,7 @@ async fn run(
     if let Err(refusal) = outside::response(&exchange, &mut parts).await {
         return Err(Failure::Response(refusal, status));
     }
+    validators::to_client(&exchange, &mut parts.headers);
     match body::response(&exchange, &mut parts, body).await {
         Ok(body) => Ok(Outcome::Answer(Response::from_parts(parts, body))),
         Err(refusal) => Err(Failure::Response(refusal, status)),

@@ -7,14 +7,14 @@ use crate::refusal::{Reason, Refusal};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-/// What a changed body makes false.
+/// What a changed body makes false; `ETag` is `validators`' business.
 static VALIDATORS: [HeaderName; 6] = [
-    header::ETAG,
     header::ACCEPT_RANGES,
     HeaderName::from_static("content-md5"),
     HeaderName::from_static("digest"),
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("unencoded-digest"),
 ];
 
 /// Removes what is meant for this connection alone: what `Connection` lists, and the fields that always are. `TE` keeps
@@ -99,6 +99,24 @@ impl Via {
     }
 }
 
+/// Of the transfer codings only `chunked`, once, is undone here, and readers disagree on what others mean.
+pub(super) fn one_framing(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut values = headers.get_all(header::TRANSFER_ENCODING).into_iter();
+    let chunked = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    match (values.next(), values.next()) {
+        (Some(value), None) if !chunked(value) => {}
+        (Some(_), Some(_)) => {}
+        _ => return Ok(()),
+    }
+    Err(Refusal::new(Reason::BadRequest, "a Transfer-Encoding other than `chunked`, once"))
+}
+
+/// Whether a message came with two framings; of those that hyper lets through, the second is ignored. The one who wrote it may
+/// have meant the other, so nothing more is read from there (RFC 9112 § 6.3).
+pub(super) fn two_framings(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH)
+}
+
 /// The authority that a request is for, and `Host` set to just that (RFC 9112 § 3.2): a target in absolute form or
 /// `:authority` wins, two that differ or none at all is a malformed request.
 pub(super) fn settle_host(parts: &mut request::Parts) -> Result<(), Refusal> {
@@ -162,14 +180,14 @@ pub(super) fn join_cookies(headers: &mut HeaderMap) {
 
 /// On a route whose answer is read: asks for a body that can be read, and for all of it if it is opened or sealed.
 pub(super) fn ask_for_readable(headers: &mut HeaderMap, changes: bool) {
-    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    super::coding::accept::narrow(headers);
     if changes {
         headers.remove(header::RANGE);
         headers.remove(header::IF_RANGE);
     }
 }
 
-/// Removes what a changed body makes false, in either direction: validators, digests, and the offer of ranges.
+/// Removes what a changed body makes false, in either direction: digests, and the offer of ranges.
 pub fn forget_validators(headers: &mut HeaderMap) {
     for name in &VALIDATORS {
         headers.remove(name);

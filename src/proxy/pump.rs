@@ -1,12 +1,14 @@
 //! Drives one body through its edit: up to `buffer` bytes are checked whole before the first leaves, longer ones stream.
 
+mod input;
+
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
-use http_body_util::BodyExt;
 
 use crate::keyring::KeyringError;
 use crate::metrics::Metrics;
@@ -16,11 +18,11 @@ use crate::transform::plan::Direction;
 use crate::transform::{Need, Sealer};
 
 use super::budget::{Budget, Lease};
-use super::headers::forget_validators;
+use super::coding::encode::Form;
+use super::coding::{Decoder, Encoder};
+use super::payload::BoxError;
 use super::pipe::{Feed, Gone, Pipe, pipe};
-
-/// The longest silence within a body.
-pub const IDLE: Duration = Duration::from_secs(60);
+use input::{Input, Piece, frame, trailing};
 
 /// One value may wait for its partition, its epoch, a signer and a fresh epoch; more fetches than this are a cache that thrashes.
 const MAX_FETCHES: usize = 8;
@@ -36,6 +38,8 @@ const SIGNED_PIECE: usize = 256;
 pub enum Pumped {
     /// Checked whole; its exact length is known.
     Whole(Bytes, Option<HeaderMap>),
+    /// Checked whole, and nothing in it changed: as it came.
+    Same(Bytes, Option<HeaderMap>),
     /// Begun, the rest follows.
     Streaming(Pipe),
     /// Not JSON, and to be let through as it came.
@@ -61,50 +65,74 @@ pub struct Surroundings {
     pub direction: Direction,
 }
 
-/// Reads `body` until it ends or passes `buffer`.
-pub async fn pump<B>(mut body: B, edit: BodyEdit, around: Surroundings) -> Result<Pumped, Refusal>
+/// Reads `body` until it ends or passes `buffer`; undoes its codings on the way, and codes it again behind the edit.
+pub async fn pump<B>(
+    body: B,
+    decoder: Option<Box<Decoder>>,
+    edit: BodyEdit,
+    around: Surroundings,
+) -> Result<Pumped, Refusal>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
 {
-    let lease = around.budget.try_take(around.buffer).ok_or_else(overload)?;
+    let coded = decoder.is_some();
+    // Beside the output, what came and what that was decoded to.
+    let base = around.buffer.saturating_mul(if coded { 3 } else { 1 });
+    let lease = around.budget.try_take(base).ok_or_else(overload)?;
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     // Tokens are longer than values; the lease covers it.
     let room = announced.saturating_mul(2).min(around.buffer);
-    let mut run = Run { edit, around, lease, out: Vec::with_capacity(room) };
+    let keeps = (coded || around.pass_invalid).then_some(around.buffer);
+    let mut body = Input::new(body, around.direction, decoder, keeps);
+    let mut run = Run { edit, around, lease, base, out: Vec::with_capacity(room), encoder: None };
     if run.around.at_once {
         return Ok(Pumped::Streaming(run.stream(body)));
     }
-    let mut original: Vec<Bytes> = Vec::new();
+    // What a coded body was decoded to.
+    let mut plain: Vec<u8> = Vec::new();
     let mut taken = 0;
     let mut trailers = None;
-    loop {
-        let Some(frame) = next(&mut body, run.around.direction).await? else { break };
-        match frame.into_data() {
-            Ok(data) => {
-                taken += data.len();
-                if run.around.pass_invalid {
-                    original.push(data.clone());
-                }
-                match run.feed(&data).await {
-                    Err(refusal) if refusal.reason.is_unreadable() && run.around.pass_invalid => {
-                        return Ok(Pumped::Unread(run.pass_on(original, body)));
-                    }
-                    fed => fed?,
-                }
-                if taken > run.around.buffer {
-                    return Ok(Pumped::Streaming(run.stream(body)));
-                }
+    while let Some(piece) = body.next().await? {
+        let data = match piece {
+            Piece::Data(data) => data,
+            Piece::Trailers(fields) => {
+                trailers = Some(fields);
+                continue;
             }
-            Err(frame) => trailers = trailing(frame),
+        };
+        taken += data.len();
+        let fed = run.feed(&data).await;
+        if coded {
+            plain.extend_from_slice(&data);
+        }
+        if let Err(refusal) = fed {
+            return run.unread(refusal, body).map(Pumped::Unread);
+        }
+        if taken > run.around.buffer {
+            return Ok(Pumped::Streaming(run.stream(body)));
         }
     }
-    if taken > 0 {
-        match run.finish().await {
-            Err(refusal) if refusal.reason.is_unreadable() && run.around.pass_invalid => {
-                return Ok(Pumped::Unread(run.pass_on(original, http_body_util::Empty::new())));
+    if taken > 0
+        && let Err(refusal) = run.finish().await
+    {
+        return run.unread(refusal, body).map(Pumped::Unread);
+    }
+    let same = if coded { plain == run.out } else { run.edit.values() == 0 };
+    if same {
+        // Codings have many ways to say one thing.
+        match body.original() {
+            Some(original) if coded => {
+                run.out = original;
+                return Ok(Pumped::Same(run.whole(), trailers));
             }
-            finished => finished?,
+            _ if !coded => return Ok(Pumped::Same(run.whole(), trailers)),
+            _ => {}
         }
+    }
+    let trailers = trailers.map(trailing);
+    if let Some(decoder) = body.decoder().filter(|_| taken > 0) {
+        run.encode_whole(&decoder.forms())?;
     }
     Ok(Pumped::Whole(run.whole(), trailers))
 }
@@ -132,7 +160,11 @@ struct Run {
     edit: BodyEdit,
     around: Surroundings,
     lease: Lease,
+    /// What is leased beside output and held values.
+    base: usize,
     out: Vec<u8>,
+    /// Behind the edit, once the body streams.
+    encoder: Option<Encoder>,
 }
 
 impl Run {
@@ -204,7 +236,7 @@ impl Run {
 
     /// Keeps the lease as large as the buffers.
     fn pay(&mut self) -> Result<(), Refusal> {
-        let holds = self.out.len() + self.edit.held() + self.around.buffer;
+        let holds = self.out.len() + self.edit.held() + self.base;
         let leased = self.lease.bytes();
         if holds > leased && !self.lease.grow(holds - leased) {
             return Err(overload());
@@ -212,9 +244,19 @@ impl Run {
         Ok(())
     }
 
-    fn stream<B>(mut self, mut body: B) -> Pipe
+    /// Codes a whole body.
+    fn encode_whole(&mut self, forms: &[Form]) -> Result<(), Refusal> {
+        let mut encoder = Encoder::new(forms, Some(self.out.len()), &self.around.budget).ok_or_else(overload)?;
+        let mut coded = Vec::with_capacity(self.out.len() / 2);
+        encoder.encode(&self.out, &mut coded).and_then(|()| encoder.finish(&mut coded)).map_err(uncoded)?;
+        self.out = coded;
+        Ok(())
+    }
+
+    fn stream<B>(mut self, mut body: Input<B>) -> Pipe
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
     {
         let (feed, reader) = pipe(2);
         tokio::spawn(async move {
@@ -228,66 +270,119 @@ impl Run {
         reader
     }
 
-    async fn run_on<B>(&mut self, body: &mut B, feed: &Feed) -> Result<(), Refusal>
+    async fn run_on<B>(&mut self, body: &mut Input<B>, feed: &Feed) -> Result<(), Refusal>
     where
         B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
     {
-        let gone = |_| Refusal::new(Reason::BadRequest, "the reader of a body went away");
+        drop(body.original());
+        self.base = self.around.buffer;
         let mut trailers = None;
         self.drive(Drive::Flush).await?;
-        self.pass(feed).await.map_err(gone)?;
+        self.begin_coding(body)?;
+        self.pass(feed).await?;
         loop {
-            self.lease.shrink_to(self.out.len() + self.edit.held() + self.around.buffer);
-            let Some(frame) = next(body, self.around.direction).await? else { break };
-            match frame.into_data() {
-                Ok(data) => {
+            self.lease.shrink_to(self.out.len() + self.edit.held() + self.base);
+            let next = {
+                let mut next = pin!(body.next());
+                match std::future::poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx))).await {
+                    Poll::Ready(next) => next?,
+                    Poll::Pending => {
+                        self.flush(feed).await?;
+                        next.await?
+                    }
+                }
+            };
+            match next {
+                Some(Piece::Data(data)) => {
                     self.feed(&data).await?;
                     self.drive(Drive::Flush).await?;
                 }
-                Err(frame) => {
-                    trailers = trailing(frame);
+                Some(Piece::Trailers(fields)) => {
+                    trailers = Some(trailing(fields));
                     break;
                 }
+                None => break,
             }
             // What is done leaves at once: a reader of a slow stream does not wait for the piece to fill.
-            self.pass(feed).await.map_err(gone)?;
+            self.begin_coding(body)?;
+            self.pass(feed).await?;
         }
         self.finish().await?;
-        self.pass(feed).await.map_err(gone)?;
+        self.begin_coding(body)?;
+        self.pass(feed).await?;
+        if let Some(mut encoder) = self.encoder.take() {
+            let mut coded = Vec::new();
+            encoder.finish(&mut coded).map_err(uncoded)?;
+            feed.data(coded.into()).await.map_err(gone)?;
+        }
         match trailers {
             Some(trailers) => feed.frame(Frame::trailers(trailers)).await.map_err(gone),
             None => Ok(()),
         }
     }
 
-    /// Passes on what is done, in pieces: what waits for a slow reader is no longer paid for, so it must be little.
-    async fn pass(&mut self, feed: &Feed) -> Result<(), Gone> {
-        let out = std::mem::take(&mut self.out);
-        if out.len() <= PIECE {
-            return feed.data(Bytes::from(out)).await;
-        }
-        for piece in out.chunks(PIECE) {
-            feed.data(Bytes::copy_from_slice(piece)).await?;
+    /// What has to be coded again is so from the first byte on.
+    fn begin_coding<B>(&mut self, body: &Input<B>) -> Result<(), Refusal> {
+        if let (None, Some(decoder), false) = (&self.encoder, body.decoder(), self.out.is_empty()) {
+            let encoder = Encoder::new(&decoder.forms(), None, &self.around.budget);
+            self.encoder = Some(encoder.ok_or_else(overload)?);
         }
         Ok(())
     }
 
-    /// The original bytes, then the rest of the body, unread.
-    fn pass_on<B>(self, original: Vec<Bytes>, mut body: B) -> Pipe
+    /// Passes on what is done, in pieces: what waits for a slow reader is no longer paid for, so it must be little.
+    async fn pass(&mut self, feed: &Feed) -> Result<(), Refusal> {
+        let out = std::mem::take(&mut self.out);
+        if let Some(encoder) = &mut self.encoder {
+            for piece in out.chunks(PIECE) {
+                let mut coded = Vec::new();
+                encoder.encode(piece, &mut coded).map_err(uncoded)?;
+                feed.data(coded.into()).await.map_err(gone)?;
+            }
+            return Ok(());
+        }
+        if out.len() <= PIECE {
+            return feed.data(Bytes::from(out)).await.map_err(gone);
+        }
+        for piece in out.chunks(PIECE) {
+            feed.data(Bytes::copy_from_slice(piece)).await.map_err(gone)?;
+        }
+        Ok(())
+    }
+
+    /// Nothing more is there to be read: what the encoder holds back for a better ratio leaves.
+    async fn flush(&mut self, feed: &Feed) -> Result<(), Refusal> {
+        let Some(encoder) = &mut self.encoder else { return Ok(()) };
+        let mut coded = Vec::new();
+        encoder.flush(&mut coded).map_err(uncoded)?;
+        feed.data(coded.into()).await.map_err(gone)
+    }
+
+    /// What cannot be read passes as it came, if the rules say so and all of it is still there.
+    fn unread<B>(self, refusal: Refusal, mut body: Input<B>) -> Result<Pipe, Refusal>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
     {
+        if !refusal.reason.is_unreadable() || !self.around.pass_invalid {
+            return Err(refusal);
+        }
+        let Some(original) = body.original() else { return Err(refusal) };
+        let (mut body, mut trailers) = body.into_rest();
         let (feed, reader) = pipe(2);
         let (lease, direction) = (self.lease, self.around.direction);
         tokio::spawn(async move {
-            for bytes in original {
-                if feed.data(bytes).await.is_err() {
-                    return;
-                }
+            if feed.data(original.into()).await.is_err() {
+                return;
             }
             drop(lease);
             loop {
-                match next(&mut body, direction).await {
+                let next = match trailers.take() {
+                    Some(trailers) => Ok(Some(Frame::trailers(trailers))),
+                    None => frame(&mut body, direction).await,
+                };
+                match next {
                     Ok(Some(frame)) => {
                         if feed.frame(frame).await.is_err() {
                             break;
@@ -302,31 +397,16 @@ impl Run {
                 }
             }
         });
-        reader
+        Ok(reader)
     }
 }
 
-/// Trailers without the digests that a changed body makes false.
-fn trailing(frame: Frame<Bytes>) -> Option<HeaderMap> {
-    let mut trailers = frame.into_trailers().ok()?;
-    forget_validators(&mut trailers);
-    Some(trailers)
+fn gone(_: Gone) -> Refusal {
+    Refusal::new(Reason::BadRequest, "the reader of a body went away")
 }
 
-/// The next frame, within [`IDLE`].
-async fn next<B>(body: &mut B, direction: Direction) -> Result<Option<Frame<Bytes>>, Refusal>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    match tokio::time::timeout(IDLE, body.frame()).await {
-        Ok(None) => Ok(None),
-        Ok(Some(Ok(frame))) => Ok(Some(frame)),
-        Ok(Some(Err(_))) => Err(Refusal::new(
-            if direction == Direction::Request { Reason::BadRequest } else { Reason::Upstream },
-            "the body broke off",
-        )),
-        Err(_) => Err(Refusal::new(Reason::Timeout, "the body stood still for too long")),
-    }
+fn uncoded(error: std::io::Error) -> Refusal {
+    Refusal::new(Reason::Coding, format!("a body could not be coded again: {error}"))
 }
 
 fn overload() -> Refusal {

@@ -7,6 +7,7 @@ use http::{Method, Response, StatusCode};
 
 use crate::refusal::{Reason, Refusal};
 
+use super::coding::Coding;
 use super::payload::Body;
 
 /// Names the rule that failed, or the reason if no rule did.
@@ -84,6 +85,10 @@ fn problem(
     headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let failure = refusal.rule.as_deref().and_then(|rule| HeaderValue::from_str(rule).ok());
     headers.insert(FAILURE, failure.unwrap_or_else(|| HeaderValue::from_static(refusal.reason.word())));
+    // RFC 9110 15.5.16: what would have been read.
+    if (refusal.reason, status) == (Reason::Coding, StatusCode::UNSUPPORTED_MEDIA_TYPE) {
+        headers.insert(http::header::ACCEPT_ENCODING, HeaderValue::from_static(Coding::NAMES));
+    }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, AGAIN);
     }

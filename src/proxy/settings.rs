@@ -166,6 +166,10 @@ pub struct Limits {
     pub connections: usize,
     /// Up to here a body is checked whole before its first byte is forwarded.
     pub buffer: usize,
+    /// Longest body after its content codings are undone.
+    pub decoded: usize,
+    /// How many times longer than it came a coded body may become, beyond its first MiB.
+    pub ratio: usize,
 }
 
 /// See config.md.

@@ -7,14 +7,16 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::metrics::Metrics;
-use crate::refusal::Reason;
+use crate::refusal::{Reason, Refusal};
 use crate::transform::body::{BodyEdit, Progress};
 
 use super::budget::{Budget, Lease};
+use super::coding::{DecodeError, Decoder};
 
 /// A body with an observer. Whatever the observer finds, the bytes pass.
 pub struct Tap<B> {
     body: B,
+    decoder: Option<Box<Decoder>>,
     rule: std::sync::Arc<str>,
     metrics: Metrics,
     edit: Option<Box<BodyEdit>>,
@@ -25,38 +27,80 @@ pub struct Tap<B> {
 
 impl<B> Tap<B> {
     /// Observes `body` with an edit whose plan changes nothing; what the edit holds comes out of `budget`.
-    pub fn new(body: B, edit: BodyEdit, rule: std::sync::Arc<str>, metrics: Metrics, budget: &Budget) -> Self {
+    pub fn new(
+        body: B,
+        decoder: Option<Box<Decoder>>,
+        edit: BodyEdit,
+        rule: std::sync::Arc<str>,
+        metrics: Metrics,
+        budget: &Budget,
+    ) -> Self {
         let edit = Some(Box::new(edit));
-        Self { body, rule, metrics, edit, seen: false, scratch: Vec::new(), lease: budget.try_take(0) }
+        Self { body, decoder, rule, metrics, edit, seen: false, scratch: Vec::new(), lease: budget.try_take(0) }
     }
 
+    /// Looks at what came, decoded if it is coded.
     fn look(&mut self, data: &[u8]) {
         self.seen |= !data.is_empty();
+        let Some(mut decoder) = self.decoder.take() else { return self.read(data) };
+        let mut rest = data;
+        let mut plain = Vec::new();
+        while self.edit.is_some() {
+            match decoder.decode(&mut rest, &mut plain) {
+                Ok(more) => {
+                    self.read(&plain);
+                    plain.clear();
+                    if !more {
+                        self.decoder = Some(decoder);
+                        return;
+                    }
+                }
+                Err(error) => self.look_away(reason(error)),
+            }
+        }
+    }
+
+    fn read(&mut self, data: &[u8]) {
         let Some(edit) = &mut self.edit else { return };
         // An edit that changes nothing waits for nothing; if it should, the rest goes unobserved rather than unsent.
-        if !matches!(edit.feed(data, &mut self.scratch), Ok(Progress::All)) {
-            self.metrics.passed_unread(&self.rule, Reason::InvalidJson);
-            self.edit = None;
+        if let Some(reason) = unread(&edit.feed(data, &mut self.scratch)) {
+            self.look_away(reason);
         } else if !paid(&mut self.lease, edit.held()) {
-            self.metrics.passed_unread(&self.rule, Reason::Overload);
-            self.edit = None;
-        }
-        if self.edit.is_none() {
-            self.lease = None;
+            self.look_away(Reason::Overload);
         }
         self.scratch.clear();
+    }
+
+    fn look_away(&mut self, reason: Reason) {
+        self.metrics.passed_unread(&self.rule, reason);
+        self.edit = None;
+        self.lease = None;
     }
 
     fn end(&mut self) {
         let Some(mut edit) = self.edit.take().filter(|_| self.seen) else { return };
-        match edit.finish(&mut self.scratch) {
-            Ok(Progress::All) => edit.account(&self.metrics),
-            Ok(Progress::Fetch(..) | Progress::Delegate(_)) | Err(_) => {
-                self.metrics.passed_unread(&self.rule, Reason::InvalidJson)
-            }
+        if let Some(Err(error)) = self.decoder.take().map(|decoder| decoder.finish()) {
+            return self.metrics.passed_unread(&self.rule, reason(error));
+        }
+        match unread(&edit.finish(&mut self.scratch)) {
+            None => edit.account(&self.metrics),
+            Some(reason) => self.metrics.passed_unread(&self.rule, reason),
         }
         self.scratch.clear();
     }
+}
+
+/// Why nothing more is to be seen.
+fn unread(progress: &Result<Progress, Refusal>) -> Option<Reason> {
+    match progress {
+        Ok(Progress::All) => None,
+        Err(refusal) if refusal.reason == Reason::InvalidForm => Some(Reason::InvalidForm),
+        Ok(Progress::Fetch(..) | Progress::Delegate(_)) | Err(_) => Some(Reason::InvalidJson),
+    }
+}
+
+fn reason(error: DecodeError) -> Reason {
+    Refusal::from(error).reason
 }
 
 /// Keeps the lease as large as what is held.

@@ -158,6 +158,8 @@ fn builder(shared: &Shared) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
+        // A client may close its side when it has asked, and still wait for the answer.
+        .half_close(true)
         .timer(TokioTimer::new())
         .header_read_timeout(timeouts.request_head)
         .max_buf_size(limits.header.max(SMALLEST_HEADER_LIMIT));

@@ -237,7 +237,7 @@ fn rule(entry: &At<RuleEntry>, context: &Context, reader: &mut Reader<'_>) -> Ru
     }
 }
 
-fn about_bodies(e: &RuleEntry) -> [(&'static str, &Option<Range<usize>>); 12] {
+fn about_bodies(e: &RuleEntry) -> [(&'static str, &Option<Range<usize>>); 14] {
     [
         ("mode", &e.mode.span),
         ("json_types", &e.json_types.span),
@@ -251,6 +251,8 @@ fn about_bodies(e: &RuleEntry) -> [(&'static str, &Option<Range<usize>>); 12] {
         ("provision", &e.provision.span),
         ("max_buffered", &e.max_buffered.span),
         ("validate", &e.validate.span),
+        ("cache", &e.cache.span),
+        ("always_length", &e.always_length.span),
     ]
 }
 

@@ -10,7 +10,7 @@ pub use super::value::{
 };
 
 use super::yaml::{At, Node, Reader, Yaml, closest};
-use super::{Mode, OnToken, OnUnreadable, Rewrite, TextType, Validate};
+use super::{Caching, Mode, OnToken, OnUnreadable, Rewrite, TextType, Validate};
 
 /// Declares a mapping: its struct, its schema, and how it is read. An unknown key is an error that names the closest known
 /// one; a key listed under `not yet` is refused as such.
@@ -102,6 +102,11 @@ mapping! {
         "max_partitions" max_partitions: usize,
         /// Longest part of a body that is held so that a filter or an index from the end can look at it. Default: `limits.value`.
         "max_buffered" max_buffered: usize,
+        /// What caches may do with answers that have opened values in them. Default: `no-store`.
+        "cache" cache: Choice<Caching>,
+        /// Requests' changed bodies up to this many bytes leave with a `Content-Length`, for applications that refuse chunks;
+        /// longer ones are refused. Default: only those up to `limits.buffer`, longer ones leave in chunks.
+        "always_length" always_length: usize,
         /// `structure`: where no selector selects anything, only strings and brackets are checked, which is faster, and risky.
         "validate" validate: Choice<Validate>,
         /// Run at every load, against all rules of the load; one that fails refuses the files.

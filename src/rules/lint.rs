@@ -13,7 +13,7 @@ use super::glob::{PathPattern, wild};
 use super::profile::Profile;
 use super::route::Match;
 use super::value::EndAction;
-use super::{Key, KeyPart, Mode, OnBad, OnToken, OnUnreadable, Verb};
+use super::{Caching, Key, KeyPart, Mode, OnBad, OnToken, OnUnreadable, Verb};
 
 /// A value this short gives itself away when equal values give equal tokens.
 const SHORT: usize = 8;
@@ -25,6 +25,7 @@ pub(super) fn check(rules: &[RuleDraft], context: &Context, findings: &mut Findi
     for (index, rule) in rules.iter().enumerate() {
         conditions_of_the_sender(rule, rules.get(index + 1..).unwrap_or_default(), findings);
         messages_that_pass(rule, findings);
+        kept_plaintext(rule, findings);
         for draft in &rule.drafts {
             key(rule, draft, rules, context, findings);
             sealing(draft, findings);
@@ -97,6 +98,14 @@ fn messages_that_pass(rule: &RuleDraft, findings: &mut Findings) {
             let help = "leave it at `reject`, or split the rule so that only opening passes";
             push(findings, Finding::warning("sealing-passes", message).at(&rule.source, rule.span.clone()).help(help));
         }
+    }
+}
+
+fn kept_plaintext(rule: &RuleDraft, findings: &mut Findings) {
+    if rule.limits.cache == Caching::Keep {
+        let message = format!("rule `{}` lets caches keep answers with opened values", rule.name);
+        let help = "remove `cache: keep`, unless the upstream forbids shared caches and every way to it has the same `open_for`";
+        push(findings, Finding::warning("cached-plaintext", message).at(&rule.source, rule.span.clone()).help(help));
     }
 }
 

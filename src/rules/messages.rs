@@ -8,7 +8,7 @@ use super::file::{Choice, Given, RuleEntry};
 use super::media::{PATCHES, essence};
 use super::place::Part;
 use super::yaml::{At, Reader};
-use super::{Mode, OnUnreadable, Unreadable, UnreadableHalf, Validate, Verb};
+use super::{Caching, Mode, OnUnreadable, Unreadable, UnreadableHalf, Validate, Verb};
 
 /// Compiles the `on_…` options of a rule, with the defaults that its actions ask for.
 pub(super) fn compile(e: &RuleEntry, drafts: &[Draft], reader: &mut Reader<'_>) -> Unreadable {
@@ -54,6 +54,7 @@ pub(super) fn compile(e: &RuleEntry, drafts: &[Draft], reader: &mut Reader<'_>) 
             Err(_) => reader.error(span, "header", format!("`{value}` is not a header's name"), "fix it"),
         }
     }
+    without_effect(e, drafts, reader);
     Unreadable {
         request: half(Direction::Request),
         response: half(Direction::Response),
@@ -63,5 +64,26 @@ pub(super) fn compile(e: &RuleEntry, drafts: &[Draft], reader: &mut Reader<'_>) 
         max_partitions: e.max_partitions.get().copied().unwrap_or(1_000),
         max_buffered: e.max_buffered.get().copied(),
         validate: e.validate.get().map_or(Validate::Full, |choice| choice.0),
+        cache: e.cache.get().map_or(Caching::NoStore, |choice| choice.0),
+        always_length: e.always_length.get().copied(),
+    }
+}
+
+/// Options about something that the rule does not do.
+fn without_effect(e: &RuleEntry, drafts: &[Draft], reader: &mut Reader<'_>) {
+    let opens = drafts.iter().any(|d| d.direction == Direction::Response && d.action.verb == Verb::Open);
+    if let (false, false, Some(span)) = (opens, drafts.is_empty(), &e.cache.span) {
+        let message = "`cache` is about answers that have values opened in them";
+        reader.error(span, "option-without-effect", message, "remove it: this rule opens nothing in answers");
+    }
+    let requests = drafts.iter().any(|d| d.direction == Direction::Request);
+    if let (false, false, Some(span)) = (requests, drafts.is_empty(), &e.always_length.span) {
+        let message = "`always_length` is about requests whose body changes";
+        reader.error(span, "option-without-effect", message, "remove it: every client reads answers in chunks");
+    }
+    if let Some(At { value, span }) = &e.always_length.value
+        && !(1..=1 << 30).contains(value)
+    {
+        reader.error(span, "out-of-range", "`always_length` is out of range", "write bytes, from 1 to 1073741824");
     }
 }

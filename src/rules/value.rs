@@ -6,7 +6,7 @@ use std::ops::Range;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::yaml::{At, Node, Reader, Yaml, closest};
-use super::{Mode, OnBad, OnToken, OnUnreadable, Rewrite, TextType, Validate};
+use super::{Caching, Mode, OnBad, OnToken, OnUnreadable, Rewrite, TextType, Validate};
 
 /// Takes a value out of a node, reporting what does not fit.
 pub trait FromNode: Sized {
@@ -132,6 +132,9 @@ impl Words for EndAction {
 }
 impl Words for Parse {
     const WORDS: &'static [(&'static str, Self)] = &[("json", Self::Json)];
+}
+impl Words for Caching {
+    const WORDS: &'static [(&'static str, Self)] = &[("no-store", Self::NoStore), ("keep", Self::Keep)];
 }
 impl Words for Nulls {
     const WORDS: &'static [(&'static str, Self)] = &[("pass", Self::Pass), ("seal", Self::Seal)];

@@ -8,8 +8,8 @@ use crate::refusal::{Reason, Refusal};
 use crate::rules::profile::Profile;
 use crate::rules::route::Captures;
 use crate::rules::{
-    Action, Binding, Key, Mode, OnToken, OnUnreadable, Part, Place, Rule, RuleKind, UnreadableHalf, Validate, Verb,
-    Words,
+    Action, Binding, Caching, Key, Mode, OnToken, OnUnreadable, Part, Place, Rule, RuleKind, UnreadableHalf, Validate,
+    Verb, Words,
 };
 
 use super::Need;
@@ -49,6 +49,10 @@ pub struct HalfPlan {
     pub max_buffered: Option<usize>,
     /// `Full`, unless all rules say otherwise.
     pub validate: Validate,
+    /// `cache: keep` of every rule.
+    pub keep_cache: bool,
+    /// The smallest `always_length` of the rules that give one.
+    pub always_length: Option<usize>,
     /// The rule that is named where no single action is at fault.
     pub rule: Arc<str>,
 }
@@ -219,6 +223,8 @@ impl HalfPlan {
             // A rule keeps the selectors of bodies alone.
             plan.sole = (first && bodies).then(|| Arc::clone(rule));
             plan.max_buffered = [plan.max_buffered, rule.limits.max_buffered].into_iter().flatten().min();
+            plan.keep_cache &= rule.limits.cache == Caching::Keep;
+            plan.always_length = [plan.always_length, rule.limits.always_length].into_iter().flatten().min();
             if rule.limits.validate == Validate::Full {
                 plan.validate = Validate::Full;
             }
@@ -260,7 +266,7 @@ impl HalfPlan {
 
     /// Whether the body may leave changed; otherwise it is only looked at.
     pub fn changes(&self) -> bool {
-        self.fields.iter().chain(&self.form).any(|f| changes(&f.action))
+        self.all().any(|f| changes(&f.action))
     }
 
     /// What is known to be needed before the body comes: it is asked for early, so that a missing key refuses the request
@@ -268,7 +274,7 @@ impl HalfPlan {
     pub fn needs(&self, rules: &[(Arc<Rule>, Captures)]) -> Vec<(Need, &PlannedField)> {
         let mut needs = Vec::new();
         let mut before: Option<&Arc<Action>> = None;
-        for field in self.fields.iter().chain(&self.form).filter(|f| changes(&f.action)) {
+        for field in self.all().filter(|f| changes(&f.action)) {
             // One action has one target, so its second field needs what its first one does.
             if before.replace(&field.action).is_some_and(|before| Arc::ptr_eq(before, &field.action)) {
                 continue;
@@ -297,6 +303,11 @@ impl HalfPlan {
         needs
     }
 
+    /// All fields, whatever they are of.
+    pub fn all(&self) -> impl Iterator<Item = &PlannedField> {
+        self.fields.iter().chain(&self.form)
+    }
+
     /// What of the plan is about bodies of JSON or of form fields. A rule with no field in such a body reads none of it, and may
     /// refuse it for that; the error is the answer to a body that nothing of the plan is about.
     pub fn share(self: &Arc<Self>, part: Part) -> Result<Share, OnUnreadable> {
@@ -311,7 +322,11 @@ impl HalfPlan {
         }
         let plan = match part {
             Part::Form => self.forms(),
-            Part::Json | Part::Outside => self.only(|action| action.part == part),
+            // Its paths are the same, and with them what is kept of them.
+            Part::Json => {
+                self.with(&[], &self.fields, |_| true).map(|plan| Arc::new(Self { sole: self.sole.clone(), ..plan }))
+            }
+            Part::Outside => None,
         };
         let unread = others().map(|(rule, _)| Arc::clone(rule)).collect();
         plan.map(|plan| Share { plan, unread }).ok_or(OnUnreadable::Pass)
@@ -319,7 +334,7 @@ impl HalfPlan {
 
     /// The plan with those actions alone; `None` if none is left.
     pub fn only(self: &Arc<Self>, keep: impl Fn(&Action) -> bool) -> Option<Arc<Self>> {
-        if self.fields.iter().chain(&self.form).all(|field| keep(&field.action)) {
+        if self.all().all(|field| keep(&field.action)) {
             return Some(Arc::clone(self));
         }
         self.with(&self.form, &self.fields, keep).map(Arc::new)
@@ -348,6 +363,8 @@ impl HalfPlan {
             signature_headers: self.signature_headers.clone(),
             max_buffered: self.max_buffered,
             validate: self.validate,
+            keep_cache: self.keep_cache,
+            always_length: self.always_length,
             rule,
         })
     }
@@ -365,6 +382,8 @@ impl HalfPlan {
             signature_headers: Vec::new(),
             max_buffered: None,
             validate: Validate::Structure,
+            keep_cache: true,
+            always_length: None,
             rule: Arc::clone(rule),
         }
     }

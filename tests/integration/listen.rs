@@ -43,6 +43,8 @@ fn settings() -> Settings {
             in_flight: 16,
             connections: 16,
             buffer: 64 << 10,
+            decoded: 256 << 20,
+            ratio: 200,
         },
         drain: Drain { delay: Duration::ZERO, deadline: PATIENCE },
         timeouts: Timeouts { call: PATIENCE, ..Timeouts::default() },

@@ -82,10 +82,14 @@ impl Stage {
 
     /// Before an application of raw bytes instead.
     pub fn before(upstream: &super::support::Upstream, rules: &str) -> Self {
-        let mut stage = Self::new(rules);
+        Self::before_with(upstream, rules, "", "")
+    }
+
+    pub fn before_with(upstream: &super::support::Upstream, rules: &str, listener: &str, more: &str) -> Self {
+        let mut stage = Self::with(rules, listener, more);
         stage.app.take().unwrap().stop();
         let Address::Tcp(address) = upstream.address else { panic!("no TCP address") };
-        let app = start(stage.dir.path(), address, "", "", SystemClock::shared());
+        let app = start(stage.dir.path(), address, listener, more, SystemClock::shared());
         stage.front = tcp(&app, "front");
         stage.app = Some(app);
         stage

@@ -223,6 +223,8 @@ pub fn proxy_to(upstream: Vec<Address>) -> ProxyBuilder {
                 in_flight: 1024,
                 connections: 4096,
                 buffer: 64 << 10,
+                decoded: 256 << 20,
+                ratio: 200,
             },
             drain: Drain { delay: Duration::ZERO, deadline: PATIENCE },
         },

@@ -13,7 +13,7 @@ use crate::proxy::body::{Readable, readable};
 use crate::rules::media::Reading;
 use crate::rules::profile::{PerValue, Profile};
 use crate::rules::route::{End, RequestFacts, Route};
-use crate::rules::{Action, Binding, Mode, OnBad, OnToken, OnUnreadable, Place, Reveal, Rule, RuleSet, Verb};
+use crate::rules::{Action, Binding, Mode, OnBad, OnToken, OnUnreadable, Part, Place, Reveal, Rule, RuleSet, Verb};
 use crate::token::v1::token_len;
 use crate::token::{self, Suite};
 use crate::transform::outside::lexeme;
@@ -424,6 +424,9 @@ fn found(
             _ => action.key.looks_sealed(&c),
         }
     });
+    // Outside of JSON a value has no quotes and no escapes of JSON's.
+    let text = content.filter(|_| action.part != Part::Json).map(unescape);
+    let long = text.map_or(lexeme.len(), |text| text.len());
     let removes = lexeme == b"null" && framing == Framing::Merge;
     let null = removes || (lexeme == b"null" && !action.seal_nulls);
     let mut length = None;
@@ -431,7 +434,7 @@ fn found(
         _ if removes => ("stays: null removes".to_owned(), None),
         _ if null => ("stays: null means absence".to_owned(), None),
         _ if !changes(action) => (looked_at(action.verb, is_token), None),
-        _ if action.max_value.is_some_and(|max| lexeme.len() > max) => {
+        _ if action.max_value.is_some_and(|max| long > max) => {
             let refuses = too_large == OnUnreadable::Reject;
             let what = if refuses { "refused" } else { "passes unread" };
             (format!("{what}: longer than `max_value` (`on_too_large`)"), refuses.then_some(413))

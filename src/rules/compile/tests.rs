@@ -229,6 +229,7 @@ fn two_actions_on_one_value() {
     "match: { path: \"/{t}/x\" }\n    protect: [{ fields: $.a, key: \"de{t}\" }, { fields: $.b }]",
     "template-meets-fixed"
 )]
+#[case("match: { path: /x }\n    cache: keep\n    protect: [{ fields: $.a }]", "cached-plaintext")]
 #[case("match: { path: /x }\n    response: [{ open: $.a, key: \"*\" }]", "glob-opens-all")]
 #[case("match: { path: /x }\n    protect: [{ fields: $.a, on_token: keep }]", "keep-without-bind")]
 #[case("match: { path: /x }\n    request: [{ seal: $.a, on_error: pass }]", "plaintext-on-error")]

@@ -44,6 +44,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             in_flight: 1024,
             connections: 1024,
             buffer: 64 << 10,
+            decoded: 256 << 20,
+            ratio: 200,
         },
         drain: Drain { delay: Duration::ZERO, deadline: Duration::from_secs(5) },
         timeouts: Timeouts::default(),

@@ -10,7 +10,7 @@ use sidecloak::form::{Form, select::select};
 use crate::tools;
 
 const NAMES: [&str; 2] = ["ssn", "card_pan"];
-const CASES: usize = 6_000;
+const CASES: usize = 10_000;
 
 const URLENCODED: &[&str] = &[
     "ssn",
@@ -133,7 +133,17 @@ impl Dice {
 }
 
 fn urlencoded(dice: &mut Dice) -> String {
-    (0..dice.below(14)).map(|_| dice.of(URLENCODED)).collect()
+    // Mostly what browsers write, with something odd now and then.
+    let usual = ["ssn=1", "card_pan=4111+1", "a=b", "a=", "%73sn=%32"];
+    let mut body = String::new();
+    for _ in 0..dice.below(6) {
+        body.push_str(dice.of(&usual));
+        for _ in 0..[0, 0, 1, 3][dice.below(4)] {
+            body.push_str(dice.of(URLENCODED));
+        }
+        body.push('&');
+    }
+    body
 }
 
 fn multipart(dice: &mut Dice) -> String {
@@ -221,5 +231,5 @@ fn no_parser_finds_a_protected_value_that_was_not_sealed() {
         }
     }
     assert_eq!(agreed.len(), 12, "{agreed:?}");
-    assert!(agreed.values().all(|values| *values > 50), "{agreed:?}");
+    assert!(agreed.values().all(|values| *values > 20), "{agreed:?}");
 }

@@ -151,6 +151,8 @@ fn listening(door: Door, tls: ServerTls) -> Listening {
             in_flight: 64,
             connections: 64,
             buffer: 64 << 10,
+            decoded: 256 << 20,
+            ratio: 200,
         },
         drain: Drain { delay: Duration::ZERO, deadline: PATIENCE },
         timeouts: Timeouts::default(),

@@ -55,6 +55,8 @@ impl Served {
                 in_flight: 256,
                 connections: 256,
                 buffer: 64 << 10,
+                decoded: 256 << 20,
+                ratio: 200,
             },
             drain: Drain { delay: std::time::Duration::ZERO, deadline: PATIENCE },
             timeouts: Timeouts { call: PATIENCE, ..Timeouts::default() },
