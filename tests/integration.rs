@@ -80,6 +80,8 @@ mod management;
 mod ncloud_kms;
 #[path = "integration/operations.rs"]
 mod operations;
+#[path = "integration/outside.rs"]
+mod outside;
 #[path = "integration/parsed.rs"]
 mod parsed;
 #[path = "integration/passthrough.rs"]

@@ -18,6 +18,7 @@ use crate::rules::route::{NormalPath, RequestFacts, normalize, override_header};
 use crate::transform::plan::Direction;
 
 mod decide;
+mod outside;
 mod show;
 
 use decide::{Explanation, Message, decide};
@@ -37,7 +38,7 @@ pub(crate) struct Args {
     /// The request's method [default: GET, or POST with a request's body]
     #[arg(long, value_name = "METHOD")]
     pub method: Option<String>,
-    /// The path, as it is sent
+    /// The path as it is sent, with its query
     #[arg(long, value_name = "PATH")]
     pub path: String,
     /// A header of the request; may be repeated
@@ -58,6 +59,9 @@ pub(crate) struct Args {
     /// The body is the response's
     #[arg(long)]
     pub response: bool,
+    /// A header of the response; may be repeated
+    #[arg(long = "response-header", value_name = "NAME:VALUE", requires = "response")]
+    pub response_headers: Vec<String>,
     /// The response's status
     #[arg(long, value_name = "CODE", default_value_t = 200, requires = "response")]
     pub status: u16,
@@ -67,9 +71,10 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
     let context = Context { ignore_case: args.ignore_case, profiles: profiles(args)?, ..Context::default() };
     let Loaded { rules, findings, .. } = load(&args.rules, &context);
     let Some(rules) = rules else { return Err(Failure::findings(Exit::Usage, findings)) };
-    let headers = headers(args)?;
+    let headers = headers("--header", &args.headers)?;
+    let answer = self::headers("--response-header", &args.response_headers)?;
     let body = args.body.as_deref().map(read).transpose()?;
-    let explanation = explain(args, &rules, &headers, body.as_deref());
+    let explanation = explain(args, &rules, (&headers, &answer), body.as_deref());
     if out.json() { out.value(&explanation.to_json()) } else { out.text(&explanation.to_string()) }
 }
 
@@ -83,10 +88,16 @@ fn profiles(args: &Args) -> Result<Vec<Arc<Profile>>, Failure> {
     Ok(app::context(&config).profiles)
 }
 
-fn explain(args: &Args, rules: &RuleSet, headers: &HeaderMap, body: Option<&[u8]>) -> Explanation {
+fn explain(
+    args: &Args,
+    rules: &RuleSet,
+    (headers, answer): (&HeaderMap, &HeaderMap),
+    body: Option<&[u8]>,
+) -> Explanation {
     let default_method = if body.is_some() && !args.response { "POST" } else { "GET" };
     let method = args.method.as_deref().unwrap_or(default_method);
-    let path = args.path.split_once('?').map_or(args.path.as_str(), |(path, _)| path);
+    let target = args.path.split_once('?').map_or((args.path.as_str(), None), |(path, query)| (path, Some(query)));
+    let path = target.0;
     let mut explanation = Explanation::new(method, &args.listener);
     let path: NormalPath = match normalize(path, args.ignore_case) {
         Ok(path) => path,
@@ -111,6 +122,8 @@ fn explain(args: &Args, rules: &RuleSet, headers: &HeaderMap, body: Option<&[u8]
     };
     let message = Message {
         direction: if args.response { Direction::Response } else { Direction::Request },
+        target,
+        headers: answer,
         status: args.status,
         content_type: &args.content_type,
         body,
@@ -118,12 +131,12 @@ fn explain(args: &Args, rules: &RuleSet, headers: &HeaderMap, body: Option<&[u8]
     decide(explanation, rules, &facts, &message)
 }
 
-fn headers(args: &Args) -> Result<HeaderMap, Failure> {
+fn headers(option: &str, given: &[String]) -> Result<HeaderMap, Failure> {
     let mut headers = HeaderMap::new();
-    for (number, header) in args.headers.iter().enumerate() {
+    for (number, header) in given.iter().enumerate() {
         // The value may be a credential: only the place is told.
         let bad = || {
-            Failure::new(Exit::Usage, format!("--header number {} is no header", number + 1)).help("write NAME:VALUE")
+            Failure::new(Exit::Usage, format!("{option} number {} is no header", number + 1)).help("write NAME:VALUE")
         };
         let (name, value) = header.split_once(':').ok_or_else(bad)?;
         let name: HeaderName = name.trim().parse().map_err(|_| bad())?;

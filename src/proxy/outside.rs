@@ -12,6 +12,7 @@ use crate::rules::place::encode::{encode, holds};
 use crate::rules::place::find::{Hit, Spot, Wanted, in_request, in_response, is_taken_back};
 use crate::rules::{Action, Mode, OnUnreadable, Place, Rewrite, Verb};
 use crate::secret::SecretBytes;
+use crate::token::v1::token_len;
 use crate::transform::body::CallerRole;
 use crate::transform::outside::{TextEdit, Texted};
 use crate::transform::plan::{Direction, HalfPlan, PlannedField, changes};
@@ -149,6 +150,7 @@ async fn change(
             metrics.passed_unread(&plan.rule, Reason::Signature);
             return Ok(Found { now: Vec::new(), before: None });
         }
+        fits(plan, &hits, ctx.shared.settings.limits.header)?;
         body::fetch(ctx, plan).await?;
     }
     let (mut now, mut before, mut rewritten) = (Vec::new(), Vec::new(), false);
@@ -194,6 +196,23 @@ async fn change(
     edit.finish()?;
     edit.account(metrics);
     Ok(Found { now, before: rewritten.then_some(before) })
+}
+
+/// Told before anything is sealed, which takes time: whether the shortest tokens that there are would fit.
+fn fits(plan: &HalfPlan, hits: &[Hit], limit: usize) -> Result<(), Refusal> {
+    let least = |in_target: bool| -> usize {
+        let of = |hit: &&Hit| matches!(hit.spot, Spot::Header(..)) != in_target;
+        let seals = |field: &&PlannedField| field.action.verb == Verb::Seal;
+        let fields = hits.iter().filter(of).filter_map(|hit| plan.fields.get(hit.field)).filter(seals);
+        fields.map(|f| token_len(f.action.suite, 0, true, f.action.pad, f.action.sign)).sum()
+    };
+    if least(true) > limit {
+        return Err(write::too_long().rule(&plan.rule));
+    }
+    if least(false) > limit {
+        return Err(write::too_large().rule(&plan.rule));
+    }
+    Ok(())
 }
 
 /// A value that an application might read in another way than we do.

@@ -13,7 +13,7 @@ use super::file::{EndAction, FromNode, RuleEntry, RuleFile, TestEntry};
 use super::profile::Profile;
 use super::route::Match;
 use super::yaml::{self, At, Reader};
-use super::{Rule, RuleKind, RuleSet, Unreadable, Verb, conditions, file_tests, lint, messages, overlap};
+use super::{Rule, RuleKind, RuleSet, Unreadable, Verb, conditions, file_tests, lint, messages, outside, overlap};
 
 /// Of one file.
 const MAX_FILE: u64 = 1 << 20;
@@ -187,6 +187,7 @@ fn rule(entry: &At<RuleEntry>, context: &Context, reader: &mut Reader<'_>) -> Ru
             drafts.extend(action::compile(action, shape, &in_rule, reader));
         }
     }
+    outside::segments(&drafts, reader);
     let acts = lists.iter().any(|(list, _)| list.is_there());
     match (e.action.is_there(), acts) {
         (true, true) => reader.error(

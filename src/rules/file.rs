@@ -212,6 +212,8 @@ mapping! {
         "request" request: Body,
         /// The response's body.
         "response" response: Body,
+        /// Header fields of the response.
+        "response_headers" response_headers: Pairs,
         /// The response's status. Default: 200.
         "status" status: usize,
         /// The normalized paths (RFC 9535 2.7), or the fields such as `query:ssn`, of exactly the values that are sealed.

@@ -12,11 +12,15 @@ use crate::json::text::{escape_into, unescape};
 use crate::jsonpath::{self, Path, Unreadable};
 
 use super::compile::Context;
-use super::file::{Body, Given, TestEntry, WhenEntry};
+use super::file::{Body, Given, Pairs, TestEntry, WhenEntry};
 use super::media::{Media, media};
 use super::route::{Captures, End, RequestFacts, normalize, override_header};
 use super::yaml::{At, Reader, Yaml};
 use super::{Action, Binding, Key, Mode, OnToken, OnUnreadable, Part, Rule, RuleKind, RuleSet, Verb, Words};
+
+mod outside;
+
+use outside::Head;
 
 /// What the rules do to the exchange of a test, whatever step of the roll-out they are on.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -97,9 +101,9 @@ fn decide(
     context: &Context,
 ) -> Result<Outcome, String> {
     let reject = |status, why: &str| Ok(Outcome { rejected: Some((status, why.into())), ..Outcome::default() });
-    let headers = headers(when)?;
+    let headers = headers(&when.headers)?;
     let raw = when.path.get().map_or("", String::as_str);
-    let raw = raw.split_once('?').map_or(raw, |(path, _)| path);
+    let (raw, query) = raw.split_once('?').map_or((raw, None), |(path, query)| (path, Some(query)));
     let path = match normalize(raw, context.ignore_case) {
         Ok(path) => path,
         Err(ambiguous) => return reject(400, &ambiguous.to_string()),
@@ -132,18 +136,28 @@ fn decide(
     if let Some(why) = missing_key(&route.rules, &facts.words) {
         return reject(422, &why);
     }
-    if let Some(text) = &request {
+    let looks_up = matches!(method, "GET" | "HEAD");
+    let acting: Vec<&Arc<Rule>> = route.rules.iter().map(|(rule, _)| rule).collect();
+    let head = Head { path: raw, query, ignore_case: context.ignore_case, looks_up, headers: &headers };
+    outside::message(&acting, Side::Request, &head, &mut outcome);
+    if let (Some(text), None) = (&request, &outcome.rejected) {
         let acting: Vec<&Arc<Rule>> = route.rules.iter().map(|(rule, _)| rule).collect();
         let content_type = when.content_type.get().map(String::as_str).or(Some("application/json"));
         message(&acting, Side::Request, content_type, text, &mut outcome);
     }
-    if let (Some(text), None) = (test.response.get().map(body), &outcome.rejected) {
+    let answers = test.response.is_there() || test.response_headers.is_there();
+    if let (true, None) = (answers, &outcome.rejected) {
+        let text = test.response.get().map(body).unwrap_or_default();
         let status = test.status.get().and_then(|s| u16::try_from(*s).ok()).unwrap_or(200);
         let own_type = own.and_then(|m| m.content_types.iter().find(|t| !t.contains('*')));
         let content_type = Some(own_type.map_or("application/json", String::as_str));
         let acting: Vec<&Arc<Rule>> =
             route.rules.iter().map(|(rule, _)| rule).filter(|r| r.acts_on_response(status, content_type)).collect();
-        message(&acting, Side::Response, content_type, &text, &mut outcome);
+        let headers = self::headers(&test.response_headers)?;
+        outside::message(&acting, Side::Response, &Head { headers: &headers, ..head }, &mut outcome);
+        if outcome.rejected.is_none() {
+            message(&acting, Side::Response, content_type, &text, &mut outcome);
+        }
     }
     Ok(outcome)
 }
@@ -309,6 +323,11 @@ fn judge(values: &[Value], owners: &[Arc<Action>], status: impl Fn(u16) -> u16, 
                     outcome.rejected = Some((status(422), format!("on_token at {}", value.location)));
                     return;
                 }
+                let text = unescape(content.strip_suffix(b"\"").unwrap_or(content));
+                if action.part == Part::Form && action.mode >= Mode::Migrate && !outside::fits(action.text, &text) {
+                    outcome.rejected = Some((status(422), format!("type at {}", value.location)));
+                    return;
+                }
                 outcome.seals.insert(value.location.clone());
             }
         }
@@ -350,9 +369,9 @@ fn missing_key(rules: &[(Arc<Rule>, Captures)], words: &Words<'_>) -> Option<Str
     None
 }
 
-fn headers(when: &WhenEntry) -> Result<HeaderMap, String> {
+fn headers(given: &Given<Pairs>) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
-    for (name, value) in when.headers.get().map_or(&[][..], |p| p.0.as_slice()) {
+    for (name, value) in given.get().map_or(&[][..], |p| p.0.as_slice()) {
         let header =
             HeaderName::from_bytes(name.value.as_bytes()).map_err(|_| format!("`{}` is no header", name.value))?;
         let value = HeaderValue::from_str(&value.value).map_err(|_| format!("bad value of header `{header}`"))?;
@@ -385,12 +404,12 @@ mod tests {
     /// Findings of a test in a file of two rules.
     fn findings(test: &str) -> Vec<String> {
         let text = format!(
-            "rules:\n  - name: admin\n    match: {{ path: /admin/** }}\n    action: reject\n  - name: pii\n    match: {{ path: \"/c/{{t}}/**\", status: 2xx }}\n    request:\n      - {{ seal: $..ssn, key: \"t-{{t}}.{{header:x-t}}\", mode: migrate, required: true }}\n    response:\n      - open: $..ssn\n    mode: enforce\n  - name: strict\n    match: {{ path: /s }}\n    protect: [{{ fields: $.a, required: true }}]\n    on_encoding: reject\n    tests:\n      - {test}\n"
+            "rules:\n  - name: admin\n    match: {{ path: /admin/** }}\n    action: reject\n  - name: pii\n    match: {{ path: \"/c/{{t}}/**\", status: 2xx }}\n    request:\n      - {{ seal: $..ssn, key: \"t-{{t}}.{{header:x-t}}\", mode: migrate, required: true }}\n    response:\n      - open: $..ssn\n    mode: enforce\n  - name: far\n    match: {{ path: \"/f/{{id}}\" }}\n    protect: [{{ fields: [\"query:a\", \"header:x-ssn\", \"path:id\"], deterministic: true, type: number }}]\n  - name: strict\n    match: {{ path: /s }}\n    protect: [{{ fields: $.a, required: true }}]\n    on_encoding: reject\n    tests:\n      - {test}\n"
         );
         let context = Context { trusted_headers: vec!["x-t".into()], ..Context::default() };
         let loaded = load_text("t.yaml", &text, &context);
         assert_eq!(loaded.rules.is_none(), loaded.findings.has_errors());
-        assert!(loaded.findings.0.iter().all(|f| f.line_column().is_some_and(|(line, _)| line == 17)));
+        assert!(loaded.findings.0.iter().all(|f| f.line_column().is_some_and(|(line, _)| line == 20)));
         loaded.findings.0.iter().map(|f| format!("{}: {}", f.code, f.message)).collect()
     }
 
@@ -417,6 +436,16 @@ mod tests {
     #[case("{ when: { path: /s }, request: { a: 1 }, response: { a: x }, seals: [\"$['a']\"], opens: [\"$['a']\"] }")]
     #[case("{ when: { path: /c/1, headers: { x-t: a } }, status: 404, response: { ssn: x }, untouched: true }")]
     #[case("{ when: { path: /other }, request: { ssn: 1 }, untouched: true }")]
+    #[case(
+        "{ when: { path: \"/f/7?a=%31&x\", headers: { x-ssn: \"2\" } }, seals: [\"query:a\", \"header:x-ssn\", \"path:id\"] }"
+    )]
+    #[case("{ when: { path: \"/f/7?a=x\" }, rejected: 422 }")]
+    #[case("{ when: { path: \"/f/7?A=1\" }, rejected: 400 }")]
+    #[case("{ when: { path: \"/f/sc1.x?a=sc1.y\" }, untouched: true }")]
+    #[case("{ when: { path: \"/f/sc1.x\", method: PUT }, rejected: 422 }")]
+    #[case(
+        "{ when: { path: /f/7 }, response_headers: { X-Ssn: sc1.x }, seals: [\"path:id\"], opens: [\"header:x-ssn\"] }"
+    )]
     #[case("{ when: { path: /x/../admin }, rejected: 403 }")]
     #[case("{ when: { path: /s%2f }, rejected: 400 }")]
     #[case("{ when: { path: /s, headers: { X-Rewrite-Url: /x } }, rejected: 400 }")]
@@ -456,10 +485,12 @@ mod tests {
     #[case("request: 'a=1;ssn=2', rejected: 400", None)]
     #[case("request: 'ssn=%', rejected: 400", None)]
     #[case("request: 'ssn=sc1.x', rejected: 422", None)]
+    #[case("request: 'ssn=1&n=x', rejected: 422", None)]
+    #[case("request: 'ssn=1&n=2', seals: [\"form:ssn\", \"form:n\"]", None)]
     #[case("request: 'ssn=2', untouched: true", Some("expected untouched, got sealed form:ssn"))]
     fn fields_of_forms(#[case] test: &str, #[case] fails: Option<&str>) {
         let text = format!(
-            "rules:\n  - name: a\n    match: {{ path: /x }}\n    protect: [{{ fields: [form:ssn, $..ssn], required: true }}]\n    tests:\n      - {{ when: {{ path: /x, content_type: application/x-www-form-urlencoded }}, {test} }}\n      - {{ when: {{ path: /x }}, request: {{ ssn: 1 }}, seals: [\"$['ssn']\"] }}\n"
+            "rules:\n  - name: a\n    match: {{ path: /x }}\n    protect: [{{ fields: [form:ssn, $..ssn], required: true }}, {{ fields: form:n, type: number }}]\n    tests:\n      - {{ when: {{ path: /x, content_type: application/x-www-form-urlencoded }}, {test} }}\n      - {{ when: {{ path: /x }}, request: {{ ssn: 1 }}, seals: [\"$['ssn']\"] }}\n"
         );
         let findings = load_text("t.yaml", &text, &Context::default()).findings;
         let found: Vec<_> = findings.0.iter().map(|f| f.message.clone()).collect();

@@ -13,7 +13,7 @@ use super::glob::{PathPattern, wild};
 use super::profile::Profile;
 use super::route::Match;
 use super::value::EndAction;
-use super::{Caching, Key, KeyPart, Mode, OnBad, OnToken, OnUnreadable, Verb};
+use super::{Caching, Key, KeyPart, Mode, OnBad, OnToken, OnUnreadable, TextType, Verb};
 
 /// A value this short gives itself away when equal values give equal tokens.
 const SHORT: usize = 8;
@@ -31,12 +31,13 @@ pub(super) fn check(rules: &[RuleDraft], context: &Context, findings: &mut Findi
             sealing(draft, findings);
         }
     }
+    super::outside::lint(rules, findings);
     names_of_profiles(context, findings);
     deterministic_here_and_not_there(rules, findings);
     never_reached(rules, findings);
 }
 
-fn warn(findings: &mut Findings, draft: &Draft, code: &'static str, message: String, help: &str) {
+pub(super) fn warn(findings: &mut Findings, draft: &Draft, code: &'static str, message: String, help: &str) {
     push(findings, Finding::warning(code, message).at(&draft.source, draft.span.clone()).help(help));
 }
 
@@ -191,7 +192,8 @@ fn sealing(draft: &Draft, findings: &mut Findings) {
     }
     let format = draft.format.as_ref().map(|f| f.value.as_str());
     if action.deterministic {
-        let few = format.filter(|f| FEW.contains(f));
+        let boolean = (action.text == TextType::Boolean).then_some("boolean");
+        let few = format.filter(|f| FEW.contains(f)).or(boolean);
         if let Some(format) = few {
             let message = format!("{}: equal tokens show which of the few values of `{format}` it is", names());
             warn(findings, draft, "deterministic-few", message, "use random tokens");

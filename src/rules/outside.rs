@@ -1,13 +1,18 @@
 //! What an action may ask of values outside of JSON, and of tokens within longer text.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
-use super::action::Shape;
+use super::action::{Draft, Shape};
+use super::compile::RuleDraft;
 use super::fields::Compiled;
 use super::file::{ActionEntry, Choice, OnErrorWord};
+use super::lint::warn;
 use super::place::{Part, Place};
 use super::yaml::{At, Reader};
-use super::{Key, OnBad, Rewrite};
+use super::{Binding, Key, KeyPart, OnBad, Rewrite, Verb};
+use crate::name::Class;
+use crate::report::Findings;
 
 /// Headers that hold a URL: sealed whole, they lead nowhere.
 const URLS: [&str; 4] = ["location", "content-location", "link", "refresh"];
@@ -102,5 +107,87 @@ fn embedded(e: &ActionEntry, shape: Shape, item: &Range<usize>, key: &Key, reade
     if let (Some(Choice(OnErrorWord(OnBad::Nullify))), Some(option)) = (e.on_error.get(), &e.on_error.span) {
         let help = "use `reject`, `pass` or `redact`";
         reader.error(option, "nullify-outside", "a token in a text cannot become `null`", help);
+    }
+}
+
+/// A segment that names the record, or the partition, and is itself sealed or opened would name another one afterwards.
+pub(super) fn segments(drafts: &[Draft], reader: &mut Reader<'_>) {
+    let fields = |draft: &Draft| -> Vec<(String, Range<usize>)> {
+        let named = draft.action.fields.iter().zip(&draft.fields);
+        named
+            .filter_map(|(field, written)| match &field.place {
+                Place::Segment(name) => Some((name.to_string(), written.span.clone())),
+                _ => None,
+            })
+            .collect()
+    };
+    let mut seen = Vec::new();
+    for (name, span) in drafts.iter().flat_map(fields) {
+        let binds = |d: &Draft| matches!(&d.action.bind, Some(Binding::Segment(of)) if *of == name);
+        let part = |part: &KeyPart| matches!(part, KeyPart::Segment(of) if *of == name);
+        let keys = |d: &Draft| matches!(&d.action.key, Key::Template(parts) if parts.iter().any(part));
+        for (code, what, is) in [
+            ("bind-selected", "values are bound to", drafts.iter().any(binds)),
+            ("key-selected", "the key is made of", drafts.iter().any(keys)),
+        ] {
+            if is && !seen.contains(&(code, span.clone())) {
+                seen.push((code, span.clone()));
+                let message = format!("`path:{name}` is what {what}, and would be another when it is sealed or opened");
+                reader.error(&span, code, message, "use a segment that no rule seals or opens");
+            }
+        }
+    }
+}
+
+/// What loads, but is probably not meant.
+pub(super) fn lint(rules: &[RuleDraft], findings: &mut Findings) {
+    let sealed = |class: &Class| {
+        let seals = |d: &Draft| d.action.verb == Verb::Seal && d.action.fields.iter().any(|f| f.class == *class);
+        rules.iter().flat_map(|r| &r.drafts).any(seals)
+    };
+    let mut types = HashMap::new();
+    for (rule, draft) in rules.iter().flat_map(|rule| rule.drafts.iter().map(move |draft| (rule, draft))) {
+        let action = &draft.action;
+        if action.embedded
+            && let Some(field) = action.fields.iter().find(|field| !sealed(&field.class))
+        {
+            let message = format!(
+                "`{}` opens tokens of class `{}` in a text, and no rule here seals that class",
+                field.selector, field.class
+            );
+            warn(findings, draft, "embedded-class", message, "name the class of those tokens: `class: ssn`");
+        }
+        if action.verb != Verb::Seal || action.part == Part::Json {
+            continue;
+        }
+        for field in &action.fields {
+            if field.place.is_in_target() && !action.deterministic {
+                let message = format!(
+                    "`{}` is sealed with random tokens, which equal none that is stored: such a look-up finds nothing",
+                    field.selector
+                );
+                warn(
+                    findings,
+                    draft,
+                    "lookup-random",
+                    message,
+                    "add `deterministic: true`, here and where it is stored",
+                );
+            }
+            if let Place::Segment(name) = &field.place
+                && rule.matches.paths.iter().any(|p| p.movable_captures().any(|c| c == &**name))
+            {
+                let message = format!("`{{{name}}}` stands behind `**`, so the sender chooses which segment is sealed");
+                warn(findings, draft, "movable-capture", message, "write the segments before it out");
+            }
+            let first = *types.entry(&field.class).or_insert(action.text);
+            if action.deterministic && first != action.text {
+                let message = format!(
+                    "class `{}` is text of one `type` here and of another elsewhere; their tokens are never equal",
+                    field.class
+                );
+                warn(findings, draft, "type-mixed", message, "make them agree, or give one its own `class`");
+            }
+        }
     }
 }

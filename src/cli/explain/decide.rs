@@ -13,7 +13,9 @@ use crate::proxy::body::{Readable, readable};
 use crate::rules::media::Reading;
 use crate::rules::profile::{PerValue, Profile};
 use crate::rules::route::{End, RequestFacts, Route};
-use crate::rules::{Action, Binding, Mode, OnBad, OnToken, OnUnreadable, Part, Place, Reveal, Rule, RuleSet, Verb};
+use crate::rules::{
+    Action, Binding, Mode, OnBad, OnToken, OnUnreadable, Part, Place, Reveal, Rewrite, Rule, RuleSet, TextType, Verb,
+};
 use crate::token::v1::token_len;
 use crate::token::{self, Suite};
 use crate::transform::outside::lexeme;
@@ -23,6 +25,10 @@ use crate::transform::reveal::looks_masked;
 /// The message that is asked about.
 pub(super) struct Message<'a> {
     pub direction: Direction,
+    /// The path as it is sent, and the query.
+    pub target: (&'a str, Option<&'a str>),
+    /// Of the response.
+    pub headers: &'a HeaderMap,
     /// Of the response.
     pub status: u16,
     pub content_type: &'a str,
@@ -97,11 +103,15 @@ impl Explanation {
 
 /// Goes the way of the exchange, as far as it gets.
 pub(super) fn decide(
-    mut told: Explanation,
+    told: Explanation,
     rules: &RuleSet,
     facts: &RequestFacts<'_>,
     message: &Message<'_>,
 ) -> Explanation {
+    super::outside::add(of_body(told, rules, facts, message), rules, facts, message)
+}
+
+fn of_body(mut told: Explanation, rules: &RuleSet, facts: &RequestFacts<'_>, message: &Message<'_>) -> Explanation {
     told.rules = rules.explain(facts).into_iter().map(|(name, result)| (name, result.err())).collect();
     let mut route = rules.route(facts);
     match &route.end {
@@ -143,7 +153,7 @@ pub(super) fn decide(
 }
 
 /// A response's status and media type select among the rules that its request met.
-fn only_this_response(told: &mut Explanation, route: &mut Route, message: &Message<'_>) {
+pub(super) fn only_this_response(told: &mut Explanation, route: &mut Route, message: &Message<'_>) {
     let acts = |rule: &Arc<Rule>| rule.acts_on_response(message.status, Some(message.content_type));
     for (rule, _) in route.rules.iter().filter(|(rule, _)| !acts(rule)) {
         if let Some((_, why)) = told.rules.iter_mut().find(|(name, _)| *name == rule.name) {
@@ -261,11 +271,11 @@ fn judge(
 }
 
 /// A selected value, in the body or in a string of it.
-struct Value {
-    location: String,
-    path: usize,
-    raw: Vec<u8>,
-    record: Option<Arc<[u8]>>,
+pub(super) struct Value {
+    pub location: String,
+    pub path: usize,
+    pub raw: Vec<u8>,
+    pub record: Option<Arc<[u8]>>,
 }
 
 /// A string that should hold JSON.
@@ -359,7 +369,7 @@ fn missing(told: &mut Explanation, plan: &HalfPlan, route: &Route, selected: &[V
     }
 }
 
-fn acting(field: &PlannedField) -> Acting {
+pub(super) fn acting(field: &PlannedField) -> Acting {
     let action = &field.action;
     let seals = action.verb == Verb::Seal;
     let delegated = action.key.delegated();
@@ -369,6 +379,17 @@ fn acting(field: &PlannedField) -> Acting {
     option(action.sign, if seals { "signs".into() } else { "signed only".into() });
     option(action.required, "required".into());
     option(action.inside.is_some(), "within parsed strings".into());
+    option(action.embedded, "tokens in text".into());
+    match action.text {
+        TextType::String => {}
+        TextType::Number => option(true, "type number".into()),
+        TextType::Boolean => option(true, "type boolean".into()),
+    }
+    match action.rewrite {
+        Rewrite::Current => {}
+        Rewrite::Fallback => option(true, "rewrite fallback".into()),
+        Rewrite::All => option(true, "rewrite all".into()),
+    }
     option(delegated.is_some_and(|(_, api)| api.bare), "bare".into());
     let bind = match &action.bind {
         Some(Binding::Segment(name)) => format!("bound to path:{name}"),
@@ -408,7 +429,7 @@ fn acting(field: &PlannedField) -> Acting {
 }
 
 /// What becomes of a value, and the status that refuses the whole message for it.
-fn found(
+pub(super) fn found(
     one: &Value,
     field: &PlannedField,
     framing: Framing,
@@ -442,7 +463,7 @@ fn found(
         Verb::Seal if field.bound(one.record.as_deref()) == Bound::Missing => {
             ("refused: what it is bound to is not there, or not once (`bind`)".into(), Some(422))
         }
-        Verb::Seal if is_token => match action.on_token {
+        Verb::Seal if is_token => match field.on_token {
             OnToken::Reject => ("refused: it begins as a token does (`on_token: reject`)".into(), Some(422)),
             OnToken::Keep => ("stays if it is a token of this partition and class (`on_token: keep`)".into(), None),
             OnToken::Seal => {
@@ -518,8 +539,14 @@ mod tests {
             words: (&headers).into(),
         };
         let told = |content_type: &str, body: &str| {
-            let message =
-                Message { direction: Direction::Request, status: 200, content_type, body: Some(body.as_bytes()) };
+            let message = Message {
+                direction: Direction::Request,
+                target: ("/x", None),
+                headers: &headers,
+                status: 200,
+                content_type,
+                body: Some(body.as_bytes()),
+            };
             let told = decide(Explanation::default(), &rules, &facts, &message);
             let values = told.values.into_iter().map(|value| format!("{} {}", value.location, value.happens));
             (values.collect::<Vec<_>>(), told.refused.map(|(status, _)| status))
@@ -562,6 +589,8 @@ mod tests {
         };
         let message = Message {
             direction: Direction::Request,
+            target: ("/x", None),
+            headers: &headers,
             status: 200,
             content_type: "application/json",
             body: Some(br#"[{"ssn":1},{"ssn":"2"},{"ssn":3,"pan":null},{"pan":"4"}]"#),
@@ -597,6 +626,8 @@ mod tests {
         let told = |body: &str| {
             let message = Message {
                 direction: Direction::Request,
+                target: ("/x", None),
+                headers: &headers,
                 status: 200,
                 content_type: "application/json",
                 body: Some(body.as_bytes()),
@@ -634,8 +665,14 @@ mod tests {
             words: (&headers).into(),
         };
         let told = |content_type: &str, body: &str| {
-            let message =
-                Message { direction: Direction::Request, status: 200, content_type, body: Some(body.as_bytes()) };
+            let message = Message {
+                direction: Direction::Request,
+                target: ("/x", None),
+                headers: &headers,
+                status: 200,
+                content_type,
+                body: Some(body.as_bytes()),
+            };
             let told = decide(Explanation::default(), &rules, &facts, &message);
             let values = told.values.into_iter().map(|value| format!("{} {}", value.location, value.happens));
             (values.collect::<Vec<_>>(), told.refused.map(|(status, _)| status))

@@ -64,7 +64,7 @@ pub(super) fn headers(
         let bytes = splice(old.as_bytes(), changes.iter());
         length += bytes.len();
         if length > limit {
-            return Err(Refusal::new(Reason::TooLarge, "header fields with tokens in them are over `limits.header`"));
+            return Err(too_large());
         }
         let Ok(value) = HeaderValue::from_bytes(&bytes) else {
             return Err(Refusal::new(Reason::Token, "a header field cannot hold what a token holds"));
@@ -83,6 +83,14 @@ pub(super) fn put(headers: &mut HeaderMap, name: &HeaderName, nth: usize, value:
     }
 }
 
+pub(super) fn too_long() -> Refusal {
+    Refusal::new(Reason::TargetTooLong, "the target with tokens in it is over `limits.header`")
+}
+
+pub(super) fn too_large() -> Refusal {
+    Refusal::new(Reason::TooLarge, "header fields with tokens in them are over `limits.header`")
+}
+
 fn target(uri: &Uri, changes: &[Change], limit: usize) -> Result<Uri, Refusal> {
     let of = |in_path: bool| changes.iter().filter(move |change| matches!(change.spot, Spot::Path(_)) == in_path);
     let mut target = splice(uri.path().as_bytes(), of(true));
@@ -91,7 +99,7 @@ fn target(uri: &Uri, changes: &[Change], limit: usize) -> Result<Uri, Refusal> {
         target.extend_from_slice(&splice(query.as_bytes(), of(false)));
     }
     if target.len() > limit {
-        return Err(Refusal::new(Reason::TargetTooLong, "the target with tokens in it is over `limits.header`"));
+        return Err(too_long());
     }
     let bad = || Refusal::new(Reason::Token, "the target cannot hold what a token holds");
     let mut parts = uri.clone().into_parts();

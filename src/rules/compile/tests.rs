@@ -562,3 +562,74 @@ fn what_may_be_a_ciphertext() {
     let batches = profile::PerValue { batch: 3, ..any };
     assert_eq!([0, 1, 3, 4].map(|n| batches.calls(n)), [0, 1, 1, 2]);
 }
+
+#[rstest]
+#[case("fields: \"query:\"", "field")]
+#[case("fields: \"header:a b\"", "field")]
+#[case("fields: \"cookie:a=b\"", "field")]
+#[case("fields: \"path:nobody\"", "field-capture")]
+#[case("fields: \"header:Host\"", "header-unfit")]
+#[case("fields: \"header:authorization\"", "header-unfit")]
+#[case("fields: \"header:transfer-encoding\"", "header-unfit")]
+#[case("fields: \"header:cookie\"", "header-unfit")]
+#[case("fields: \"header:location\"", "header-unfit")]
+#[case("fields: \"query:a\", bind: \"@.id\"", "bind-outside")]
+#[case("fields: \"query:a\", on_error: nullify", "nullify-outside")]
+#[case("fields: \"query:a\", rewrite: all", "rewrite-random")]
+#[case("fields: \"query:a\", parse: json, inside: $.b", "parse-outside")]
+#[case("fields: $.a, type: number", "option-without-effect")]
+#[case("fields: \"cookie:a\", deterministic: true, rewrite: all", "option-without-effect")]
+#[case("fields: \"query:a\", embedded: true", "embedded-seals")]
+#[case("fields: \"path:id\", key: \"t-{id}\"", "key-selected")]
+#[case("fields: \"path:id\", bind: \"path:id\"", "bind-selected")]
+#[case("fields: [\"query:a\", $.b], key: \"t-*\"", "glob-seals")]
+fn fields_outside_of_json_that_are_refused(#[case] options: &str, #[case] code: &str) {
+    let found = codes(&item(options));
+    assert!(found.iter().any(|(found, _)| *found == code), "{options}: {found:?}");
+}
+
+#[test]
+fn an_item_is_an_action_for_each_part_of_a_message() {
+    let text =
+        item("fields: [\"query:a b\", $..ssn, \"header:X-Ssn\", \"form:ssn\", \"path:id\"], deterministic: true");
+    let (request, response, _) = halves(&text);
+    let shown = |actions: &[Arc<Action>]| -> Vec<String> {
+        let of = |a: &Arc<Action>| {
+            let fields: Vec<_> = a.fields.iter().map(|f| format!("{} ({})", f.place, f.class)).collect();
+            format!("{:?}: {}", a.part, fields.join(", "))
+        };
+        actions.iter().map(of).collect()
+    };
+    assert_eq!(
+        shown(&request),
+        [
+            "Json: $..['ssn'] (ssn)",
+            "Form: form:ssn (ssn)",
+            "Outside: query:a b (a b), header:x-ssn (x-ssn), path:id (id)"
+        ]
+    );
+    assert_eq!(shown(&response), ["Json: $..['ssn'] (ssn)", "Outside: header:x-ssn (x-ssn)"]);
+    let open_only = |field: &str| {
+        codes(&format!("rules: [{{ name: a, match: {{ path: /x }}, response: [{{ open: \"{field}\" }}] }}]"))
+    };
+    assert_eq!(open_only("query:a")[0].0, "field-of-requests");
+    assert_eq!(open_only("form:a")[0].0, "field-of-requests");
+    assert_eq!(open_only("cookie:a"), []);
+}
+
+#[rstest]
+#[case("protect: [{ fields: \"query:ssn\" }]", "lookup-random")]
+#[case("protect: [{ fields: \"path:id\" }]", "lookup-random")]
+#[case("protect: [{ fields: \"path:last\", deterministic: true }]", "movable-capture")]
+#[case("protect: [{ fields: \"query:a\", deterministic: true, type: boolean }]", "deterministic-few")]
+#[case("response: [{ open: \"header:location\", embedded: true }]", "embedded-class")]
+#[case(
+    "protect: [{ fields: \"query:a\", deterministic: true }, { fields: \"query:b\", class: a, deterministic: true, type: number }]",
+    "type-mixed"
+)]
+fn warnings_of_fields_outside_of_json(#[case] items: &str, #[case] code: &str) {
+    let text = format!("rules:\n  - name: a\n    match: {{ path: \"/x/{{id}}/**/{{last}}\" }}\n    {items}\n");
+    let loaded = load(&text);
+    assert!(loaded.rules.is_some(), "{}", loaded.findings);
+    assert!(loaded.findings.0.iter().any(|f| f.code == code && f.severity == Severity::Warning), "{}", loaded.findings);
+}
