@@ -1,6 +1,5 @@
 //! Parameters, path segments, headers and cookies, sealed and opened: what reaches the application is looked at byte for byte.
 
-use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;

@@ -53,7 +53,9 @@ def with_python_multipart(content_type, body):
     headers = {"Content-Type": content_type.encode(), "Content-Length": str(len(body)).encode()}
     keep = lambda field: found.append((field.field_name.decode(), (field.value or b"").decode("utf-8", "replace")))
     python_multipart.parse_form(headers, io.BytesIO(body), keep, lambda file: None)
-    return found
+    # It leaves the decoding of urlencoded forms to its callers.
+    plain = urllib.parse.unquote_plus if content_type.startswith("application/x-") else str
+    return [(plain(name), plain(value)) for name, value in found]
 
 
 def with_urllib(content_type, body):
@@ -74,6 +76,10 @@ def with_email(content_type, body):
     ]
 
 
+def text(value):
+    return str(value).encode("utf-8", "replace").decode()
+
+
 PARSERS = {name[5:]: parser for name, parser in list(globals().items()) if name.startswith("with_")}
 
 for line in sys.stdin:
@@ -81,7 +87,7 @@ for line in sys.stdin:
     out = {}
     for name, parser in PARSERS.items():
         try:
-            out[name] = [[str(key), str(value)] for key, value in parser(case["type"], bytes.fromhex(case["body"]))]
+            out[name] = [[text(key), text(value)] for key, value in parser(case["type"], bytes.fromhex(case["body"]))]
         except Exception:
             out[name] = None
     print(json.dumps(out))

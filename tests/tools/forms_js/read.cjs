@@ -53,7 +53,11 @@ process.on("uncaughtException", () => {});
     for (const [name, parse] of Object.entries(parsers)) {
       const late = new Promise((resolve) => setTimeout(resolve, 1000, null).unref());
       try {
-        out[name] = await Promise.race([parse(type, Buffer.from(body, "hex")), late]);
+        // Some take bytes that are not escaped for other letters: the value is there, and cannot be compared.
+        const bytes = Buffer.from(body, "hex");
+        if (type.startsWith("application/x-") && bytes.some((byte) => byte > 127)) throw new Error("no");
+        const fields = await Promise.race([parse(type, bytes), late]);
+        out[name] = fields && fields.map((field) => field.map(String));
       } catch {
         out[name] = null;
       }
