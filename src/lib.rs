@@ -15,6 +15,7 @@ pub mod secret;
 pub mod crypto;
 pub mod json;
 // Floor 2: formats
+pub mod form;
 pub mod jsonpath;
 pub mod keyring;
 pub mod token;

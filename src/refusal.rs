@@ -8,6 +8,8 @@ use std::sync::Arc;
 pub enum Reason {
     /// The request's body is no JSON, or cut short, or nested too deep.
     InvalidJson,
+    /// A form that could be read in two ways, or cannot be read at all.
+    InvalidForm,
     /// The path normalises two ways, or an override header is present.
     AmbiguousPath,
     /// The request itself is malformed (a bad Host, a bad body framing).
@@ -75,13 +77,14 @@ pub enum Reason {
 impl Reason {
     /// Whether a body could not be read as rules need it: `on_invalid_json` says what becomes of it.
     pub fn is_unreadable(self) -> bool {
-        matches!(self, Self::InvalidJson | Self::Undecided)
+        matches!(self, Self::InvalidJson | Self::InvalidForm | Self::Undecided)
     }
 
     /// The reason as a word for metrics, logs and problem types.
     pub fn word(self) -> &'static str {
         match self {
             Self::InvalidJson => "invalid-json",
+            Self::InvalidForm => "invalid-form",
             Self::AmbiguousPath => "ambiguous-path",
             Self::BadRequest => "bad-request",
             Self::TooLarge => "too-large",

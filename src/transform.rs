@@ -2,10 +2,12 @@
 //! be fetched first is asked of a [`Sealer`] by whoever drives the body.
 
 pub mod body;
+mod content;
 pub mod delegate;
 pub mod documents;
 mod draft;
 mod embedded;
+mod form;
 mod later;
 mod managed;
 pub mod open;

@@ -62,6 +62,8 @@ mod filters;
 mod fleet;
 #[path = "integration/floods.rs"]
 mod floods;
+#[path = "integration/forms.rs"]
+mod forms;
 #[path = "integration/framing.rs"]
 mod framing;
 #[path = "integration/interop.rs"]

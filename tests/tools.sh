@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what some tests run besides Rust, below target/tools: the decoders' libraries (PyPI `cryptography`, npm @noble/*) and the
-# applications behind the proxy (npm json-server and @medplum, PyPI httpbin). Without it those tests say SKIPPED. Does nothing for what is there already.
+# applications behind the proxy (npm json-server and @medplum, PyPI httpbin), and the parsers of forms that others use. Without it those tests say SKIPPED. Does nothing for what is there already.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=target/tools
@@ -35,3 +35,5 @@ install clients tests/clients/requirements.txt python_packages
 install httpbin tests/apps/httpbin/requirements.txt python_packages
 install accounts tests/apps/accounts/requirements.txt python_packages
 install fhir tests/apps/fhir/package.json npm_packages
+install forms tests/tools/forms/requirements.txt python_packages
+install forms-js tests/tools/forms_js/package.json npm_packages

@@ -8,10 +8,11 @@ use http_body::Body as _;
 
 use crate::json::framing::Framing;
 use crate::keyring::{Cached, KeyringError, State};
+use crate::metrics::Metrics;
 use crate::refusal::{Reason, Refusal};
-use crate::rules::media::{Media, media};
+use crate::rules::media::{Media, Reading, media};
 use crate::rules::{Action, OnBad, OnUnreadable, Verb};
-use crate::transform::plan::{Direction, HalfPlan, PlannedField, changes};
+use crate::transform::plan::{Direction, HalfPlan, PlannedField, Share, changes};
 use crate::transform::{Need, Sealer};
 
 pub use super::payload::Body;
@@ -116,23 +117,49 @@ async fn message(
 /// Why a message cannot be read, what its rules say to that, and the detail.
 pub(crate) type Unread = (Reason, OnUnreadable, &'static str);
 
+const UNREAD: &str = "a media type that the rule does not read";
 const UNMERGED: &str = "a filter looks at members that a merge patch need not have";
 
+/// A message that can be read.
+pub(crate) struct Readable {
+    /// What of the plan is about such a body.
+    pub share: Share,
+    /// How the body is read.
+    pub reading: Reading,
+}
+
+impl Readable {
+    /// Counts that rules which have no fields in such bodies let it pass.
+    pub(super) fn counted(self, metrics: &Metrics) -> (Arc<HalfPlan>, Reading) {
+        for rule in &self.share.unread {
+            metrics.passed_unread(rule, Reason::MediaType);
+        }
+        (self.share.plan, self.reading)
+    }
+}
+
 /// Whether the plan can read the message that these headers announce.
-pub(crate) fn readable(plan: &HalfPlan, headers: &HeaderMap) -> Result<Framing, Unread> {
+pub(crate) fn readable(plan: &Arc<HalfPlan>, headers: &HeaderMap) -> Result<Readable, Unread> {
     let on = &plan.unreadable;
-    let other = Err((Reason::MediaType, on.media_type, "a media type that the rule does not read"));
+    let other = Err((Reason::MediaType, on.media_type, UNREAD));
     if headers.contains_key(CONTENT_RANGE) {
         return Err((Reason::MediaType, on.media_type, "a part of a body, in which selectors find nothing"));
     }
     let Some(content_type) = content_type(headers) else { return other };
-    let framing = match media(content_type, &plan.json_types) {
+    let reading = match media(content_type, &plan.json_types) {
         // Whoever sends a request could hide a document from us in a line that is no `data:` line.
         Media::Json(Framing::Events) if plan.direction == Direction::Request => return other,
-        Media::Json(framing) if is_utf8(content_type) => framing,
-        Media::Json(_) | Media::Other => return other,
+        Media::Json(framing) if is_utf8(content_type) => Reading::Json(framing),
+        Media::Form(Err(why)) if !plan.form.is_empty() => return Err((Reason::MediaType, on.media_type, why)),
+        Media::Form(Ok(form)) => Reading::Form(form),
+        Media::Json(_) | Media::Form(Err(_)) | Media::Other => return other,
     };
-    if framing == Framing::Merge && plan.paths.iter().any(|path| path.filters()) {
+    let share = match plan.share(reading.part()) {
+        Ok(share) => share,
+        Err(answer) => return Err((Reason::MediaType, answer, UNREAD)),
+    };
+    let (plan, on) = (&share.plan, &share.plan.unreadable);
+    if reading == Reading::Json(Framing::Merge) && plan.paths.iter().any(|path| path.filters()) {
         return Err((Reason::Undecided, on.invalid_json, UNMERGED));
     }
     if let Err(why) = Codings::of(headers) {
@@ -141,7 +168,7 @@ pub(crate) fn readable(plan: &HalfPlan, headers: &HeaderMap) -> Result<Framing, 
     if plan.changes() && is_signed(plan, headers) {
         return Err((Reason::Signature, on.signature, "a signature covers the body, which the rule would change"));
     }
-    Ok(framing)
+    Ok(Readable { share, reading })
 }
 
 /// The one Content-Type; `Some(None)` if there is none, `None` if there are several or it is no text.

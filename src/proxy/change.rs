@@ -8,6 +8,7 @@ use http_body::Frame;
 
 use crate::json::framing::Framing;
 use crate::refusal::{Reason, Refusal};
+use crate::rules::media::Reading;
 use crate::rules::{Action, OnUnreadable, Verb};
 use crate::transform::Sealer;
 use crate::transform::body::{BodyEdit, CallerRole};
@@ -27,14 +28,14 @@ use super::validators;
 /// Counts what the plan would do; the body passes as it is.
 pub(super) fn watch(ctx: &Exchange, plan: &Arc<HalfPlan>, headers: &HeaderMap, body: Body) -> Result<Body, Refusal> {
     let metrics = &ctx.shared.metrics;
-    let framing = match readable(plan, headers) {
-        Ok(framing) => framing,
+    let (plan, reading) = match readable(plan, headers) {
+        Ok(readable) => readable.counted(metrics),
         Err((reason, ..)) => {
             metrics.passed_unread(&plan.rule, reason);
             return Ok(body);
         }
     };
-    let edit = edit(ctx, plan, sealer(ctx, plan)?, framing);
+    let edit = edit(ctx, &plan, sealer(ctx, &plan)?, reading);
     let Ok(decoder) = decoder(ctx, headers) else {
         metrics.passed_unread(&plan.rule, Reason::Overload);
         return Ok(body);
@@ -51,16 +52,17 @@ pub(super) async fn change(
     body: Body,
 ) -> Result<Body, Refusal> {
     let metrics = &ctx.shared.metrics;
-    let framing = match readable(plan, headers) {
-        Ok(framing) => framing,
+    let (plan, reading) = match readable(plan, headers) {
+        Ok(readable) => readable.counted(metrics),
         Err((reason, OnUnreadable::Reject, detail)) => return Err(Refusal::new(reason, detail).rule(&plan.rule)),
         Err((reason, ..)) => {
             metrics.passed_unread(&plan.rule, reason);
             return Ok(body);
         }
     };
+    let plan = &plan;
     let sealer = sealer(ctx, plan)?;
-    let edit = edit(ctx, plan, Arc::clone(&sealer), framing);
+    let edit = edit(ctx, plan, Arc::clone(&sealer), reading.clone());
     let limits = &ctx.shared.settings.limits;
     let around = Surroundings {
         sealer: Arc::clone(&sealer),
@@ -68,15 +70,15 @@ pub(super) async fn change(
         metrics: metrics.clone(),
         idle: ctx.shared.settings.timeouts.response_idle,
         // What comes document by document leaves so.
-        buffer: if framing.is_one() { limits.buffer } else { 0 },
-        at_once: framing == Framing::Events,
+        buffer: if reading.is_one() { limits.buffer } else { 0 },
+        at_once: reading == Reading::Json(Framing::Events),
         pass_invalid: plan.unreadable.invalid_json == OnUnreadable::Pass,
         direction: plan.direction,
     };
     let decoder = decoder(ctx, headers).map_err(|error| name_rule(error.into(), plan))?;
     match pump(body, decoder, edit, around).await.map_err(|refusal| name_rule(refusal, plan))? {
         Pumped::Unread(pipe) => {
-            metrics.passed_unread(&plan.rule, Reason::InvalidJson);
+            metrics.passed_unread(&plan.rule, reading.invalid());
             Ok(Body::Stream(Box::pin(pipe)))
         }
         Pumped::Same(bytes, trailers) => Ok(whole(plan, headers, bytes, trailers).await),
@@ -138,7 +140,7 @@ fn decoder(ctx: &Exchange, headers: &HeaderMap) -> Result<Option<Box<Decoder>>, 
     Decoder::new(&codings, Bounds::of(&shared.settings.limits), &shared.budget).map(|decoder| Some(Box::new(decoder)))
 }
 
-fn edit(ctx: &Exchange, plan: &Arc<HalfPlan>, sealer: Arc<dyn Sealer>, framing: Framing) -> BodyEdit {
+fn edit(ctx: &Exchange, plan: &Arc<HalfPlan>, sealer: Arc<dyn Sealer>, reading: Reading) -> BodyEdit {
     let caller = CallerRole { role: ctx.role.clone(), may_see_plaintext: ctx.may_see_plaintext };
-    BodyEdit::new(Arc::clone(plan), sealer, caller, ctx.shared.settings.limits.value, framing)
+    BodyEdit::new(Arc::clone(plan), sealer, caller, ctx.shared.settings.limits.value, reading)
 }

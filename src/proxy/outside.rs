@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, request, response};
 
 use crate::keyring::KeyringError;
@@ -20,6 +20,7 @@ use crate::transform::{Need, Sealer};
 
 use super::body;
 use super::exchange::Exchange;
+use super::validators;
 
 mod again;
 mod write;
@@ -86,12 +87,11 @@ pub(super) async fn response(ctx: &Exchange, parts: &mut response::Parts) -> Res
     });
     let found = change(ctx, &plan, hits, &parts.headers, false).await?;
     let changed = !found.now.is_empty();
-    let opens = plan.fields.iter().any(|field| field.action.verb == Verb::Open);
     write::headers(&parts.headers, found.now, ctx.shared.settings.limits.header)?
         .into_iter()
         .for_each(|(name, nth, value)| write::put(&mut parts.headers, &name, nth, value));
-    if changed && opens {
-        parts.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if changed {
+        validators::opened(&plan, &mut parts.headers);
     }
     Ok(())
 }

@@ -18,7 +18,9 @@ const AGAIN: u16 = 5;
 /// The status of a request that is refused.
 pub(super) fn status(reason: Reason) -> StatusCode {
     match reason {
-        Reason::InvalidJson | Reason::AmbiguousPath | Reason::Ambiguous | Reason::BadRequest => StatusCode::BAD_REQUEST,
+        Reason::InvalidJson | Reason::InvalidForm | Reason::AmbiguousPath | Reason::Ambiguous | Reason::BadRequest => {
+            StatusCode::BAD_REQUEST
+        }
         Reason::TargetTooLong => StatusCode::URI_TOO_LONG,
         Reason::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Reason::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -108,6 +110,7 @@ fn again(id: &str) -> u16 {
 fn title(reason: Reason) -> &'static str {
     match reason {
         Reason::InvalidJson => "The body is not JSON that can be read",
+        Reason::InvalidForm => "The body is not a form that can be read in one way alone",
         Reason::AmbiguousPath => "The path or method can be read in two ways",
         Reason::BadRequest => "The request is malformed",
         Reason::TooLarge => "The body or a value in it is too large",

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::metrics::Metrics;
-use crate::refusal::Reason;
+use crate::refusal::{Reason, Refusal};
 use crate::transform::body::{BodyEdit, Progress};
 
 use super::budget::{Budget, Lease};
@@ -63,8 +63,8 @@ impl<B> Tap<B> {
     fn read(&mut self, data: &[u8]) {
         let Some(edit) = &mut self.edit else { return };
         // An edit that changes nothing waits for nothing; if it should, the rest goes unobserved rather than unsent.
-        if !matches!(edit.feed(data, &mut self.scratch), Ok(Progress::All)) {
-            self.look_away(Reason::InvalidJson);
+        if let Some(reason) = unread(&edit.feed(data, &mut self.scratch)) {
+            self.look_away(reason);
         } else if !paid(&mut self.lease, edit.held()) {
             self.look_away(Reason::Overload);
         }
@@ -82,18 +82,25 @@ impl<B> Tap<B> {
         if let Some(Err(error)) = self.decoder.take().map(|decoder| decoder.finish()) {
             return self.metrics.passed_unread(&self.rule, reason(error));
         }
-        match edit.finish(&mut self.scratch) {
-            Ok(Progress::All) => edit.account(&self.metrics),
-            Ok(Progress::Fetch(..) | Progress::Delegate(_)) | Err(_) => {
-                self.metrics.passed_unread(&self.rule, Reason::InvalidJson)
-            }
+        match unread(&edit.finish(&mut self.scratch)) {
+            None => edit.account(&self.metrics),
+            Some(reason) => self.metrics.passed_unread(&self.rule, reason),
         }
         self.scratch.clear();
     }
 }
 
+/// Why nothing more is to be seen.
+fn unread(progress: &Result<Progress, Refusal>) -> Option<Reason> {
+    match progress {
+        Ok(Progress::All) => None,
+        Err(refusal) if refusal.reason == Reason::InvalidForm => Some(Reason::InvalidForm),
+        Ok(Progress::Fetch(..) | Progress::Delegate(_)) | Err(_) => Some(Reason::InvalidJson),
+    }
+}
+
 fn reason(error: DecodeError) -> Reason {
-    crate::refusal::Refusal::from(error).reason
+    Refusal::from(error).reason
 }
 
 /// Keeps the lease as large as what is held.

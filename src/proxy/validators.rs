@@ -113,7 +113,7 @@ fn changing(exchange: &Exchange) -> Option<&HalfPlan> {
 }
 
 fn opens(plan: &HalfPlan) -> bool {
-    plan.fields.iter().any(|field| field.action.verb == Verb::Open && changes(&field.action))
+    plan.all().any(|field| field.action.verb == Verb::Open && changes(&field.action))
 }
 
 /// Reads a list of tags and writes what `change` leaves of it; whether that is all of them.
@@ -130,9 +130,8 @@ fn rewrite(headers: &mut HeaderMap, name: &HeaderName, change: impl FnOnce(&mut 
 /// Stands for all that decides what this caller is shown of a body.
 fn variant(exchange: &Exchange, plan: &HalfPlan) -> Variant {
     let mut text = String::with_capacity(512);
-    let told = write!(text, "1\n{:?}\n{}\n", exchange.role, exchange.may_see_plaintext).and_then(|()| {
-        plan.fields.iter().filter(|f| changes(&f.action)).try_for_each(|f| field(exchange, f, &mut text))
-    });
+    let told = write!(text, "1\n{:?}\n{}\n", exchange.role, exchange.may_see_plaintext)
+        .and_then(|()| plan.all().filter(|f| changes(&f.action)).try_for_each(|f| field(exchange, f, &mut text)));
     debug_assert!(told.is_ok(), "a String takes everything");
     Variant::new(&kdf::sha256(text.as_bytes()))
 }
@@ -165,7 +164,7 @@ fn vary(exchange: &Exchange, plan: &HalfPlan, headers: &mut HeaderMap) {
         let tokens = caller.jwt.iter().map(|token| token.header.as_str());
         caller.headers.iter().map(|(name, _)| name.as_str()).chain(tokens)
     });
-    let keys = plan.fields.iter().filter_map(|field| match &field.action.key {
+    let keys = plan.all().filter_map(|field| match &field.action.key {
         Key::Template(parts) => Some(parts),
         _ => None,
     });

@@ -82,8 +82,12 @@ pub(super) fn compile(entry: &At<ActionEntry>, shape: Shape, rule: &InRule<'_>, 
     positive(&e.max_value, 1 << 30, reader);
 
     let make = |(direction, verb): &(Direction, Verb), part: Part| {
-        // A response has no target and is no form.
-        let there = |f: &&Compiled| *direction == Direction::Request || f.place.is_in_responses();
+        // A response has no target, and seldom is a form.
+        let there = |f: &&Compiled| {
+            *direction == Direction::Request
+                || f.place.is_answered()
+                || (halves.len() == 1 && f.place.is_in_responses())
+        };
         let fields: Vec<&Compiled> = fields.iter().filter(|f| f.place.part() == part).filter(there).collect();
         let shorthand = halves.len() == 2;
         let opening = *verb == Verb::Open;

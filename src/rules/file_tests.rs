@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::form::select::Selected;
+use crate::form::{self, Form};
 use crate::json::framing::Framing;
-use crate::json::text::unescape;
+use crate::json::text::{escape_into, unescape};
 use crate::jsonpath::{self, Path, Unreadable};
 
 use super::compile::Context;
@@ -189,21 +191,30 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
     let mut paths: Vec<Arc<Path>> = Vec::new();
     let mut owners: Vec<Arc<Action>> = Vec::new();
     let mut framing = Framing::One;
+    let mut form = None;
     let mut rejects = false;
     for rule in rules {
         let mut mine = actions(rule);
-        mine.retain(|action| action.part == Part::Json);
+        mine.retain(|action| action.part != Part::Outside);
         if mine.is_empty() {
             continue;
         }
+        let has = |part: Part| mine.iter().any(|action| action.part == part);
         let half = if side == Side::Request { rule.limits.request } else { rule.limits.response };
         match media(content_type, &rule.limits.json_types) {
-            Media::Json(of) if of != Framing::Events || side == Side::Response => framing = of,
-            Media::Other | Media::Json(_) if half.media_type == OnUnreadable::Reject => {
+            Media::Json(of) if has(Part::Json) && (of != Framing::Events || side == Side::Response) => framing = of,
+            Media::Form(Ok(of)) if has(Part::Form) => {
+                rejects |= half.invalid_json == OnUnreadable::Reject;
+                form = Some(of);
+                let fields = mine.into_iter().filter(|action| action.part == Part::Form);
+                owners.extend(fields.flat_map(|action| std::iter::repeat_n(Arc::clone(&action), action.fields.len())));
+                continue;
+            }
+            _ if half.media_type == OnUnreadable::Reject => {
                 outcome.rejected = Some((status(415), format!("on_media_type of rule `{}`", rule.name)));
                 return;
             }
-            Media::Other | Media::Json(_) => continue,
+            Media::Other | Media::Json(_) | Media::Form(_) => continue,
         }
         let read = if framing == Framing::Patch { Framing::One } else { framing };
         if let Err(error) = select(text, read, &[]) {
@@ -221,6 +232,14 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
                 owners.push(Arc::clone(&action));
             }
         }
+    }
+    if let Some(form) = form {
+        match of_form(&form, text, &owners) {
+            Ok(values) => judge(&values, &owners, status, false, outcome),
+            Err(error) if rejects => outcome.rejected = Some((status(400), format!("not a form: {error}"))),
+            Err(_) => {}
+        }
+        return;
     }
     let unmerged = framing == Framing::Merge && paths.iter().any(|path| path.filters());
     let selected = match select(text, framing, &paths) {
@@ -266,9 +285,34 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
             }
         }
     }
-    for value in &values {
+    judge(&values, &owners, status, framing == Framing::Merge, outcome);
+}
+
+/// The values of a form, as JSON has them.
+fn of_form(form: &Form, text: &str, owners: &[Arc<Action>]) -> Result<Vec<Value>, String> {
+    let mut names: Vec<&str> = Vec::with_capacity(owners.len());
+    for (index, action) in owners.iter().enumerate() {
+        let before = owners.iter().take(index).filter(|other| Arc::ptr_eq(other, action)).count();
+        names.push(action.fields.get(before).and_then(|field| field.place.name()).unwrap_or_default());
+    }
+    let value = |found: Selected| {
+        let text = found.text.ok_or("a selected value cannot be decoded")?;
+        let text = std::str::from_utf8(text.expose()).map_err(|_| "a selected value is not UTF-8")?;
+        let mut raw = vec![b'"'];
+        escape_into(text, &mut raw);
+        raw.push(b'"');
+        let name = names.get(found.name).copied().unwrap_or_default();
+        Ok(Value { location: format!("form:{name}"), path: found.name, raw, bound: true })
+    };
+    let found = form::select::select(form, text.as_bytes(), names.iter().copied()).map_err(|e| e.to_string())?;
+    found.into_iter().map(value).collect()
+}
+
+/// What becomes of the selected values. `merges`: in a merge patch, where null removes.
+fn judge(values: &[Value], owners: &[Arc<Action>], status: impl Fn(u16) -> u16, merges: bool, outcome: &mut Outcome) {
+    for value in values {
         let Some(action) = owners.get(value.path) else { continue };
-        if value.raw == b"null" && (!action.seal_nulls || (framing == Framing::Merge && action.inside.is_none())) {
+        if value.raw == b"null" && (!action.seal_nulls || (merges && action.inside.is_none())) {
             continue;
         }
         match action.verb {
@@ -285,6 +329,11 @@ fn message(rules: &[&Arc<Rule>], side: Side, content_type: Option<&str>, text: &
                 }
                 if refuses && action.key.looks_sealed(&unescape(content)) {
                     outcome.rejected = Some((status(422), format!("on_token at {}", value.location)));
+                    return;
+                }
+                let text = unescape(content.strip_suffix(b"\"").unwrap_or(content));
+                if action.part == Part::Form && action.mode >= Mode::Migrate && !outside::fits(action.text, &text) {
+                    outcome.rejected = Some((status(422), format!("type at {}", value.location)));
                     return;
                 }
                 outcome.seals.insert(value.location.clone());
@@ -436,6 +485,40 @@ mod tests {
             None => assert_eq!(found, Vec::<String>::new()),
             Some(message) => assert!(found.len() == 1 && found[0].contains(message), "{found:?}"),
         }
+    }
+
+    #[rstest]
+    #[case("request: 'a=1&%73sn=2&b', seals: [\"form:ssn\"]", None)]
+    #[case("request: 'a=1', rejected: 422", None)]
+    #[case("request: 'a=1;ssn=2', rejected: 400", None)]
+    #[case("request: 'ssn=%', rejected: 400", None)]
+    #[case("request: 'ssn=sc1.x', rejected: 422", None)]
+    #[case("request: 'ssn=1&n=x', rejected: 422", None)]
+    #[case("request: 'ssn=1&n=2', seals: [\"form:ssn\", \"form:n\"]", None)]
+    #[case("request: 'ssn=2', untouched: true", Some("expected untouched, got sealed form:ssn"))]
+    fn fields_of_forms(#[case] test: &str, #[case] fails: Option<&str>) {
+        let text = format!(
+            "rules:\n  - name: a\n    match: {{ path: /x }}\n    protect: [{{ fields: [form:ssn, $..ssn], required: true }}, {{ fields: form:n, type: number }}]\n    tests:\n      - {{ when: {{ path: /x, content_type: application/x-www-form-urlencoded }}, {test} }}\n      - {{ when: {{ path: /x }}, request: {{ ssn: 1 }}, seals: [\"$['ssn']\"] }}\n"
+        );
+        let findings = load_text("t.yaml", &text, &Context::default()).findings;
+        let found: Vec<_> = findings.0.iter().map(|f| f.message.clone()).collect();
+        match fails {
+            None => assert_eq!(found, Vec::<String>::new()),
+            Some(message) => assert!(found.len() == 1 && found[0].contains(message), "{found:?}"),
+        }
+    }
+
+    #[test]
+    fn forms_are_read_by_rules_that_have_fields_of_them() {
+        let form = "when: { path: /x, content_type: application/x-www-form-urlencoded }";
+        let parts = "when: { path: /x, content_type: multipart/form-data; boundary=b }";
+        let part = "--b\\r\\nContent-Disposition: form-data; name=ssn\\r\\n\\r\\n1\\r\\n--b--";
+        let text = format!(
+            "rules:\n  - name: a\n    match: {{ path: /x }}\n    protect: [{{ fields: form:ssn }}]\n    tests:\n      - {{ when: {{ path: /x }}, request: {{ ssn: 1 }}, rejected: 415 }}\n      - {{ {parts}, request: \"{part}\", seals: [form:ssn] }}\n      - {{ {parts}, request: \"ssn=1\", rejected: 400 }}\n  - name: b\n    match: {{ path: /y }}\n    response: [{{ open: form:ssn }}]\n    tests:\n      - {{ when: {{ path: /y }}, request: ssn=1, untouched: true }}\n  - name: c\n    match: {{ path: /z }}\n    protect: [{{ fields: $..ssn }}]\n    tests:\n      - {{ {}, request: ssn=1, rejected: 415 }}\n",
+            form.replace("/x", "/z")
+        );
+        let loaded = load_text("t.yaml", &text, &Context::default());
+        assert!(loaded.findings.0.is_empty() && loaded.tests == 5, "{}", loaded.findings);
     }
 
     #[test]

@@ -1,14 +1,61 @@
 //! Which bodies a rule can read, by their media type.
 
+use crate::form::Form;
 use crate::json::framing::Framing;
+use crate::refusal::Reason;
+
+use super::place::Part;
 
 /// What a Content-Type says about a body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Media {
     /// Read.
     Json(Framing),
+    /// Read as a form, or why it cannot be.
+    Form(Result<Form, &'static str>),
     /// Anything else: `on_media_type`.
     Other,
+}
+
+/// How a body is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reading {
+    /// As JSON.
+    Json(Framing),
+    /// As a form.
+    Form(Form),
+}
+
+impl Reading {
+    /// Which fields may be in it.
+    pub fn part(&self) -> Part {
+        match self {
+            Self::Json(_) => Part::Json,
+            Self::Form(_) => Part::Form,
+        }
+    }
+
+    /// Whether the body is one document.
+    pub fn is_one(&self) -> bool {
+        match self {
+            Self::Json(framing) => framing.is_one(),
+            Self::Form(_) => true,
+        }
+    }
+
+    /// What a body is that cannot be read so.
+    pub fn invalid(&self) -> Reason {
+        match self {
+            Self::Json(_) => Reason::InvalidJson,
+            Self::Form(_) => Reason::InvalidForm,
+        }
+    }
+}
+
+impl From<Framing> for Reading {
+    fn from(framing: Framing) -> Self {
+        Self::Json(framing)
+    }
 }
 
 /// RFC 6902.
@@ -49,7 +96,10 @@ pub fn media(content_type: Option<&str>, json_types: &[String]) -> Media {
         || essence == "application/json"
         || (essence.ends_with("+json") && !essence.contains([',', ' ']))
         || json_types.contains(&essence);
-    if json { Media::Json(Framing::One) } else { Media::Other }
+    if json {
+        return Media::Json(Framing::One);
+    }
+    Form::of(content_type.unwrap_or_default()).map_or(Media::Other, Media::Form)
 }
 
 /// The media type without its parameters, in lower case.
@@ -84,6 +134,8 @@ mod tests {
         ] {
             assert_eq!(media(Some(several), &[]), Media::Json(framing), "{several}");
         }
+        assert_eq!(media(Some("application/x-www-form-urlencoded"), &more), Media::Form(Ok(Form::Urlencoded)));
+        assert!(matches!(media(Some("multipart/form-data"), &more), Media::Form(Err(_))));
         for other in
             ["text/plain", "text/html", "application/jsonp", "application/json, text/plain", "x, y/z+json", "json"]
         {

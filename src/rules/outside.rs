@@ -38,7 +38,7 @@ fn of_field(e: &ActionEntry, shape: Shape, field: &Compiled, key: &Key, reader: 
     let Compiled { place, selector, written, .. } = field;
     let span = &written.span;
     if shape == Shape::Response && !place.is_in_responses() {
-        let help = "write it under `request` or a shorthand; a response has headers and cookies";
+        let help = "write it under `request` or a shorthand; a response has headers, cookies and a body";
         reader.error(span, "field-of-requests", format!("no response has a `{selector}`"), help);
     }
     if key.delegated().is_some() {

@@ -175,6 +175,11 @@ impl Place {
 
     /// Whether a response has such a place.
     pub fn is_in_responses(&self) -> bool {
+        !self.is_in_target()
+    }
+
+    /// Whether a shorthand is about it in the response, too. Few answers are forms: whoever has such says so.
+    pub fn is_answered(&self) -> bool {
         matches!(self, Self::Json(_) | Self::Header(_) | Self::Cookie(_))
     }
 }

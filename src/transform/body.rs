@@ -3,21 +3,23 @@
 use std::sync::Arc;
 
 use crate::audit::Use;
+use crate::form::Form;
 use crate::json::framing::Framing;
-use crate::json::index::Sight;
-use crate::json::splice::{EditError, Fed, Replace, Step};
+use crate::json::splice::{Fed, Replace, Step};
 use crate::keyring::{Cached, KeyringError, Memo, Permissions};
 use crate::metrics::{FieldEvent, Metrics};
 use crate::name::PartitionName;
 use crate::refusal::{Reason, Refusal};
-use crate::rules::{OnBad, OnUnreadable, Validate, Verb};
+use crate::rules::media::Reading;
+use crate::rules::{OnBad, OnUnreadable, Verb};
 
 use crate::token::EpochId;
 
+use super::content::Content;
 use super::delegate::{Answer, DelegateError, Delegated};
-use super::documents::Documents;
 use super::draft::Draft;
 use super::embedded::{self, Opening};
+use super::form;
 use super::later::Later;
 use super::parsed::{self, Parsing};
 use super::plan::{HalfPlan, PlannedField, Target, changes};
@@ -44,7 +46,7 @@ pub struct CallerRole {
 
 /// One body being edited.
 pub struct BodyEdit {
-    documents: Documents,
+    documents: Content,
     fields: Fields,
     /// Where some of the output may have to wait.
     draft: Option<Draft>,
@@ -85,6 +87,8 @@ pub(super) struct Fields {
     pub(super) parsed: Parsing,
     /// A text with tokens in it that is not done with.
     pub(super) opening: Opening,
+    /// The body is one.
+    pub(super) form: Option<Form>,
 }
 
 /// What the sealer said last. Forgotten whenever a piece of the body has been worked through, so that a change reaches the
@@ -121,20 +125,18 @@ impl BodyEdit {
         sealer: Arc<dyn Sealer>,
         caller: CallerRole,
         max_value: usize,
-        framing: Framing,
+        reading: impl Into<Reading>,
     ) -> Self {
+        let reading = reading.into();
         let pass = plan.unreadable.invalid_json == OnUnreadable::Pass;
         let lenient = if pass { plan.max_buffered.unwrap_or(max_value) } else { 0 };
-        let sight = Sight::new(plan.validate == Validate::Full);
-        let documents = Documents::new(framing, plan.selectors(), MAX_DEPTH, lenient).seeing(sight);
         let managed = plan.fields.iter().any(|f| matches!(f.target, Target::Managed(_)));
-        let waits = managed || (lenient > 0 && !framing.is_one());
-        Self {
-            documents,
-            fields: Fields::new(plan, sealer, caller, max_value, framing == Framing::Merge),
-            draft: waits.then(Draft::default),
-            ended: false,
-        }
+        let waits = managed || (lenient > 0 && !reading.is_one());
+        let merges = reading == Reading::Json(Framing::Merge);
+        let mut fields = Fields::new(plan, sealer, caller, max_value, merges);
+        let documents = Content::new(&reading, &fields.plan, |index| fields.longest(index), lenient);
+        fields.form = if let Reading::Form(form) = reading { Some(form) } else { None };
+        Self { documents, fields, draft: waits.then(Draft::default), ended: false }
     }
 
     /// Takes a piece of the body in and appends what may leave.
@@ -147,7 +149,7 @@ impl BodyEdit {
         let fed = self.documents.feed(input, to, &mut Acting { plan: &plan, fields: &mut self.fields });
         self.fields.told = Told::default();
         self.leave(out);
-        match self.progress(fed.map_err(refusal)?)? {
+        match self.progress(fed?)? {
             // What waits must not have the rest of a long body wait with it.
             Progress::All
                 if self.draft.as_ref().is_some_and(|draft| draft.bytes.len() > DRAFT)
@@ -178,7 +180,7 @@ impl BodyEdit {
             let plan = Arc::clone(&self.fields.plan);
             let fed = self.documents.finish(to, &mut Acting { plan: &plan, fields: &mut self.fields });
             self.fields.told = Told::default();
-            let progress = self.progress(fed.map_err(refusal)?)?;
+            let progress = self.progress(fed?)?;
             if !matches!(progress, Progress::All) {
                 self.leave(out);
                 return Ok(progress);
@@ -378,6 +380,7 @@ impl Fields {
             answer: None,
             parsed: Parsing::default(),
             opening: Opening::default(),
+            form: None,
         }
     }
 
@@ -392,6 +395,7 @@ impl Fields {
     ) -> Result<Outcome, Refusal> {
         match plan.fields.get(selector) {
             None => Err(Refusal::new(Reason::InvalidJson, "a selector outside the plan")),
+            Some(field) if self.form.is_some() => form::value(self, plan, (selector, field), raw, out),
             Some(field) if field.action.inside.is_some() => parsed::string(self, plan, selector, raw, out),
             Some(field) if field.action.embedded => embedded::string(self, plan, selector, raw, record, out),
             Some(field) => self.value(selector, field, raw, record, out),
@@ -591,12 +595,4 @@ fn after_failed_fetch(
         OnBad::Nullify => out.extend_from_slice(b"null"),
     }
     Ok(Outcome::Done(FieldEvent::Refused))
-}
-
-fn refusal(error: EditError<Refusal>) -> Refusal {
-    match error {
-        EditError::Json(error) => Refusal::new(Reason::InvalidJson, error.to_string()),
-        EditError::Undecided(why) => Refusal::new(Reason::Undecided, why),
-        EditError::Refused(refusal) => refusal,
-    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::body::{Fields, Outcome};
-use super::documents::Documents;
+use super::content::Content;
 use super::later::Later;
 use crate::refusal::{Reason, Refusal};
 
@@ -27,7 +27,7 @@ struct Filled {
 
 impl Draft {
     /// Puts what came for the values that wait in their places. `false`: a value needs something else first.
-    pub fn fill(&mut self, fields: &mut Fields, documents: &mut Documents) -> Result<bool, Refusal> {
+    pub fn fill(&mut self, fields: &mut Fields, documents: &mut Content) -> Result<bool, Refusal> {
         let unsettled = self.bytes.len().saturating_sub(documents.unsettled());
         let plan = Arc::clone(&fields.plan);
         let mut filled = self.filled.take().unwrap_or_else(|| Filled { unsettled, ..Filled::default() });

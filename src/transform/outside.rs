@@ -48,37 +48,12 @@ impl TextEdit {
     /// place. `text` is decoded.
     pub fn text(&mut self, index: usize, text: &[u8], holds: Holds, out: &mut SecretBytes) -> Result<Texted, Refusal> {
         let plan = Arc::clone(&self.fields.plan);
-        let Some(field) = plan.fields.get(index) else {
-            return Err(Refusal::new(Reason::KeyService, "a field outside the plan"));
-        };
-        if text.len() > self.fields.longest(index) {
-            return self.fields.too_large(index).map(|()| Texted::Same);
+        let texted = self::text(&mut self.fields, &plan, index, text, &holds, out)?;
+        if let Texted::Fetch(need) = &texted {
+            self.pause();
+            self.fields.asked(need);
         }
-        let lexeme = match lexeme(field, text) {
-            Ok(lexeme) => lexeme,
-            Err(refusal) => {
-                self.fields.broke(index, field);
-                return Err(refusal);
-            }
-        };
-        let mut become_ = SecretBytes::new(Vec::with_capacity(lexeme.expose().len()));
-        let outcome = if field.action.embedded {
-            embedded::string(&mut self.fields, &plan, index, lexeme.expose(), None, become_.expose_mut())
-        } else {
-            self.fields.value(index, field, lexeme.expose(), None, become_.expose_mut())
-        };
-        match outcome? {
-            Outcome::Done(_) if become_.expose() == lexeme.expose() => Ok(Texted::Same),
-            Outcome::Done(_) => self.place(index, field, become_.expose(), holds, out),
-            Outcome::Wait(need) => {
-                self.pause();
-                self.fields.asked(&need);
-                Ok(Texted::Fetch(need))
-            }
-            Outcome::Later(_) => {
-                Err(Refusal::new(Reason::KeyService, "a text waits for a managed API").rule(&field.action.rule))
-            }
-        }
+        Ok(texted)
     }
 
     /// The token that the text would have under the deterministic epoch before the current one; `Same`, if there was none.
@@ -122,38 +97,6 @@ impl TextEdit {
     pub fn account(&self, metrics: &Metrics) {
         self.fields.count(metrics);
     }
-
-    /// From JSON text to the text that stands outside of it.
-    fn place(
-        &mut self,
-        index: usize,
-        field: &PlannedField,
-        lexeme: &[u8],
-        holds: Holds,
-        out: &mut SecretBytes,
-    ) -> Result<Texted, Refusal> {
-        let bare = string_content(lexeme).map_or_else(|| lexeme.into(), text::unescape);
-        if std::str::from_utf8(&bare).is_ok() && (field.action.verb == Verb::Seal || holds(&bare)) {
-            out.expose_mut().extend_from_slice(&bare);
-            if let std::borrow::Cow::Owned(bare) = bare {
-                drop(SecretBytes::new(bare));
-            }
-            return Ok(Texted::Changed);
-        }
-        self.fields.unread(index);
-        match field.action.on_error {
-            OnBad::Pass => Ok(Texted::Same),
-            OnBad::Redact => {
-                out.expose_mut().extend_from_slice(REDACTED);
-                Ok(Texted::Changed)
-            }
-            OnBad::Reject | OnBad::Nullify => {
-                self.fields.broke(index, field);
-                let why = "what the token holds cannot stand where the token stood";
-                Err(Refusal::new(Reason::Token, why).rule(&field.action.rule))
-            }
-        }
-    }
 }
 
 impl Drop for TextEdit {
@@ -162,8 +105,78 @@ impl Drop for TextEdit {
     }
 }
 
+/// As [`TextEdit::text`], for whoever drives a body.
+pub(super) fn text(
+    fields: &mut Fields,
+    plan: &HalfPlan,
+    index: usize,
+    text: &[u8],
+    holds: &dyn Fn(&[u8]) -> bool,
+    out: &mut SecretBytes,
+) -> Result<Texted, Refusal> {
+    let Some(field) = plan.fields.get(index) else {
+        return Err(Refusal::new(Reason::KeyService, "a field outside the plan"));
+    };
+    if text.len() > fields.longest(index) {
+        return fields.too_large(index).map(|()| Texted::Same);
+    }
+    let lexeme = match lexeme(field, text) {
+        Ok(lexeme) => lexeme,
+        Err(refusal) => {
+            fields.broke(index, field);
+            return Err(refusal);
+        }
+    };
+    let mut become_ = SecretBytes::new(Vec::with_capacity(lexeme.expose().len()));
+    let outcome = if field.action.embedded {
+        embedded::string(fields, plan, index, lexeme.expose(), None, become_.expose_mut())
+    } else {
+        fields.value(index, field, lexeme.expose(), None, become_.expose_mut())
+    };
+    match outcome? {
+        Outcome::Done(_) if become_.expose() == lexeme.expose() => Ok(Texted::Same),
+        Outcome::Done(_) => place(fields, index, field, become_.expose(), holds, out),
+        Outcome::Wait(need) => Ok(Texted::Fetch(need)),
+        Outcome::Later(_) => {
+            Err(Refusal::new(Reason::KeyService, "a text waits for a managed API").rule(&field.action.rule))
+        }
+    }
+}
+
+/// From JSON text to the text that stands outside of it.
+fn place(
+    fields: &mut Fields,
+    index: usize,
+    field: &PlannedField,
+    lexeme: &[u8],
+    holds: &dyn Fn(&[u8]) -> bool,
+    out: &mut SecretBytes,
+) -> Result<Texted, Refusal> {
+    let bare = string_content(lexeme).map_or(lexeme.into(), text::unescape);
+    if std::str::from_utf8(&bare).is_ok() && (field.action.verb == Verb::Seal || holds(&bare)) {
+        out.expose_mut().extend_from_slice(&bare);
+        if let std::borrow::Cow::Owned(bare) = bare {
+            drop(SecretBytes::new(bare));
+        }
+        return Ok(Texted::Changed);
+    }
+    fields.unread(index);
+    match field.action.on_error {
+        OnBad::Pass => Ok(Texted::Same),
+        OnBad::Redact => {
+            out.expose_mut().extend_from_slice(REDACTED);
+            Ok(Texted::Changed)
+        }
+        OnBad::Reject | OnBad::Nullify => {
+            fields.broke(index, field);
+            let why = "what the token holds cannot stand where the token stood";
+            Err(Refusal::new(Reason::Token, why).rule(&field.action.rule))
+        }
+    }
+}
+
 /// The text as JSON has it: a string as RFC 8785 writes it, or the number or boolean that the rule's `type` says it is.
-fn lexeme(field: &PlannedField, text: &[u8]) -> Result<SecretBytes, Refusal> {
+pub fn lexeme(field: &PlannedField, text: &[u8]) -> Result<SecretBytes, Refusal> {
     let action = &field.action;
     let acts = action.verb == Verb::Seal && action.mode >= Mode::Migrate;
     // A token stands for a value of any type.

@@ -94,6 +94,15 @@ impl Target {
     }
 }
 
+/// See [`HalfPlan::share`].
+#[derive(Debug)]
+pub struct Share {
+    /// Its fields are all of one kind.
+    pub plan: Arc<HalfPlan>,
+    /// The rules that have none of that kind, and let such bodies pass.
+    pub unread: Vec<Arc<str>>,
+}
+
 /// What a value is bound to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bound<'a> {
@@ -257,7 +266,7 @@ impl HalfPlan {
 
     /// Whether the body may leave changed; otherwise it is only looked at.
     pub fn changes(&self) -> bool {
-        self.fields.iter().chain(&self.form).any(|f| changes(&f.action))
+        self.all().any(|f| changes(&f.action))
     }
 
     /// What is known to be needed before the body comes: it is asked for early, so that a missing key refuses the request
@@ -265,7 +274,7 @@ impl HalfPlan {
     pub fn needs(&self, rules: &[(Arc<Rule>, Captures)]) -> Vec<(Need, &PlannedField)> {
         let mut needs = Vec::new();
         let mut before: Option<&Arc<Action>> = None;
-        for field in self.fields.iter().chain(&self.form).filter(|f| changes(&f.action)) {
+        for field in self.all().filter(|f| changes(&f.action)) {
             // One action has one target, so its second field needs what its first one does.
             if before.replace(&field.action).is_some_and(|before| Arc::ptr_eq(before, &field.action)) {
                 continue;
@@ -294,9 +303,38 @@ impl HalfPlan {
         needs
     }
 
+    /// All fields, whatever they are of.
+    pub fn all(&self) -> impl Iterator<Item = &PlannedField> {
+        self.fields.iter().chain(&self.form)
+    }
+
+    /// What of the plan is about bodies of JSON or of form fields. A rule with no field in such a body reads none of it, and may
+    /// refuse it for that; the error is the answer to a body that nothing of the plan is about.
+    pub fn share(self: &Arc<Self>, part: Part) -> Result<Share, OnUnreadable> {
+        if part == Part::Json && self.form.is_empty() {
+            return Ok(Share { plan: Arc::clone(self), unread: Vec::new() });
+        }
+        let fields = if part == Part::Form { &self.form } else { &self.fields };
+        let has = |rule: &Arc<str>| fields.iter().any(|field| field.action.rule == *rule);
+        let others = || self.each.iter().filter(|(rule, _)| !has(rule));
+        if others().any(|(_, unreadable)| unreadable.media_type == OnUnreadable::Reject) {
+            return Err(OnUnreadable::Reject);
+        }
+        let plan = match part {
+            Part::Form => self.forms(),
+            // Its paths are the same, and with them what is kept of them.
+            Part::Json => {
+                self.with(&[], &self.fields, |_| true).map(|plan| Arc::new(Self { sole: self.sole.clone(), ..plan }))
+            }
+            Part::Outside => None,
+        };
+        let unread = others().map(|(rule, _)| Arc::clone(rule)).collect();
+        plan.map(|plan| Share { plan, unread }).ok_or(OnUnreadable::Pass)
+    }
+
     /// The plan with those actions alone; `None` if none is left.
     pub fn only(self: &Arc<Self>, keep: impl Fn(&Action) -> bool) -> Option<Arc<Self>> {
-        if self.fields.iter().chain(&self.form).all(|field| keep(&field.action)) {
+        if self.all().all(|field| keep(&field.action)) {
             return Some(Arc::clone(self));
         }
         self.with(&self.form, &self.fields, keep).map(Arc::new)

@@ -4,18 +4,21 @@ use std::sync::Arc;
 
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
+use crate::form::{self, Form};
 use crate::json::framing::Framing;
 use crate::json::text::unescape;
 use crate::jsonpath::{self, Buffering, Selected, SelectedInside, Unreadable};
 use crate::name::Class;
-use crate::proxy::body::readable;
+use crate::proxy::body::{Readable, readable};
+use crate::rules::media::Reading;
 use crate::rules::profile::{PerValue, Profile};
 use crate::rules::route::{End, RequestFacts, Route};
 use crate::rules::{
-    Action, Binding, Mode, OnBad, OnToken, OnUnreadable, Reveal, Rewrite, Rule, RuleSet, TextType, Verb,
+    Action, Binding, Mode, OnBad, OnToken, OnUnreadable, Part, Place, Reveal, Rewrite, Rule, RuleSet, TextType, Verb,
 };
 use crate::token::v1::token_len;
 use crate::token::{self, Suite};
+use crate::transform::outside::lexeme;
 use crate::transform::plan::{Bound, Direction, HalfPlan, PlannedField, Target, changes};
 use crate::transform::reveal::looks_masked;
 
@@ -131,7 +134,8 @@ fn of_body(mut told: Explanation, rules: &RuleSet, facts: &RequestFacts<'_>, mes
         }
         Err(refusal) => return told.refused(422, refusal.detail),
     };
-    told.actions = plan.fields.iter().map(acting).collect();
+    let plan = Arc::new(plan);
+    told.actions = plan.fields.iter().chain(&plan.form).map(acting).collect();
     if !plan.changes() {
         told.note("nothing is changed: in this mode the rules only look, and count");
     }
@@ -161,7 +165,7 @@ pub(super) fn only_this_response(told: &mut Explanation, route: &mut Route, mess
 
 fn read(
     mut told: Explanation,
-    plan: &HalfPlan,
+    plan: &Arc<HalfPlan>,
     route: &Route,
     message: &Message<'_>,
     request_headers: &HeaderMap,
@@ -174,9 +178,19 @@ fn read(
     if let Ok(value) = HeaderValue::from_str(message.content_type) {
         headers.insert(CONTENT_TYPE, value);
     }
-    let framing = match readable(plan, &headers) {
-        Ok(framing) => framing,
+    let Readable { share, reading } = match readable(plan, &headers) {
+        Ok(readable) => readable,
         Err((_, on, why)) => return unreadable(told, plan, on, code(415), why.to_owned()),
+    };
+    for rule in share.unread {
+        told.note(format!("rule `{rule}` has no fields in such bodies, and lets it pass (`on_media_type`)"));
+    }
+    let plan = &share.plan;
+    // What else there is acts on other bodies.
+    told.actions = plan.fields.iter().map(acting).collect();
+    let framing = match reading {
+        Reading::Json(framing) => framing,
+        Reading::Form(form) => return of_form(told, plan, route, &form, body, response),
     };
     let selected = match select(plan, framing, body) {
         Ok(selected) => selected,
@@ -200,7 +214,48 @@ fn read(
             }
         }
     }
-    for value in &values {
+    judge(told, plan, route, &values, framing, code)
+}
+
+/// A body of form fields.
+fn of_form(told: Explanation, plan: &HalfPlan, route: &Route, form: &Form, body: &[u8], response: bool) -> Explanation {
+    let code = |request: u16| if response { 502 } else { request };
+    let invalid = |told, why| unreadable(told, plan, plan.unreadable.invalid_json, code(400), why);
+    let name = |field: &PlannedField| field.place().and_then(Place::name).map(str::to_owned).unwrap_or_default();
+    let names: Vec<String> = plan.fields.iter().map(name).collect();
+    let found = match form::select::select(form, body, names.iter().map(String::as_str)) {
+        Ok(found) => found,
+        Err(error) => {
+            return invalid(told, format!("not a form that is read in one way alone (`on_invalid_json`): {error}"));
+        }
+    };
+    let mut values = Vec::new();
+    for form::select::Selected { name, text } in found {
+        let Some(field) = plan.fields.get(name) else { continue };
+        match text.map(|text| lexeme(field, text.expose())) {
+            Some(Ok(raw)) => values.push(Value {
+                location: field.place().map(ToString::to_string).unwrap_or_default(),
+                path: name,
+                raw: raw.expose().to_vec(),
+                record: None,
+            }),
+            Some(Err(refusal)) => return told.refused(code(422), refusal.detail),
+            None => return invalid(told, "a selected value of the form cannot be decoded".into()),
+        }
+    }
+    judge(told, plan, route, &values, Framing::One, code)
+}
+
+/// What becomes of the values that the plan selects.
+fn judge(
+    mut told: Explanation,
+    plan: &HalfPlan,
+    route: &Route,
+    values: &[Value],
+    framing: Framing,
+    code: impl Fn(u16) -> u16,
+) -> Explanation {
+    for value in values {
         if let Some(field) = plan.fields.get(value.path) {
             let (found, refused) = found(value, field, framing, plan.unreadable.too_large);
             told.refused = told.refused.or_else(|| refused.map(|(status, why)| (code(status), why)));
@@ -211,7 +266,7 @@ fn read(
         acting.selects = Some(values.iter().filter(|value| value.path == index).count());
     }
     calls(&mut told, plan);
-    missing(&mut told, plan, route, &values, code(422));
+    missing(&mut told, plan, route, values, code(422));
     told
 }
 
@@ -390,6 +445,9 @@ pub(super) fn found(
             _ => action.key.looks_sealed(&c),
         }
     });
+    // Outside of JSON a value has no quotes and no escapes of JSON's.
+    let text = content.filter(|_| action.part != Part::Json).map(unescape);
+    let long = text.map_or(lexeme.len(), |text| text.len());
     let removes = lexeme == b"null" && framing == Framing::Merge;
     let null = removes || (lexeme == b"null" && !action.seal_nulls);
     let mut length = None;
@@ -397,7 +455,7 @@ pub(super) fn found(
         _ if removes => ("stays: null removes".to_owned(), None),
         _ if null => ("stays: null means absence".to_owned(), None),
         _ if !changes(action) => (looked_at(action.verb, is_token), None),
-        _ if action.max_value.is_some_and(|max| lexeme.len() > max) => {
+        _ if action.max_value.is_some_and(|max| long > max) => {
             let refuses = too_large == OnUnreadable::Reject;
             let what = if refuses { "refused" } else { "passes unread" };
             (format!("{what}: longer than `max_value` (`on_too_large`)"), refuses.then_some(413))
@@ -591,5 +649,42 @@ mod tests {
         let none = told(r#"{"payload":"{"}"#);
         assert!(none.refused.is_some_and(|(status, why)| status == 400 && why.contains("holds is no JSON")));
         assert_eq!(none.values[0].location, "$['payload']");
+    }
+
+    #[test]
+    fn forms_are_told_as_the_proxy_reads_them() {
+        let text = "rules:\n  - name: r\n    match: { path: /x }\n    protect: [{ fields: [$..ssn, form:ssn], max_value: 8 }, { fields: form:n, type: number }]\n";
+        let rules = load_text("t.yaml", text, &Context::default()).rules.unwrap();
+        let (path, headers) = (NormalPath("/x".into()), HeaderMap::new());
+        let facts = RequestFacts {
+            method: "POST",
+            path: &path,
+            ignore_case: false,
+            listener: "",
+            host: None,
+            words: (&headers).into(),
+        };
+        let told = |content_type: &str, body: &str| {
+            let message = Message {
+                direction: Direction::Request,
+                target: ("/x", None),
+                headers: &headers,
+                status: 200,
+                content_type,
+                body: Some(body.as_bytes()),
+            };
+            let told = decide(Explanation::default(), &rules, &facts, &message);
+            let values = told.values.into_iter().map(|value| format!("{} {}", value.location, value.happens));
+            (values.collect::<Vec<_>>(), told.refused.map(|(status, _)| status))
+        };
+        let form = "application/x-www-form-urlencoded";
+        assert_eq!(told(form, "a=1&ssn=%31&n=2"), (vec!["form:ssn sealed".into(), "form:n sealed".into()], None));
+        assert_eq!(told(form, "n=x").1, Some(422));
+        assert_eq!(told(form, "a=1;ssn=2").1, Some(400));
+        assert_eq!(told("multipart/form-data", "").1, None, "an empty body is no body");
+        assert_eq!(told("multipart/form-data", "--").1, Some(415));
+        assert_eq!(told("application/json", "{\"ssn\":1}").0, ["$['ssn'] sealed"]);
+        let part = "--b\r\nContent-Disposition: form-data; name=\"ssn\"\r\n\r\nsc1.\r\n--b--\r\n";
+        assert_eq!(told("multipart/form-data; boundary=b", part).1, Some(422));
     }
 }

@@ -69,12 +69,7 @@ pub(super) fn message(rules: &[&Arc<Rule>], side: Side, head: &Head<'_>, outcome
                 continue;
             }
         }
-        let fits = match action.text {
-            TextType::String => true,
-            TextType::Number => text::is_value(value) && value.first().is_some_and(|b| matches!(b, b'-' | b'0'..=b'9')),
-            TextType::Boolean => value == b"true" || value == b"false",
-        };
-        if acts && !fits {
+        if acts && !fits(action.text, value) {
             outcome.rejected = Some((status(422), format!("type at {}", field.place)));
             return;
         }
@@ -85,5 +80,14 @@ pub(super) fn message(rules: &[&Arc<Rule>], side: Side, head: &Head<'_>, outcome
     };
     if let Some((action, _)) = owners.iter().find(missing) {
         outcome.rejected = Some((status(422), format!("a required field of rule `{}` is missing", action.rule)));
+    }
+}
+
+/// Whether a text is what `type` says.
+pub(super) fn fits(of: TextType, text: &[u8]) -> bool {
+    match of {
+        TextType::String => true,
+        TextType::Number => text::is_value(text) && text.first().is_some_and(|b| matches!(b, b'-' | b'0'..=b'9')),
+        TextType::Boolean => text == b"true" || text == b"false",
     }
 }
