@@ -152,7 +152,7 @@ fn place(
     holds: &dyn Fn(&[u8]) -> bool,
     out: &mut SecretBytes,
 ) -> Result<Texted, Refusal> {
-    let bare = string_content(lexeme).map_or(lexeme.into(), text::unescape);
+    let bare = string_content(lexeme).map_or_else(|| lexeme.into(), text::unescape);
     if std::str::from_utf8(&bare).is_ok() && (field.action.verb == Verb::Seal || holds(&bare)) {
         out.expose_mut().extend_from_slice(&bare);
         if let std::borrow::Cow::Owned(bare) = bare {

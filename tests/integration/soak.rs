@@ -25,7 +25,7 @@ const SECRET: &str = "soak-secret";
 
 fn rules(turn: u64) -> String {
     // Every other set has one more rule, about a path that nobody asks for.
-    let more = if turn % 2 == 0 { "" } else { "  - { name: more, match: { path: /none }, action: reject }\n" };
+    let more = if turn.is_multiple_of(2) { "" } else { "  - { name: more, match: { path: /none }, action: reject }\n" };
     format!(
         "rules:\n  - name: soak\n    match: {{ path: /** }}\n    protect:\n      - fields: [\"$..ssn\", \"$..pan\"]\n        key: customers\n{more}# {turn}\n"
     )
@@ -148,7 +148,7 @@ impl Counts {
                 self.right.fetch_add(1, Ordering::Relaxed);
                 return true;
             }
-            Some(answer) if matches!(answer.status(), 502 | 503 | 504) && !answer.text().contains(SECRET) => {
+            Some(answer) if matches!(answer.status(), 502..=504) && !answer.text().contains(SECRET) => {
                 *self.refused.lock().unwrap().entry(answer.status()).or_default() += 1;
                 return true;
             }
@@ -171,7 +171,8 @@ fn document(n: u64, length: usize) -> String {
 }
 
 fn head(length: Option<usize>) -> String {
-    let framing = length.map_or("Transfer-Encoding: chunked".to_owned(), |length| format!("Content-Length: {length}"));
+    let framing =
+        length.map_or_else(|| "Transfer-Encoding: chunked".to_owned(), |length| format!("Content-Length: {length}"));
     format!("POST /soak HTTP/1.1\r\nHost: app.test\r\nContent-Type: application/json\r\n{framing}\r\n\r\n")
 }
 
@@ -342,7 +343,7 @@ fn under_mixed_load_and_constant_change_no_byte_is_wrong_and_nothing_is_left_ove
     let (code, log) = proxy.end();
     assert_eq!(code, Some(0), "{log}");
     assert!(!log.contains(SECRET), "{log}");
-    println!(
+    let told = format!(
         "soak of {seconds} s: {right} right answers, {:?} refused while the application restarted ({restarts} times), {} cut, {} clients vanished, {reloads} reloads of rules and certificates; resident {} KiB after a third, {} KiB at the end, at most {} KiB",
         counts.refused.lock().unwrap(),
         counts.cut.load(Ordering::Relaxed),
@@ -351,4 +352,6 @@ fn under_mixed_load_and_constant_change_no_byte_is_wrong_and_nothing_is_left_ove
         last >> 10,
         memory.iter().max().unwrap() >> 10,
     );
+    // Not `println!`, which a passing test keeps to itself.
+    writeln!(std::io::stderr(), "{told}").unwrap();
 }

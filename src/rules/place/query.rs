@@ -57,7 +57,7 @@ mod tests {
         let shown = |hit: Hit| {
             let Spot::Query { value, .. } = hit.spot else { panic!() };
             let text = hit.text?;
-            Ok((query[value].to_owned(), String::from_utf8(text.expose().to_vec()).unwrap()))
+            Ok((query.get(value).unwrap().to_owned(), String::from_utf8(text.expose().to_vec()).unwrap()))
         };
         hits.into_iter().map(shown).collect()
     }
