@@ -475,3 +475,15 @@ proptest! {
         prop_assert!(is_token(&seen[head.len()..seen.len() - tail.len()]), "{}", seen);
     }
 }
+
+#[test]
+fn names_in_brackets_are_no_way_around() {
+    let app = silent();
+    let stage = Stage::before(&app, &rules("{ fields: [\"query:ssn\", \"query:card[pan]\"] }"));
+    // Rack and qs read all of these as `ssn`, or as `pan` within `card`.
+    for query in ["[ssn]=1", "ssn]=1", "%5Bssn%5D=1", "[ssn][]=1", "a=1;[ssn]=2", "[card][pan]=1", "card[0][pan]=1"] {
+        let reply = get(&stage, &format!("/x?{query}"));
+        assert_eq!((reply.status(), app.count()), (400, 0), "{query}: {}", reply.text());
+    }
+    assert_eq!(get(&stage, "/x?card[name]=1&card=2&customer[ssn]=3").status(), 200, "other names than those");
+}
