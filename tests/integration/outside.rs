@@ -487,3 +487,17 @@ fn names_in_brackets_are_no_way_around() {
     }
     assert_eq!(get(&stage, "/x?card[name]=1&card=2&customer[ssn]=3").status(), 200, "other names than those");
 }
+
+#[test]
+fn a_header_that_gateways_take_for_a_protected_one_is_refused() {
+    let app = silent();
+    let stage = Stage::before(&app, &rules("{ fields: [\"header:x-ssn\"] }"));
+    for name in ["X_SSN", "x_ssn", "X.Ssn"] {
+        let reply = send(&stage, &format!("GET /x HTTP/1.1\r\n{name}: {SSN}"));
+        assert_eq!((reply.status(), app.count()), (400, 0), "{name}");
+        assert!(reply.text().contains("problem:ambiguous"));
+    }
+    assert_eq!(send(&stage, "GET /x HTTP/1.1\r\nX-Ssn: 1\r\nX_Other: 2\r\nXSsn: 3").status(), 200);
+    send(&stage, "GET /x HTTP/1.1\r\nX_Rewrite_URL: /admin\r\nX_Original_URL: /admin");
+    assert!(!app.last().head.contains("/admin"), "{}", app.last().head);
+}
