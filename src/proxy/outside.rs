@@ -23,9 +23,11 @@ use super::exchange::Exchange;
 use super::validators;
 
 mod again;
+mod trailers;
 mod write;
 
 pub(super) use again::{Again, found_nothing};
+pub(super) use trailers::guarded;
 use write::{Change, Written, write};
 
 /// One text may wait for its partition, its epoch, a signer and a fresh epoch; more fetches than this are a cache that thrashes.

@@ -501,3 +501,24 @@ fn a_header_that_gateways_take_for_a_protected_one_is_refused() {
     send(&stage, "GET /x HTTP/1.1\r\nX_Rewrite_URL: /admin\r\nX_Original_URL: /admin");
     assert!(!app.last().head.contains("/admin"), "{}", app.last().head);
 }
+
+#[test]
+fn trailers_are_no_way_around() {
+    let app = silent();
+    let stage = Stage::before(&app, &rules("{ fields: [\"header:x-ssn\", \"cookie:ssn\"] }"));
+    let mut client = Client::tcp(stage.front);
+    client.send(
+        "POST /x HTTP/1.1\r\nHost: app\r\nTransfer-Encoding: chunked\r\nTrailer: x-ssn, x_ssn, cookie, x-sum\r\n\r\n",
+    );
+    client.send(format!("2\r\nhi\r\n0\r\nx-ssn: {SSN}\r\nx_ssn: {SSN}\r\ncookie: ssn={SSN}\r\nx-sum: 9\r\n\r\n"));
+    assert_eq!(client.receive().status(), 200);
+    let seen = app.last();
+    assert_eq!((seen.text().as_str(), seen.trailers.as_str()), ("hi", "x-sum: 9\r\n\r\n"));
+
+    let told = answering(
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-ssn, x-sum\r\n\r\n2\r\nhi\r\n0\r\nx-ssn: 123-45-6789\r\nx-sum: 9\r\n\r\n",
+    );
+    let stage = Stage::before(&told, &rules("expose: [{ fields: [\"header:x-ssn\"] }]"));
+    let reply = send(&stage, "GET /x HTTP/1.1\r\nTE: trailers\r\nConnection: te");
+    assert_eq!((reply.text().as_str(), reply.trailers.as_str()), ("hi", "x-sum: 9\r\n\r\n"));
+}
