@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE};
 use http::{Method, request, response};
 
 use crate::keyring::KeyringError;
@@ -59,8 +59,11 @@ pub(super) async fn request(
     if looks_up && let Some(before) = found.before {
         let again = write(parts, before, limit)?;
         write(parts, found.now, limit)?.put(parts);
-        // The answer is looked into.
+        // The answer is looked into. That there is still nothing under the one epoch says nothing of the other.
         parts.headers.insert(http::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE, RANGE] {
+            parts.headers.remove(name);
+        }
         return Ok(Some(Again::new(again)));
     }
     write(parts, found.now, limit)?.put(parts);

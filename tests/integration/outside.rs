@@ -522,3 +522,39 @@ fn trailers_are_no_way_around() {
     let reply = send(&stage, "GET /x HTTP/1.1\r\nTE: trailers\r\nConnection: te");
     assert_eq!((reply.text().as_str(), reply.trailers.as_str()), ("hi", "x-sum: 9\r\n\r\n"));
 }
+
+#[test]
+fn a_list_that_was_empty_once_is_asked_for_again() {
+    let old: Arc<Mutex<Option<String>>> = Arc::default();
+    let known = Arc::clone(&old);
+    let app = upstream(move |request, out| {
+        let body = match &*known.lock().unwrap() {
+            Some(token) if request.first_line().contains(token.as_str()) => "[1]",
+            _ => "[]",
+        };
+        // As applications make tags of what they send: empty lists all have the same.
+        let tag = format!("\"{}\"", body.len());
+        let status = if request.field("if-none-match").is_some_and(|tags| tags.contains(&tag)) {
+            "304 Not Modified"
+        } else {
+            "200 OK"
+        };
+        let kind = "content-type: application/json";
+        write!(out, "HTTP/1.1 {status}\r\n{kind}\r\netag: {tag}\r\ncontent-length: {}\r\n\r\n", body.len()).unwrap();
+        if status.starts_with('2') {
+            out.write_all(body.as_bytes()).unwrap();
+        }
+        Next::KeepAlive
+    });
+    let stage = Stage::before(&app, &rules("{ fields: [\"query:ssn\"], deterministic: true, rewrite: fallback }"));
+    get(&stage, &format!("/x?ssn={SSN}"));
+    let before = target(&app).split_once("ssn=").unwrap().1.to_owned();
+    roll(&stage);
+    let none = get(&stage, &format!("/x?ssn={SSN}"));
+    let tag = none.field("etag").unwrap();
+    assert_eq!(none.text(), "[]");
+    // Another replica, which has not rolled over yet, stores a record.
+    *old.lock().unwrap() = Some(before);
+    let again = send(&stage, &format!("GET /x?ssn={SSN} HTTP/1.1\r\nIf-None-Match: {tag}"));
+    assert_eq!((again.status(), again.text().as_str()), (200, "[1]"));
+}
