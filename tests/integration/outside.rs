@@ -558,3 +558,23 @@ fn a_list_that_was_empty_once_is_asked_for_again() {
     let again = send(&stage, &format!("GET /x?ssn={SSN} HTTP/1.1\r\nIf-None-Match: {tag}"));
     assert_eq!((again.status(), again.text().as_str()), (200, "[1]"));
 }
+
+#[test]
+fn caches_that_may_keep_an_opened_header_are_told_what_it_depends_on() {
+    let stored = Arc::new(Mutex::new(String::new()));
+    let kept = Arc::clone(&stored);
+    let app = upstream(move |request, out| {
+        let mut kept = kept.lock().unwrap();
+        if let Some(token) = request.field("x-ssn") {
+            *kept = token;
+        }
+        write!(out, "HTTP/1.1 200 OK\r\nx-ssn: {}\r\ncache-control: max-age=60\r\ncontent-length: 0\r\n\r\n", *kept)
+            .unwrap();
+        Next::KeepAlive
+    });
+    let text = "rules:\n  - name: r\n    match: { path: /** }\n    cache: keep\n    provision: true\n    protect: [{ fields: [\"header:x-ssn\"], key: \"t-{header:x-tenant}\" }]\n";
+    let stage = Stage::before(&app, text);
+    let reply = send(&stage, &format!("GET /x HTTP/1.1\r\nX-Tenant: a\r\nX-Ssn: {SSN}"));
+    assert_eq!((reply.status(), reply.field("x-ssn").as_deref()), (200, Some(SSN)), "{}", reply.text());
+    assert_eq!(reply.field("vary").as_deref(), Some("x-tenant"));
+}
