@@ -74,7 +74,7 @@ impl Names {
 }
 
 /// The steps that a name is taken for by applications that make structures of names: `card[0][pan]` is `pan` within `card`.
-fn shape(name: &str) -> Vec<String> {
+pub fn shape(name: &str) -> Vec<String> {
     let name = name.split(['\0', '=']).next().unwrap_or_default();
     let edge = |c: char| c.is_whitespace() || c.is_control() || c == '\u{feff}';
     let name = name.trim_matches(edge);

@@ -184,6 +184,7 @@ async fn run(
         true => Body::Empty,
         false => Body::Client(Inbound::new(body, connection, &exchange, version, &parts.headers)?),
     };
+    let body = outside::guarded(exchange.outside.0.as_ref(), body);
     let body = body::request(&exchange, &mut parts, body).await?;
 
     // Upstream.
@@ -224,6 +225,7 @@ async fn run(
         return Err(Failure::Response(refusal, status));
     }
     validators::to_client(&exchange, &mut parts.headers);
+    let body = outside::guarded(exchange.outside.1.as_ref(), body);
     match body::response(&exchange, &mut parts, body).await {
         Ok(body) => {
             if matches!(body, Body::Full(_)) {

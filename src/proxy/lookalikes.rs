@@ -5,7 +5,7 @@ use http::header::{self, HeaderMap, HeaderName};
 use super::connection::Connection;
 
 /// Names that decide where a message ends, who sent it or where it goes.
-static ALWAYS: [HeaderName; 9] = [
+static ALWAYS: [HeaderName; 10] = [
     header::CONTENT_LENGTH,
     header::TRANSFER_ENCODING,
     header::CONTENT_ENCODING,
@@ -14,6 +14,7 @@ static ALWAYS: [HeaderName; 9] = [
     HeaderName::from_static("x-forwarded-host"),
     HeaderName::from_static("x-forwarded-proto"),
     HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-rewrite-url"),
     HeaderName::from_static("x-http-method-override"),
 ];
 

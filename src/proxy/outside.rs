@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE};
 use http::{Method, request, response};
 
 use crate::keyring::KeyringError;
@@ -23,9 +23,11 @@ use super::exchange::Exchange;
 use super::validators;
 
 mod again;
+mod trailers;
 mod write;
 
 pub(super) use again::{Again, found_nothing};
+pub(super) use trailers::guarded;
 use write::{Change, Written, write};
 
 /// One text may wait for its partition, its epoch, a signer and a fresh epoch; more fetches than this are a cache that thrashes.
@@ -57,8 +59,11 @@ pub(super) async fn request(
     if looks_up && let Some(before) = found.before {
         let again = write(parts, before, limit)?;
         write(parts, found.now, limit)?.put(parts);
-        // The answer is looked into.
+        // The answer is looked into. That there is still nothing under the one epoch says nothing of the other.
         parts.headers.insert(http::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE, RANGE] {
+            parts.headers.remove(name);
+        }
         return Ok(Some(Again::new(again)));
     }
     write(parts, found.now, limit)?.put(parts);

@@ -85,6 +85,9 @@ pub(super) fn to_upstream(exchange: &Exchange, headers: &mut HeaderMap) {
 
 /// An answer's tag, as the client shall give it back, and on what the answer depends.
 pub(super) fn to_client(exchange: &Exchange, headers: &mut HeaderMap) {
+    if let Some(plan) = exchange.outside.1.as_deref().filter(|plan| opens(plan)) {
+        vary(exchange, plan, headers);
+    }
     let Some(plan) = changing(exchange) else { return };
     if let Some(tag) = headers.get(ETAG) {
         match tag::ours(tag, &variant(exchange, plan)) {
@@ -141,7 +144,7 @@ fn field(exchange: &Exchange, field: &PlannedField, text: &mut String) -> std::f
     write!(text, "{:?} {} {:?} {:?} ", a.rule, field.index, field.selector(), field.class())?;
     write!(text, "{:?} {:?} {:?} {:?} {:?} {:?} ", a.verb, a.mode, a.on_error, a.on_plaintext, a.on_token, a.reveal)?;
     write!(text, "{} {} {:?} {:?} {:?} {:?} ", a.deterministic, a.sign, a.signers, a.bind, a.suite, field.record)?;
-    write!(text, "{} {:?} {:?} ", a.seal_nulls, a.pad, a.max_value)?;
+    write!(text, "{} {:?} {:?} {} ", a.seal_nulls, a.pad, a.max_value, a.embedded)?;
     match &field.target {
         Target::Glob(key) => write!(text, "{key:?}")?,
         Target::One(partition) => write!(text, "{:?} ", partition.as_str())?,

@@ -475,3 +475,106 @@ proptest! {
         prop_assert!(is_token(&seen[head.len()..seen.len() - tail.len()]), "{}", seen);
     }
 }
+
+#[test]
+fn names_in_brackets_are_no_way_around() {
+    let app = silent();
+    let stage = Stage::before(&app, &rules("{ fields: [\"query:ssn\", \"query:card[pan]\"] }"));
+    // Rack and qs read all of these as `ssn`, or as `pan` within `card`.
+    for query in ["[ssn]=1", "ssn]=1", "%5Bssn%5D=1", "[ssn][]=1", "a=1;[ssn]=2", "[card][pan]=1", "card[0][pan]=1"] {
+        let reply = get(&stage, &format!("/x?{query}"));
+        assert_eq!((reply.status(), app.count()), (400, 0), "{query}: {}", reply.text());
+    }
+    assert_eq!(get(&stage, "/x?card[name]=1&card=2&customer[ssn]=3").status(), 200, "other names than those");
+}
+
+#[test]
+fn a_header_that_gateways_take_for_a_protected_one_is_refused() {
+    let app = silent();
+    let stage = Stage::before(&app, &rules("{ fields: [\"header:x-ssn\"] }"));
+    for name in ["X_SSN", "x_ssn", "X.Ssn"] {
+        let reply = send(&stage, &format!("GET /x HTTP/1.1\r\n{name}: {SSN}"));
+        assert_eq!((reply.status(), app.count()), (400, 0), "{name}");
+        assert!(reply.text().contains("problem:ambiguous"));
+    }
+    assert_eq!(send(&stage, "GET /x HTTP/1.1\r\nX-Ssn: 1\r\nX_Other: 2\r\nXSsn: 3").status(), 200);
+    send(&stage, "GET /x HTTP/1.1\r\nX_Rewrite_URL: /admin\r\nX_Original_URL: /admin");
+    assert!(!app.last().head.contains("/admin"), "{}", app.last().head);
+}
+
+#[test]
+fn trailers_are_no_way_around() {
+    let app = silent();
+    let stage = Stage::before(&app, &rules("{ fields: [\"header:x-ssn\", \"cookie:ssn\"] }"));
+    let mut client = Client::tcp(stage.front);
+    client.send(
+        "POST /x HTTP/1.1\r\nHost: app\r\nTransfer-Encoding: chunked\r\nTrailer: x-ssn, x_ssn, cookie, x-sum\r\n\r\n",
+    );
+    client.send(format!("2\r\nhi\r\n0\r\nx-ssn: {SSN}\r\nx_ssn: {SSN}\r\ncookie: ssn={SSN}\r\nx-sum: 9\r\n\r\n"));
+    assert_eq!(client.receive().status(), 200);
+    let seen = app.last();
+    assert_eq!((seen.text().as_str(), seen.trailers.as_str()), ("hi", "x-sum: 9\r\n\r\n"));
+
+    let told = answering(
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-ssn, x-sum\r\n\r\n2\r\nhi\r\n0\r\nx-ssn: 123-45-6789\r\nx-sum: 9\r\n\r\n",
+    );
+    let stage = Stage::before(&told, &rules("expose: [{ fields: [\"header:x-ssn\"] }]"));
+    let reply = send(&stage, "GET /x HTTP/1.1\r\nTE: trailers\r\nConnection: te");
+    assert_eq!((reply.text().as_str(), reply.trailers.as_str()), ("hi", "x-sum: 9\r\n\r\n"));
+}
+
+#[test]
+fn a_list_that_was_empty_once_is_asked_for_again() {
+    let old: Arc<Mutex<Option<String>>> = Arc::default();
+    let known = Arc::clone(&old);
+    let app = upstream(move |request, out| {
+        let body = match &*known.lock().unwrap() {
+            Some(token) if request.first_line().contains(token.as_str()) => "[1]",
+            _ => "[]",
+        };
+        // As applications make tags of what they send: empty lists all have the same.
+        let tag = format!("\"{}\"", body.len());
+        let status = if request.field("if-none-match").is_some_and(|tags| tags.contains(&tag)) {
+            "304 Not Modified"
+        } else {
+            "200 OK"
+        };
+        let kind = "content-type: application/json";
+        write!(out, "HTTP/1.1 {status}\r\n{kind}\r\netag: {tag}\r\ncontent-length: {}\r\n\r\n", body.len()).unwrap();
+        if status.starts_with('2') {
+            out.write_all(body.as_bytes()).unwrap();
+        }
+        Next::KeepAlive
+    });
+    let stage = Stage::before(&app, &rules("{ fields: [\"query:ssn\"], deterministic: true, rewrite: fallback }"));
+    get(&stage, &format!("/x?ssn={SSN}"));
+    let before = target(&app).split_once("ssn=").unwrap().1.to_owned();
+    roll(&stage);
+    let none = get(&stage, &format!("/x?ssn={SSN}"));
+    let tag = none.field("etag").unwrap();
+    assert_eq!(none.text(), "[]");
+    // Another replica, which has not rolled over yet, stores a record.
+    *old.lock().unwrap() = Some(before);
+    let again = send(&stage, &format!("GET /x?ssn={SSN} HTTP/1.1\r\nIf-None-Match: {tag}"));
+    assert_eq!((again.status(), again.text().as_str()), (200, "[1]"));
+}
+
+#[test]
+fn caches_that_may_keep_an_opened_header_are_told_what_it_depends_on() {
+    let stored = Arc::new(Mutex::new(String::new()));
+    let kept = Arc::clone(&stored);
+    let app = upstream(move |request, out| {
+        let mut kept = kept.lock().unwrap();
+        if let Some(token) = request.field("x-ssn") {
+            *kept = token;
+        }
+        write!(out, "HTTP/1.1 200 OK\r\nx-ssn: {}\r\ncache-control: max-age=60\r\ncontent-length: 0\r\n\r\n", *kept)
+            .unwrap();
+        Next::KeepAlive
+    });
+    let text = "rules:\n  - name: r\n    match: { path: /** }\n    cache: keep\n    provision: true\n    protect: [{ fields: [\"header:x-ssn\"], key: \"t-{header:x-tenant}\" }]\n";
+    let stage = Stage::before(&app, text);
+    let reply = send(&stage, &format!("GET /x HTTP/1.1\r\nX-Tenant: a\r\nX-Ssn: {SSN}"));
+    assert_eq!((reply.status(), reply.field("x-ssn").as_deref()), (200, Some(SSN)), "{}", reply.text());
+    assert_eq!(reply.field("vary").as_deref(), Some("x-tenant"));
+}

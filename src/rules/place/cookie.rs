@@ -4,17 +4,18 @@ use std::ops::Range;
 
 use crate::secret::SecretBytes;
 
-use super::loose::{is_like, value};
+use super::loose::{Names, value};
 
 /// Where the value of a cookie stands, and what it says or why that cannot be told.
 pub(super) type Found = (usize, Range<usize>, Result<SecretBytes, &'static str>);
 
 /// The cookies of these names in one `Cookie` field, with the index of their fields.
 pub(super) fn find(field: &str, names: &[(usize, &str)]) -> Vec<Found> {
+    let loose = Names::new(names);
     let mut found = Vec::new();
     let mut at = 0;
     for piece in field.split(';') {
-        found.extend(pair(piece, at, names));
+        found.extend(pair(piece, at, names, &loose));
         at += piece.len() + 1;
     }
     found
@@ -22,7 +23,7 @@ pub(super) fn find(field: &str, names: &[(usize, &str)]) -> Vec<Found> {
 
 /// The cookie that one `Set-Cookie` field sets, if it is one of these.
 pub(super) fn find_set(field: &str, names: &[(usize, &str)]) -> Option<Found> {
-    pair(field.split(';').next().unwrap_or_default(), 0, names)
+    pair(field.split(';').next().unwrap_or_default(), 0, names, &Names::new(names))
 }
 
 /// Whether the cookie is taken back: what its value says is nothing.
@@ -34,11 +35,11 @@ pub(super) fn is_expired(field: &str) -> bool {
     })
 }
 
-fn pair(piece: &str, at: usize, names: &[(usize, &str)]) -> Option<Found> {
+fn pair(piece: &str, at: usize, names: &[(usize, &str)], loose: &Names) -> Option<Found> {
     let (name, raw) = piece.split_once('=').unwrap_or((piece, ""));
     let Some((index, _)) = names.iter().find(|(_, wanted)| name.trim() == *wanted) else {
         let whole = at..at + piece.len();
-        return hidden(piece, names)
+        return hidden(piece, loose)
             .map(|index| (index, whole, Err("a cookie that some applications take for another")));
     };
     let start = at + name.len() + 1 + (raw.len() - raw.trim_start().len());
@@ -57,11 +58,9 @@ fn pair(piece: &str, at: usize, names: &[(usize, &str)]) -> Option<Found> {
 }
 
 /// Which of the names an application might find there: spelled in another way, or behind a comma.
-fn hidden(piece: &str, names: &[(usize, &str)]) -> Option<usize> {
-    piece.split(',').filter(|part| part.contains('=')).find_map(|part| {
-        let name = part.split('=').next().unwrap_or_default();
-        names.iter().find(|(_, wanted)| is_like(name.as_bytes(), wanted)).map(|(index, _)| *index)
-    })
+fn hidden(piece: &str, names: &Names) -> Option<usize> {
+    let name = |part: &str| names.like(part.split('=').next().unwrap_or_default().as_bytes());
+    piece.split(',').filter(|part| part.contains('=')).find_map(name)
 }
 
 #[cfg(test)]

@@ -64,6 +64,7 @@ pub fn in_request(
         query::find(text, &names, &mut hits);
     }
     in_headers(wanted, headers, &mut hits);
+    hidden_headers(wanted, headers, &mut hits);
     let names = named(wanted, |place| if let Place::Cookie(name) = place { Some(name) } else { None });
     if !names.is_empty() {
         for (nth, value) in headers.get_all(COOKIE).iter().enumerate() {
@@ -130,6 +131,25 @@ fn in_headers(wanted: &[Wanted<'_>], headers: &HeaderMap, hits: &mut Vec<Hit>) {
             hits.push(Hit { field: *field, spot, text: Ok(SecretBytes::new(value.as_bytes().to_vec())) });
         }
     }
+}
+
+/// Header fields that gateways of the CGI tradition take for one that is wanted: they know `HTTP_X_SSN` alone.
+fn hidden_headers(wanted: &[Wanted<'_>], headers: &HeaderMap, hits: &mut Vec<Hit>) {
+    let is_wanted = |name: &HeaderName| wanted.iter().any(|w| matches!(w.place, Place::Header(known) if known == name));
+    for name in headers.keys().filter(|name| !is_wanted(name)) {
+        let of = |w: &&Wanted<'_>| matches!(w.place, Place::Header(known) if is_hidden(name, known));
+        if let Some(w) = wanted.iter().find(of) {
+            let spot = Spot::Header(name.clone(), 0, 0..0);
+            hits.push(Hit { field: w.field, spot, text: Err("a header that some applications take for another") });
+        }
+    }
+}
+
+/// Whether some applications take `name` for `known`, although it is another: all that is no letter or digit is `_` to them.
+pub fn is_hidden(name: &HeaderName, known: &HeaderName) -> bool {
+    let alike = |(a, b): (u8, u8)| a == b || !(a.is_ascii_alphanumeric() || b.is_ascii_alphanumeric());
+    let (name, known) = (name.as_str(), known.as_str());
+    name.len() == known.len() && name != known && name.bytes().zip(known.bytes()).all(alike)
 }
 
 fn in_path(wanted: &[Wanted<'_>], path: &str, ignore_case: bool, hits: &mut Vec<Hit>) {

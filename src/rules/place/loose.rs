@@ -1,9 +1,10 @@
 //! Names as a lenient application might read them: what a rule seals under one spelling must not pass in plaintext under another.
 
+use crate::form::names::shape;
 use crate::secret::SecretBytes;
 
 /// How often an application might decode.
-const DECODINGS: usize = 3;
+const DECODINGS: usize = 4;
 
 /// The text that an urlencoded one stands for; `None`, if an escape is broken. `plus`: that is a space.
 pub(super) fn decode(raw: &[u8], plus: bool) -> Option<SecretBytes> {
@@ -37,27 +38,33 @@ pub(super) fn value(raw: &[u8], plus: bool) -> Result<SecretBytes, &'static str>
     Ok(text)
 }
 
-/// Whether some application would take what stands there for `name`, although it is another.
-pub(super) fn is_like(raw: &[u8], name: &str) -> bool {
-    !name.is_empty() && loose(raw) == loose(name.as_bytes())
-}
+/// Names that a rule protects, as a lenient application reads them.
+pub(super) struct Names(Vec<(usize, Vec<String>)>);
 
-/// Decoded until nothing changes, without what is behind a NUL, a bracket or an equals sign, trimmed, in lower case, with the
-/// characters that PHP replaces replaced.
-fn loose(raw: &[u8]) -> String {
-    let mut text = raw.to_vec();
-    for _ in 0..DECODINGS {
-        let next = lenient(&text);
-        if next == text {
-            break;
-        }
-        text = next;
+impl Names {
+    /// Of these names, with the index of their fields.
+    pub fn new(names: &[(usize, &str)]) -> Self {
+        let shaped = names.iter().map(|(field, name)| (*field, shape(name)));
+        Self(shaped.filter(|(_, shape)| !shape.is_empty()).collect())
     }
-    let text = String::from_utf8_lossy(&text);
-    let cut = text.split(['\0', '[', '=']).next().unwrap_or_default();
-    let odd = |c: char| c.is_whitespace() || c.is_control() || c == '?' || c == '\u{feff}';
-    let replaced = |c: char| if matches!(c, ' ' | '.') { '_' } else { c };
-    cut.trim_matches(odd).chars().map(replaced).flat_map(char::to_lowercase).collect()
+
+    /// Which of them some application would take for what stands there, although it is another.
+    pub fn like(&self, raw: &[u8]) -> Option<usize> {
+        let mut text = raw.to_vec();
+        for _ in 0..DECODINGS {
+            let read = String::from_utf8_lossy(&text);
+            let read = shape(read.trim_matches(|c: char| c == '?' || c.is_whitespace() || c.is_control()));
+            if let Some((field, _)) = self.0.iter().find(|(_, shape)| read.starts_with(shape)) {
+                return Some(*field);
+            }
+            let next = lenient(&text);
+            if next == text {
+                break;
+            }
+            text = next;
+        }
+        None
+    }
 }
 
 /// One decoding that leaves alone what is no escape, knows those of IIS, and takes overlong forms for what they are long for.
@@ -123,6 +130,10 @@ mod tests {
     use super::*;
     use rstest::rstest;
 
+    fn is_like(raw: &[u8], name: &str) -> bool {
+        Names::new(&[(7, name)]).like(raw) == Some(7)
+    }
+
     #[rstest]
     #[case("SSN")]
     #[case("%2573sn")]
@@ -138,8 +149,11 @@ mod tests {
     #[case("%c1%b3sn")]
     #[case("%e0%81%b3sn")]
     #[case("%EF%BB%BFssn")]
+    #[case("[ssn]")]
+    #[case("ssn]")]
+    #[case("%5B%73sn%5D[]")]
     fn names_that_some_application_takes_for_it(#[case] raw: &str) {
-        assert!(is_like(raw.as_bytes(), "ssn"), "{raw} is {}", loose(raw.as_bytes()));
+        assert!(is_like(raw.as_bytes(), "ssn"), "{raw}");
     }
 
     #[rstest]
@@ -156,5 +170,6 @@ mod tests {
     #[test]
     fn what_php_replaces() {
         assert!(is_like(b"customer.ssn", "customer_ssn") && is_like(b"customer+ssn", "customer.ssn"));
+        assert!(is_like(b"card[0][pan]", "card[pan]") && !is_like(b"card[name]", "card[pan]"));
     }
 }

@@ -1,13 +1,12 @@
 //! The parameters of a query.
 
-use std::ops::Range;
-
 use super::find::{Hit, Spot};
-use super::loose::{decode, is_like, value};
+use super::loose::{Names, decode, value};
 
 /// What stands at these names (with the index of their fields), in the order of the query. Everything that some application
 /// might take for one of them, and we do not, is reported, too.
 pub(super) fn find(query: &str, names: &[(usize, &str)], hits: &mut Vec<Hit>) {
+    let loose = Names::new(names);
     let mut at = 0;
     for piece in query.split('&') {
         let start = at;
@@ -24,7 +23,7 @@ pub(super) fn find(query: &str, names: &[(usize, &str)], hits: &mut Vec<Hit>) {
             hits.push(Hit { field: *field, spot, text: value(raw.as_bytes(), true) });
             continue;
         }
-        if let Some(field) = hidden(piece, names) {
+        if let Some(field) = hidden(piece, &loose) {
             let spot = Spot::Query { name: start..start + name_end, value: start..start + piece.len() };
             let text = Err("a parameter that some applications take for another");
             hits.push(Hit { field, spot, text });
@@ -34,12 +33,8 @@ pub(super) fn find(query: &str, names: &[(usize, &str)], hits: &mut Vec<Hit>) {
 
 /// Which of the names an application might find in a parameter of another name: it is spelled in another way, or stands behind
 /// a semicolon.
-fn hidden(piece: &str, names: &[(usize, &str)]) -> Option<usize> {
-    let like = |part: &str| {
-        let Range { start, end } = 0..part.find('=').unwrap_or(part.len());
-        let name = part.get(start..end).unwrap_or_default();
-        names.iter().find(|(_, wanted)| is_like(name.as_bytes(), wanted)).map(|(field, _)| *field)
-    };
+fn hidden(piece: &str, names: &Names) -> Option<usize> {
+    let like = |part: &str| names.like(part.split('=').next().unwrap_or_default().as_bytes());
     // Behind no `=` stands no value, unless that is hidden, too.
     let has_value = |part: &&str| {
         part.contains('=') || decode(part.as_bytes(), true).is_none_or(|text| text.expose().contains(&b'='))
