@@ -7,7 +7,9 @@ pub mod application;
 use std::cell::Cell;
 
 use serde_json::{Value, json};
+use sidecloak::proxy::coding::encode::Form;
 
+use super::codings::{coded, decoded};
 use super::stage::Reply;
 use application::{Application, Proxy, ask_with};
 
@@ -42,6 +44,8 @@ fn callers_see_what_json_server_alone_would_answer_and_its_file_holds_tokens() {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let (reply, direct) = (proxy.ask(method, path, &body), alone.ask(method, path, &body));
         assert_eq!(told(&reply), told(&direct), "{method} {path}");
+        let keeps = reply.headers["cache-control"] != "no-store" || reply.headers.contains_key("pragma");
+        assert!(!(keeps && contains_secrets(&reply.text())), "{method} {path}: {:?}", reply.headers);
         reply
     };
     let get = |path: &str| same("GET", path, &Value::Null);
@@ -158,13 +162,87 @@ fn answers_that_json_server_would_compress_are_opened() {
         let body = customer("Zoë", "123-45-6789", "zoe@example.com", i).to_string();
         assert_eq!(proxy.ask("POST", "/customers", &body).status, 201);
     }
-    let accepting = [("accept-encoding", "gzip, deflate, br")];
-    let direct = ask_with(behind.address, "GET", "/customers", &accepting, "");
-    assert!(direct.headers.contains_key("content-encoding"), "it does compress");
-    let reply = ask_with(proxy.front, "GET", "/customers", &accepting, "");
-    assert_eq!(reply.status, 200);
-    assert!(!reply.headers.contains_key("content-encoding"));
-    assert_eq!(reply.text().matches("\"123-45-6789\"").count(), 20);
+    for (accepts, coding) in [
+        (Some("gzip, deflate, br"), Some("br")),
+        (Some("gzip, snappy"), Some("gzip")),
+        (Some("deflate"), Some("deflate")),
+        (Some("snappy"), None),
+        (Some("identity"), None),
+        (None, None),
+    ] {
+        let accepting: Vec<_> = accepts.map(|accepts| ("accept-encoding", accepts)).into_iter().collect();
+        let direct = ask_with(behind.address, "GET", "/customers", &accepting, "");
+        let reply = ask_with(proxy.front, "GET", "/customers", &accepting, "");
+        let said =
+            |reply: &Reply| reply.headers.get("content-encoding").map(|coding| coding.to_str().unwrap().to_owned());
+        assert_eq!((said(&direct).as_deref(), said(&reply).as_deref()), (coding, coding), "{accepts:?}");
+        let plain = match coding {
+            Some(coding) => decoded(coding, &reply.body).0,
+            None => reply.body.clone(),
+        };
+        let plain = String::from_utf8(plain).unwrap();
+        assert_eq!((reply.status, plain.matches("\"123-45-6789\"").count()), (200, 20));
+        assert!(!plain.contains("sc1."));
+    }
+}
+
+/// What json-server finds, it finds by the tokens that it holds; the links that it makes of a look-up have them as well.
+#[test]
+fn look_ups_links_tags_and_forms() {
+    let Some(behind) = Application::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let rules = r#"rules:
+  - name: customers
+    match: { path: ["/customers/**", "/regions/**"] }
+    protect:
+      - { fields: ["$..ssn", "form:ssn"] }
+      - { fields: ["$..email", "form:email", "query:email"], deterministic: true }
+  - name: links
+    match: { path: ["/customers/**", "/regions/**"] }
+    response:
+      - { open: "header:link", embedded: true, class: email }
+"#;
+    let proxy = Proxy::before(&behind, dir.path(), rules);
+    for (name, ssn, email) in
+        [("a", "1", "zoe@example.com"), ("b", "2", "ada@example.com"), ("c", "3", "zoe@example.com")]
+    {
+        let form = format!("name={name}&ssn={ssn}&email={}", email.replace('@', "%40"));
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        let reply = ask_with(proxy.front, "POST", "/customers", &headers, form);
+        assert_eq!((reply.status, &json(&reply)["email"]), (201, &json!(email)), "{}", reply.text());
+    }
+    assert!(!contains_secrets(&behind.file().to_string()));
+    let found = |query: &str| {
+        let reply = proxy.ask("GET", &format!("/customers?{query}"), "");
+        let list = json(&reply);
+        (reply, list.as_array().unwrap().iter().map(|c| c["ssn"].as_str().unwrap().to_owned()).collect::<Vec<_>>())
+    };
+    for (query, expected) in [
+        ("email=zoe@example.com", &["1", "3"][..]),
+        ("email=zoe%40example.com&name=c", &["3"]),
+        ("email=ada@example.com&email=zoe@example.com", &["1", "2", "3"]),
+        ("email=nobody@example.com", &[]),
+        ("_sort=name&_order=desc&email=zoe@example.com", &["3", "1"]),
+    ] {
+        assert_eq!(found(query).1, expected, "{query}");
+    }
+    // Pages: the client follows what it is shown.
+    let (reply, first) = found("email=zoe@example.com&_page=1&_limit=1");
+    let links = reply.headers["link"].to_str().unwrap().to_owned();
+    assert!(!links.contains("sc1.") && links.contains("email=zoe%40example.com&_page=2"), "{links}");
+    let next = links.split(',').find(|link| link.contains("rel=\"next\"")).unwrap();
+    let next = next.split(['?', '>']).nth(1).unwrap();
+    assert_eq!((first, found(next).1), (vec!["1".to_owned()], vec!["3".to_owned()]), "{next}");
+
+    let whole = proxy.ask("GET", "/customers/1", "");
+    let tag = whole.headers["etag"].to_str().unwrap().to_owned();
+    assert!(tag.starts_with("W/\"") && tag.contains("-sc1-"), "{tag}");
+    let again = |headers: &[(&str, &str)]| ask_with(proxy.front, "GET", "/customers/1", headers, "");
+    let unchanged = again(&[("if-none-match", &tag)]);
+    assert_eq!((unchanged.status, unchanged.headers["etag"].to_str().unwrap()), (304, tag.as_str()));
+    assert_eq!(proxy.ask("PATCH", "/customers/1", r#"{"ssn":"4"}"#).status, 200);
+    let changed = again(&[("if-none-match", &tag)]);
+    assert_eq!((changed.status, json(&changed)["ssn"].clone()), (200, json!("4")));
 }
 
 #[test]
@@ -249,17 +327,26 @@ fn no_spelling_of_a_request_leaves_plaintext_in_the_file() {
         send("/customers", &is_json, body.as_bytes());
     }
     assert!(stored.get() >= 10, "json-server takes {} of them", stored.get());
+    // Coded, in any form that json-server undoes.
+    let before = stored.get();
+    for (coding, form) in [
+        ("gzip", Form::Gzip),
+        ("GZip", Form::Gzip),
+        ("deflate", Form::Zlib),
+        ("deflate", Form::Raw),
+        ("br", Form::Brotli),
+    ] {
+        let headers = [("content-type", "application/json"), ("content-encoding", coding)];
+        send("/customers", &headers, &coded(&[form], plain.as_bytes()));
+    }
+    assert!(stored.get() >= before + 3, "json-server takes {} of the coded ones", stored.get() - before);
 
     // What json-server would take, and the proxy cannot read or take for what json-server does.
     let utf_16 = [("content-type", "application/json; charset=utf-16le")];
-    let deflated = [("content-type", "application/json"), ("content-encoding", "deflate")];
     let overridden = [("content-type", "application/json"), ("x-http-method-override", "PUT")];
     let wide: Vec<u8> = plain.encode_utf16().flat_map(u16::to_le_bytes).collect();
-    let refused: [(_, &[_], _, _, _); 3] = [
-        ("/customers", &utf_16, wide, 415, 201),
-        ("/customers", &deflated, zlib(plain.as_bytes()), 415, 201),
-        ("/customers/1", &overridden, plain.into(), 400, 200),
-    ];
+    let refused: [(_, &[_], _, _, _); 2] =
+        [("/customers", &utf_16, wide, 415, 201), ("/customers/1", &overridden, plain.into(), 400, 200)];
     for (path, headers, body, status, _) in &refused {
         assert_eq!(send(path, headers, body), *status, "{headers:?}");
     }
@@ -269,25 +356,25 @@ fn no_spelling_of_a_request_leaves_plaintext_in_the_file() {
     }
 }
 
-/// RFC 1950 without compression.
-fn zlib(data: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(data.len()).unwrap();
-    let (a, b) = data.iter().fold((1, 0), |(a, b), byte| {
-        let a = (a + u32::from(*byte)) % 65_521;
-        (a, (b + a) % 65_521)
-    });
-    [&[0x78, 0x01, 0x01][..], &length.to_le_bytes(), &(!length).to_le_bytes(), data, &(b << 16 | a).to_be_bytes()]
-        .concat()
-}
-
 fn json(reply: &Reply) -> Value {
     serde_json::from_slice(&reply.body).unwrap_or_else(|_| panic!("not JSON: {} {}", reply.status, reply.text()))
 }
 
-/// What a caller is told: status, body to the byte, and the headers that mean something to it.
+/// What a caller is told: status, body to the byte, and the headers that mean something to it. What is opened is not for caches, so
+/// that they are told another thing.
 fn told(reply: &Reply) -> (u16, String, Vec<(String, String)>) {
-    const OF_THE_WAY: [&str; 7] =
-        ["connection", "keep-alive", "date", "transfer-encoding", "content-length", "etag", "via"];
+    const OF_THE_WAY: [&str; 10] = [
+        "connection",
+        "keep-alive",
+        "date",
+        "transfer-encoding",
+        "content-length",
+        "etag",
+        "via",
+        "cache-control",
+        "expires",
+        "pragma",
+    ];
     let headers = reply.headers.iter().filter(|(name, _)| !OF_THE_WAY.contains(&name.as_str()));
     let mut headers: Vec<_> =
         headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
