@@ -502,3 +502,19 @@ fn what_http2_lets_come_is_paid_for() {
     assert!(client.until(|frame| frame.kind == kind::HEADERS && frame.stream == 3));
     assert!(limited(&proxy, "memory"));
 }
+
+#[test]
+fn a_client_that_takes_one_byte_of_an_answer_does_not_hold_the_rest_for_ever() {
+    let up = upstream(|_, out| {
+        write!(out, "HTTP/1.1 200 OK\r\ncontent-length: 4000\r\n\r\n{}", "x".repeat(4000)).unwrap();
+        Next::KeepAlive
+    });
+    let proxy = timed(&up, |t| t.send = SHORT).run();
+    let mut client = Http2::new(proxy.tcp(0));
+    // SETTINGS_INITIAL_WINDOW_SIZE
+    client.send(&Frame::new(kind::SETTINGS, 0, 0, [0, 4, 0, 0, 0, 1]));
+    client.request(1, "GET", true);
+    assert!(client.until(|frame| frame.kind == kind::DATA && frame.payload == b"x"), "its window");
+    assert!(client.until(|frame| frame.kind == kind::RST_STREAM && frame.stream == 1), "held without end");
+    eventually("counted", || limited(&proxy, "timeouts.send"));
+}
