@@ -20,15 +20,13 @@ use super::drain::{self, Phase};
 use super::listen::Listening;
 use super::outflow::Streams;
 use super::server::Door;
-use super::settings::Listener;
+use super::settings::{HYPER_HEADERS, Listener};
 use super::shared::Shared;
 use super::stream;
 use super::upstream::Upstream;
 
 /// hyper's smallest; a smaller `limits.header` is rounded up to it.
 const SMALLEST_HEADER_LIMIT: usize = 8 * 1024;
-/// Without a setting, hyper takes so many fields, and takes them without an allocation.
-const HYPER_HEADERS: usize = 100;
 /// Bytes of one answer that wait for an HTTP/2 client's window.
 const HTTP2_SEND_BUFFER: usize = 64 * 1024;
 /// Streams that the client resets before we have seen them (CVE-2023-44487).

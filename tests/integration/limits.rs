@@ -518,3 +518,23 @@ fn a_client_that_takes_one_byte_of_an_answer_does_not_hold_the_rest_for_ever() {
     assert!(client.until(|frame| frame.kind == kind::RST_STREAM && frame.stream == 1), "held without end");
     eventually("counted", || limited(&proxy, "timeouts.send"));
 }
+
+#[test]
+fn an_answer_may_have_as_many_fields_as_a_request_and_no_more() {
+    let up = upstream(|request, out| {
+        let count: usize = request.first_line().split(['/', ' ']).nth(2).unwrap().parse().unwrap();
+        let fields: String = (1..count).map(|n| format!("x-{n}: y\r\n")).collect();
+        write!(out, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n{fields}\r\n").unwrap();
+        Next::KeepAlive
+    });
+    for (most, allowed, refused) in [(20, 20, [21, 200]), (300, 300, [301, 400])] {
+        let proxy = proxy(&[&up]).settings(|s| s.limits.headers = most).run();
+        let mut client = proxy.client();
+        assert_eq!(client.get(&format!("/{allowed}")).status(), 200, "{most}");
+        for count in refused {
+            let answer = client.get(&format!("/{count}"));
+            let failure = answer.field("x-sidecloak-failure");
+            assert_eq!((answer.status(), failure.as_deref()), (502, Some("upstream")), "{count} of {most}");
+        }
+    }
+}
