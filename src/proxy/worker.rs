@@ -9,13 +9,14 @@ use std::time::Duration;
 use hyper_util::rt::TokioTimer;
 use hyper_util::server::conn::auto;
 use tokio::runtime::Runtime;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time;
 
 use crate::metrics::Limit;
 
 use super::connection::{self, Front, Ids};
+use super::crowd::Places;
 use super::drain::{self, Phase};
 use super::listen::Listening;
 use super::outflow::Streams;
@@ -66,7 +67,7 @@ async fn serve(index: usize, shared: &Arc<Shared>, sockets: Vec<(Door, Listening
     let mut loops = JoinSet::new();
     let mut upstreams: Vec<(Arc<Listener>, Arc<Upstream>)> = Vec::new();
     let idle = Arc::default();
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    let handshakes = Arc::new(Places::new(HANDSHAKES));
     for (Door { listener, tls, outward }, socket) in sockets {
         let known = upstreams.iter().find(|(l, _)| Arc::ptr_eq(l, &listener)).map(|(_, u)| Arc::clone(u));
         let upstream = known.unwrap_or_else(|| {

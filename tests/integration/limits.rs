@@ -520,6 +520,28 @@ fn a_client_that_takes_one_byte_of_an_answer_does_not_hold_the_rest_for_ever() {
 }
 
 #[test]
+fn who_waits_at_one_listener_does_not_end_the_connections_of_another() {
+    let hangs = upstream(|_, _| {
+        thread::sleep(PATIENCE);
+        Next::Close
+    });
+    let other = echo();
+    let mut builder = proxy(&[&hangs]).listener(|listener| listener.limits.connections = Some(1));
+    let second = super::support::listener("other", vec![other.address]);
+    builder.settings.listeners.push(Arc::new(second));
+    let proxy = builder.run();
+    let mut busy = proxy.client();
+    busy.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    eventually("forwarded", || hangs.count() == 1);
+    let _waits = proxy.client();
+    let mut kept = Client::tcp(proxy.tcp(1));
+    for _ in 0..10 {
+        assert_eq!(kept.get("/").status(), 200);
+        thread::sleep(STEP * 2);
+    }
+}
+
+#[test]
 fn an_answer_may_have_as_many_fields_as_a_request_and_no_more() {
     let up = upstream(|request, out| {
         let count: usize = request.first_line().split(['/', ' ']).nth(2).unwrap().parse().unwrap();
