@@ -17,6 +17,9 @@ use super::outflow::Outflow;
 use super::patience::Patience;
 use super::payload::{Body, BoxError};
 
+/// Bytes of an answer that HTTP/2 may hold for a client without our watching over it.
+const HELD: usize = 1024;
+
 pub(super) struct Answer {
     body: Body,
     /// `None`: the exchange goes on in a tunnel.
@@ -63,6 +66,13 @@ impl Answer {
         self.patience.as_mut().is_some_and(|patience| patience.as_mut().poll(cx).is_ready())
     }
 
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.taking.as_mut().and_then(|taking| taking.tail.take()) {
+            Some(tail) => Poll::Ready(Some(Ok(Frame::data(tail)))),
+            None => Pin::new(&mut self.body).poll_frame(cx),
+        }
+    }
+
     /// Why the answer is to be cut, whatever the upstream has.
     fn is_over(&mut self) -> Option<Refusal> {
         if self.taking.as_mut().is_some_and(|taking| !taking.asked()) {
@@ -86,7 +96,7 @@ impl HttpBody for Answer {
         let this = &mut *self;
         let frame = match this.is_over() {
             Some(refusal) => Some(Err(refusal.into())),
-            None => match Pin::new(&mut this.body).poll_frame(cx) {
+            None => match this.poll_body(cx) {
                 Poll::Ready(frame) => frame,
                 Poll::Pending if this.is_out_of_patience(cx) => Some(Err(match this.is_over() {
                     Some(refusal) => refusal.into(),
@@ -96,6 +106,10 @@ impl HttpBody for Answer {
             },
         };
         this.waiting = false;
+        let frame = match (frame, &mut this.taking) {
+            (Some(Ok(frame)), Some(taking)) => Some(Ok(taking.split(frame))),
+            (frame, _) => frame,
+        };
         let Some(account) = &mut this.account else { return Poll::Ready(frame) };
         match &frame {
             Some(Ok(frame)) => {
@@ -103,6 +117,11 @@ impl HttpBody for Answer {
                 account.bytes += bytes as u64;
                 account.complete = this.body.is_end_stream();
                 if let Some(taking) = &mut this.taking {
+                    if account.complete {
+                        // The client may take its time.
+                        account.upstream_done();
+                    }
+                    account.complete &= taking.tail.is_none();
                     account.connection().watch.used(bytes as u64 + USE_PER_FRAME);
                     taking.given(bytes);
                 }
@@ -114,7 +133,7 @@ impl HttpBody for Answer {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.is_end_stream() && self.taking.as_ref().is_none_or(|taking| taking.tail.is_none())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -127,6 +146,8 @@ struct Taking {
     outflow: Arc<Outflow>,
     patience: Patience,
     given: usize,
+    /// What was kept back of the last piece.
+    tail: Option<Bytes>,
     connection: Arc<Connection>,
 }
 
@@ -136,12 +157,25 @@ impl Taking {
         let mut patience = Patience::new(settings.timeouts.send, settings.limits.min_rate);
         // A client may keep its window shut from the beginning.
         outflow.ends(Some(patience.waits()));
-        Self { outflow, patience, given: 0, connection: Arc::clone(connection) }
+        Self { outflow, patience, given: 0, tail: None, connection: Arc::clone(connection) }
     }
 
     fn given(&mut self, bytes: usize) {
         self.given = bytes;
         self.outflow.ends(Some(self.patience.waits()));
+    }
+
+    /// Keeps a byte of a piece back that HTTP/2 would take whole from us, and hold, for a client whose window is all but shut.
+    /// The byte is not taken before the rest has left: until then the client is watched.
+    fn split(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        match frame.into_data() {
+            Ok(mut bytes) if bytes.len() > HELD => {
+                self.tail = Some(bytes.split_off(bytes.len() - 1));
+                Frame::data(bytes)
+            }
+            Ok(bytes) => Frame::data(bytes),
+            Err(frame) => frame,
+        }
     }
 
     /// The client wants more, and has patience or not.

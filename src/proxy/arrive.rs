@@ -9,10 +9,12 @@ use tokio::net::TcpStream;
 use tokio::time;
 use tokio_rustls::LazyConfigAcceptor;
 
+use crate::metrics::Limit;
 use crate::tls::fault;
 use crate::tls::server::Server;
 
-use super::connection::Front;
+use super::connection::{FIRST_REQUEST, Front};
+use super::crowd::Client;
 use super::proxy_protocol;
 use super::settings::ProxyProtocol;
 use super::stream::{Socket, Stream};
@@ -27,21 +29,32 @@ plain HTTP was sent to a port that speaks TLS: use https://\n";
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 64 * 1024;
 
+/// A handshake has this long, whoever waits for its place.
+const UNDISTURBED: Duration = Duration::from_secs(1);
+
 /// A connection that is ready for requests.
 #[derive(Debug)]
 pub(super) struct Arrival {
     pub(super) stream: Stream,
     /// `None`: a unix socket, or a source that the PROXY protocol did not name.
     pub(super) peer: Option<SocketAddr>,
+    /// The place that it takes of its client's; `None`: clients have no bound, or this one has no address.
+    pub(super) client: Option<Client>,
 }
 
 /// Within `timeouts.handshake`; `None`: it came to nothing, and was told of.
 pub(super) async fn arrive(front: &Front, socket: Socket, peer: Option<SocketAddr>) -> Option<Arrival> {
     if front.tls.is_none() && front.listener.proxy_protocol == ProxyProtocol::Off {
-        return Some(Arrival { stream: Stream::plain(socket), peer });
+        return Some(Arrival { stream: Stream::plain(socket), peer, client: client(front, peer)? });
     }
     // Boxed, so that it is not part of every connection's future for as long as that lasts.
-    let arrives = Box::pin(time::timeout(front.shared.settings.timeouts.handshake, greet(front, socket, peer)));
+    let arrives = Box::pin(async {
+        tokio::select! {
+            arrived = time::timeout(front.shared.settings.timeouts.handshake, greet(front, socket, peer)) => arrived,
+            // Nothing was asked for yet that could be lost.
+            () = closed(front) => Ok(None),
+        }
+    });
     match arrives.await {
         Ok(arrived) => arrived,
         Err(_) => {
@@ -49,6 +62,22 @@ pub(super) async fn arrive(front: &Front, socket: Socket, peer: Option<SocketAdd
             None
         }
     }
+}
+
+/// One of the client's places; `None`: it has them all. Before a handshake, which can be made to last.
+fn client(front: &Front, peer: Option<SocketAddr>) -> Option<Option<Client>> {
+    let place = front.shared.crowd.client(peer.map(|peer| peer.ip()));
+    if place.is_err() {
+        front.metrics.limited(Limit::ClientConnections);
+    }
+    place.ok()
+}
+
+/// Until a drain has waited for the connection for as long as it waits for a first request.
+async fn closed(front: &Front) {
+    let mut closing = front.closing.clone();
+    drop(closing.wait_for(|closing| *closing).await);
+    time::sleep(FIRST_REQUEST).await;
 }
 
 async fn greet(front: &Front, mut socket: Socket, mut peer: Option<SocketAddr>) -> Option<Arrival> {
@@ -67,7 +96,8 @@ async fn greet(front: &Front, mut socket: Socket, mut peer: Option<SocketAddr>) 
             return None;
         }
     }
-    let Some((tls, _)) = &front.tls else { return Some(Arrival { stream: Stream::plain(socket), peer }) };
+    let client = client(front, peer)?;
+    let Some((tls, _)) = &front.tls else { return Some(Arrival { stream: Stream::plain(socket), peer, client }) };
     if let Socket::Tcp(stream) = &mut socket {
         let mut first = [0];
         match stream.peek(&mut first).await {
@@ -84,19 +114,28 @@ async fn greet(front: &Front, mut socket: Socket, mut peer: Option<SocketAddr>) 
         }
     }
     match handshake(front, tls, socket).await {
-        Ok(stream) => Some(Arrival { stream, peer }),
-        Err(error) => {
-            failed(front, fault::with_client(&error));
+        Ok(stream) => Some(Arrival { stream, peer, client }),
+        Err(reason) => {
+            failed(front, reason);
             None
         }
     }
 }
 
-async fn handshake(front: &Front, tls: &Server, socket: Socket) -> io::Result<Stream> {
-    let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), socket).await?;
+async fn handshake(front: &Front, tls: &Server, socket: Socket) -> Result<Stream, &'static str> {
+    let broken = |error: io::Error| fault::with_client(&error);
+    let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), socket).await.map_err(broken)?;
     // Only who has said hello, which is what costs, counts against those at once.
-    let Ok(_permit) = front.handshakes.acquire().await else { return Err(io::ErrorKind::BrokenPipe.into()) };
-    Ok(Stream::tls(hello.into_stream(tls.config()).await?))
+    let _place = front.handshakes.take(&mut false).await;
+    // A client that stands still after its hello would keep its place from others, for nothing.
+    let wanted = async {
+        time::sleep(UNDISTURBED).await;
+        front.handshakes.wanted().await;
+    };
+    tokio::select! {
+        stream = hello.into_stream(tls.config()) => Ok(Stream::tls(stream.map_err(broken)?)),
+        () = wanted => Err("it took long while others waited"),
+    }
 }
 
 async fn turn_away(stream: &mut TcpStream) -> io::Result<()> {

@@ -15,7 +15,6 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
-use tokio::sync::Semaphore;
 use tokio::time;
 
 use crate::crypto::RandomError;
@@ -26,7 +25,7 @@ use crate::tls::PeerIdentity;
 use crate::tls::server::Server;
 
 use super::arrive::{Arrival, arrive};
-use super::crowd::{Client, Place};
+use super::crowd::{Client, Place, Places};
 use super::exchange;
 use super::forwarded::PeerHeaders;
 use super::outflow::Streams;
@@ -41,7 +40,7 @@ use watch::{End, Watch};
 use watched::Watched;
 
 /// How long a drain waits for the first request of a connection that has sent none yet.
-const FIRST_REQUEST: Duration = Duration::from_secs(1);
+pub(super) const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// A connection whose client showed a certificate ends with the request it is at when the certificate does, and at the latest after
 /// this time: it was looked at when the connection began, and its authority may have been taken away since.
@@ -55,7 +54,7 @@ pub(super) struct Front {
     /// `None`: in the clear.
     pub(super) tls: Option<(Server, TlsMetrics)>,
     /// Of this worker, over all its listeners.
-    pub(super) handshakes: Arc<Semaphore>,
+    pub(super) handshakes: Arc<Places>,
     /// Connections that did not begin as `proxy_protocol` says.
     pub(super) unannounced: Failures,
     pub(super) worker: usize,
@@ -92,7 +91,7 @@ pub(super) struct Connection {
 
 impl Connection {
     fn new(front: Arc<Front>, arrival: &Arrival, places: (Place, Option<Client>)) -> Self {
-        let Arrival { stream, peer } = arrival;
+        let Arrival { stream, peer, .. } = arrival;
         let tls = stream.secured().map(Box::new);
         // `::ffff:10.0.0.1` is 10.0.0.1.
         let peer = peer.map(|peer: SocketAddr| SocketAddr::new(peer.ip().to_canonical(), peer.port()));
@@ -147,13 +146,9 @@ pub(super) async fn serve(
 ) {
     let metrics = Arc::clone(&front.worker_metrics);
     metrics.connections.inc();
-    if let Some(arrival) = arrive(&front, socket, peer).await {
-        match front.shared.crowd.client(arrival.peer.map(|peer| peer.ip())) {
-            Ok(client) => {
-                converse(Arc::new(Connection::new(front, &arrival, (place, client))), arrival, &builder).await
-            }
-            Err(_) => front.metrics.limited(Limit::ClientConnections),
-        }
+    if let Some(mut arrival) = arrive(&front, socket, peer).await {
+        let places = (place, arrival.client.take());
+        converse(Arc::new(Connection::new(front, &arrival, places)), arrival, &builder).await;
     }
     metrics.connections.dec();
 }
@@ -177,16 +172,18 @@ async fn converse(connection: Arc<Connection>, arrival: Arrival, builder: &auto:
     let ended = tokio::select! {
         ended = serving.as_mut() => Ok(ended),
         _ = closing.wait_for(|closing| *closing) => Err(None),
-        end = watch.ends(limits, timeouts, age, &front.shared.crowd.room) => Err(Some(end)),
+        end = watch.ends(limits, timeouts, age, front.shared.crowd.room(&front.listener.name)) => Err(Some(end)),
     };
     let ended = match ended {
         Ok(ended) => Ok(ended),
         Err(Some(End::Now(limit))) => Err(limit),
         // hyper would close a connection at once that has sent nothing yet: its request may be on the way.
-        Err(None) if !watch.has_served() => match time::timeout(FIRST_REQUEST, serving.as_mut()).await {
-            Ok(ended) => Ok(ended),
-            Err(_) => close(serving, watch, timeouts.ping).await,
-        },
+        Err(None | Some(End::InOrder)) if !watch.has_served() => {
+            match time::timeout(FIRST_REQUEST, serving.as_mut()).await {
+                Ok(ended) => Ok(ended),
+                Err(_) => close(serving, watch, timeouts.ping).await,
+            }
+        }
         Err(Some(End::InOrder) | None) => close(serving, watch, timeouts.ping).await,
     };
     match ended {

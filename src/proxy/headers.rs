@@ -30,8 +30,14 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
             // What most connections say names nothing that is not removed below.
             .filter(|name| *name != "keep-alive" && *name != "close")
             .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
-            // Framing and the target belong to the message; a client that lists them wants them lost on the way.
-            .filter(|name| !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::CONTENT_TYPE))
+            // Framing and the target belong to the message; a client that lists them wants them lost on the way. What
+            // `Transfer-Encoding` overrules goes together with it, below.
+            .filter(|name| {
+                !matches!(
+                    *name,
+                    header::HOST | header::CONTENT_LENGTH | header::CONTENT_TYPE | header::TRANSFER_ENCODING
+                )
+            })
             .collect();
         for name in listed {
             headers.remove(name);

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Without a setting, hyper takes so many fields, and takes them without an allocation.
+pub(super) const HYPER_HEADERS: usize = 100;
+
 /// Bounds of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

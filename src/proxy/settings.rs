@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use crate::jwt::keys::Source;
 use crate::tls::{ClientTls, ServerTls};
 
+pub(super) use super::limits::HYPER_HEADERS;
 pub use super::limits::{Http2Limits, Limits, ListenerLimits, Timeouts};
 
 /// All of it.

@@ -33,7 +33,7 @@ use crate::refusal::{Reason, Refusal};
 use super::exchange::Exchange;
 use super::payload::Body;
 use super::queue::Queue;
-use super::settings::{Listener, Retry, Timeouts, UpstreamHost, UpstreamProtocol};
+use super::settings::{HYPER_HEADERS, Listener, Retry, Timeouts, UpstreamHost, UpstreamProtocol};
 use super::shared::Shared;
 use super::stream::{Protocol, Stream};
 use breaker::{Breaker, Leave};
@@ -63,6 +63,8 @@ pub(super) struct Upstream {
     connector: Connector,
     http1: http1::Builder,
     http2: Http2Limits,
+    /// `limits.headers`
+    headers: usize,
     protocol: UpstreamProtocol,
     tls: bool,
     host: UpstreamHost,
@@ -116,12 +118,16 @@ impl Upstream {
         pool.keep_swept(&targets);
         let mut http1 = http1::Builder::new();
         http1.max_buf_size(header);
+        if settings.limits.headers > HYPER_HEADERS {
+            http1.max_headers(settings.limits.headers);
+        }
         Self {
             names: Names::watch(&targets, &pool, limits.resolve, &metrics),
             targets,
             pool,
             http1,
             http2: Http2Limits { header, ping: settings.timeouts.ping, max_age: limits.max_age },
+            headers: settings.limits.headers,
             protocol: listener.upstream_protocol,
             tls: outward.is_some(),
             connector: Connector::new(outward, settings.timeouts.connect),
@@ -145,6 +151,11 @@ impl Upstream {
     ) -> Result<(Response<Incoming>, Option<Lease>), Refusal> {
         let leave = self.breaker.as_ref().map_or(Ok(Leave::free()), Breaker::enter)?;
         match self.exchange(exchange, parts, body).await {
+            Ok((response, _)) if response.headers().len() > self.headers => {
+                leave.failed();
+                let detail = "the upstream's answer has more fields than limits.headers";
+                Err(Refusal::new(Reason::Upstream, detail))
+            }
             Ok(answer) => {
                 leave.succeeded();
                 Ok(answer)

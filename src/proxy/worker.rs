@@ -9,26 +9,25 @@ use std::time::Duration;
 use hyper_util::rt::TokioTimer;
 use hyper_util::server::conn::auto;
 use tokio::runtime::Runtime;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time;
 
 use crate::metrics::Limit;
 
 use super::connection::{self, Front, Ids};
+use super::crowd::Places;
 use super::drain::{self, Phase};
 use super::listen::Listening;
 use super::outflow::Streams;
 use super::server::Door;
-use super::settings::Listener;
+use super::settings::{HYPER_HEADERS, Listener};
 use super::shared::Shared;
 use super::stream;
 use super::upstream::Upstream;
 
 /// hyper's smallest; a smaller `limits.header` is rounded up to it.
 const SMALLEST_HEADER_LIMIT: usize = 8 * 1024;
-/// Without a setting, hyper takes so many fields, and takes them without an allocation.
-const HYPER_HEADERS: usize = 100;
 /// Bytes of one answer that wait for an HTTP/2 client's window.
 const HTTP2_SEND_BUFFER: usize = 64 * 1024;
 /// Streams that the client resets before we have seen them (CVE-2023-44487).
@@ -68,7 +67,7 @@ async fn serve(index: usize, shared: &Arc<Shared>, sockets: Vec<(Door, Listening
     let mut loops = JoinSet::new();
     let mut upstreams: Vec<(Arc<Listener>, Arc<Upstream>)> = Vec::new();
     let idle = Arc::default();
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    let handshakes = Arc::new(Places::new(HANDSHAKES));
     for (Door { listener, tls, outward }, socket) in sockets {
         let known = upstreams.iter().find(|(l, _)| Arc::ptr_eq(l, &listener)).map(|(_, u)| Arc::clone(u));
         let upstream = known.unwrap_or_else(|| {

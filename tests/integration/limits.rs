@@ -502,3 +502,61 @@ fn what_http2_lets_come_is_paid_for() {
     assert!(client.until(|frame| frame.kind == kind::HEADERS && frame.stream == 3));
     assert!(limited(&proxy, "memory"));
 }
+
+#[test]
+fn a_client_that_takes_one_byte_of_an_answer_does_not_hold_the_rest_for_ever() {
+    let up = upstream(|_, out| {
+        write!(out, "HTTP/1.1 200 OK\r\ncontent-length: 4000\r\n\r\n{}", "x".repeat(4000)).unwrap();
+        Next::KeepAlive
+    });
+    let proxy = timed(&up, |t| t.send = SHORT).run();
+    let mut client = Http2::new(proxy.tcp(0));
+    // SETTINGS_INITIAL_WINDOW_SIZE
+    client.send(&Frame::new(kind::SETTINGS, 0, 0, [0, 4, 0, 0, 0, 1]));
+    client.request(1, "GET", true);
+    assert!(client.until(|frame| frame.kind == kind::DATA && frame.payload == b"x"), "its window");
+    assert!(client.until(|frame| frame.kind == kind::RST_STREAM && frame.stream == 1), "held without end");
+    eventually("counted", || limited(&proxy, "timeouts.send"));
+}
+
+#[test]
+fn who_waits_at_one_listener_does_not_end_the_connections_of_another() {
+    let hangs = upstream(|_, _| {
+        thread::sleep(PATIENCE);
+        Next::Close
+    });
+    let other = echo();
+    let mut builder = proxy(&[&hangs]).listener(|listener| listener.limits.connections = Some(1));
+    let second = super::support::listener("other", vec![other.address]);
+    builder.settings.listeners.push(Arc::new(second));
+    let proxy = builder.run();
+    let mut busy = proxy.client();
+    busy.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    eventually("forwarded", || hangs.count() == 1);
+    let _waits = proxy.client();
+    let mut kept = Client::tcp(proxy.tcp(1));
+    for _ in 0..10 {
+        assert_eq!(kept.get("/").status(), 200);
+        thread::sleep(STEP * 2);
+    }
+}
+
+#[test]
+fn an_answer_may_have_as_many_fields_as_a_request_and_no_more() {
+    let up = upstream(|request, out| {
+        let count: usize = request.first_line().split(['/', ' ']).nth(2).unwrap().parse().unwrap();
+        let fields: String = (1..count).map(|n| format!("x-{n}: y\r\n")).collect();
+        write!(out, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n{fields}\r\n").unwrap();
+        Next::KeepAlive
+    });
+    for (most, allowed, refused) in [(20, 20, [21, 200]), (300, 300, [301, 400])] {
+        let proxy = proxy(&[&up]).settings(|s| s.limits.headers = most).run();
+        let mut client = proxy.client();
+        assert_eq!(client.get(&format!("/{allowed}")).status(), 200, "{most}");
+        for count in refused {
+            let answer = client.get(&format!("/{count}"));
+            let failure = answer.field("x-sidecloak-failure");
+            assert_eq!((answer.status(), failure.as_deref()), (502, Some("upstream")), "{count} of {most}");
+        }
+    }
+}

@@ -328,3 +328,57 @@ fn a_connection_ends_when_its_clients_certificate_does() {
         assert_eq!(nobody.get("/").unwrap().status(), 200);
     }
 }
+
+#[test]
+fn who_says_nothing_takes_the_places_of_its_own_address_alone() {
+    let (place, up) = (Place::new(), echo());
+    let bounded = |s: &mut sidecloak::proxy::settings::Settings| {
+        (s.limits.client_connections, s.timeouts.handshake) = (Some(2), PATIENCE * 9);
+    };
+    let proxy = behind(&up, place.server()).settings(bounded).run();
+    let mut silent: Vec<_> = (0..3).map(|_| proxy.client()).collect();
+    assert!(silent[2].is_at_end(), "one too many");
+    drop(silent);
+    let config = client::config(&place.client()).unwrap();
+    eventually("its places are free again", || get(&proxy, &config) == Some(200));
+}
+
+#[test]
+fn a_drain_does_not_wait_for_who_says_nothing() {
+    let (place, up) = (Place::new(), echo());
+    let patient = |s: &mut sidecloak::proxy::settings::Settings| {
+        (s.drain.deadline, s.timeouts.handshake) = (PATIENCE * 9, PATIENCE * 9);
+    };
+    let proxy = behind(&up, place.server()).settings(patient).run();
+    let _silent = proxy.client();
+    assert_eq!(get(&proxy, &client::config(&place.client()).unwrap()), Some(200), "both have been accepted");
+    proxy.server.drain();
+    let (done, ended) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        proxy.server.join();
+        done.send(()).unwrap();
+    });
+    ended.recv_timeout(PATIENCE).expect("the server ends");
+}
+
+#[test]
+fn handshakes_that_stand_still_make_room_for_others() {
+    let (place, up) = (Place::new(), echo());
+    let proxy = behind(&up, place.server()).settings(|s| s.timeouts.handshake = PATIENCE * 9).run();
+    let config = client::config(&place.client()).unwrap();
+    let mut hello = Vec::new();
+    let name = ServerName::try_from("localhost").unwrap();
+    ClientConnection::new(Arc::clone(&config), name).unwrap().write_tls(&mut hello).unwrap();
+    let halves: Vec<_> = (0..300)
+        .map(|n| {
+            let mut half = TcpStream::connect(proxy.tcp(0)).unwrap();
+            half.set_read_timeout(Some(PATIENCE)).unwrap();
+            half.write_all(&hello).unwrap();
+            if n < 256 {
+                half.read_exact(&mut [0]).unwrap();
+            }
+            half
+        })
+        .collect();
+    assert_eq!(get(&proxy, &config), Some(200), "behind {}", halves.len());
+}

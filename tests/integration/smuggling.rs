@@ -115,6 +115,10 @@ fn ambiguous() -> Vec<(&'static str, String)> {
         ("an underscore for the hyphen", three("Content-Length: 3\r\nTransfer_Encoding: chunked")),
         ("the length hidden by Connection", three("Connection: close, content-length\r\nContent-Length: 3")),
         ("the coding hidden by Connection", chunked("Connection: transfer-encoding\r\nTransfer-Encoding: chunked")),
+        (
+            "the coding hidden by Connection behind a length",
+            chunked("Content-Length: 2\r\nConnection: transfer-encoding\r\nTransfer-Encoding: chunked"),
+        ),
     ]
 }
 
@@ -179,14 +183,15 @@ fn a_request_with_an_ambiguous_end_is_refused_or_framed_anew_and_nothing_behind_
     for (name, rest) in ambiguous() {
         let answers = exchange(proxy.tcp(0), &format!("POST /first HTTP/1.1\r\nHost: app.test\r\n{rest}"));
         let seen = upstream.take();
-        // Two requests, each with its end: RFC 9112 allows a bare line feed for the end of a line (§ 2.2), and what goes on has none.
-        const PLAIN: [&str; 4] = [
+        // Read by everybody as the same, these are no attack: two requests, each with its end. A line feed alone ends a line, too
+        // (RFC 9112 § 2.2): what is forwarded has none.
+        let plain = [
             "chunked in capitals",
             "an underscore for the hyphen",
             "a bare line feed before the coding",
             "the coding hidden by Connection",
         ];
-        if PLAIN.contains(&name) && answers.len() == 2 {
+        if plain.contains(&name) && answers.len() == 2 {
             let all: Vec<u8> = seen.concat();
             let first = requests(&all).remove(0);
             assert_eq!(first.body, b"abc", "{name}");

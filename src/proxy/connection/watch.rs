@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::{self, Instant};
 
 use crate::metrics::Limit;
+use crate::proxy::crowd::Room;
 use crate::proxy::settings::{Limits, Timeouts};
 
 /// A client that has sent nothing yet is kept this long while others wait for its place.
@@ -149,7 +150,13 @@ impl Watch {
     }
 
     /// Waits until the connection has had its time, or, once `room` is asked for, until it stands between two requests.
-    pub(super) async fn ends(&self, limits: &Limits, timeouts: &Timeouts, age: Option<Duration>, room: &Notify) -> End {
+    pub(super) async fn ends(
+        &self,
+        limits: &Limits,
+        timeouts: &Timeouts,
+        age: Option<Duration>,
+        room: Room<'_>,
+    ) -> End {
         let mut wanted = false;
         loop {
             let next = match self.look(limits, timeouts, age, wanted) {
@@ -159,7 +166,7 @@ impl Watch {
             tokio::select! {
                 () = time::sleep(next) => wanted = false,
                 () = self.changed.notified() => {}
-                () = room.notified() => wanted = true,
+                () = room.wanted() => wanted = true,
             }
         }
     }
