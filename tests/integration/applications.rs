@@ -4,8 +4,12 @@
 mod accounts;
 #[path = "applications/fhir.rs"]
 mod fhir;
+#[path = "applications/fields.rs"]
+mod fields;
 #[path = "applications/httpbin.rs"]
 mod httpbin;
+#[path = "applications/wire.rs"]
+mod wire;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -15,6 +19,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use sidecloak::app::App;
 use sidecloak::clock::SystemClock;
+use sidecloak::keyring::Kind;
+use sidecloak::name::PartitionName;
 use tempfile::TempDir;
 
 use crate::json_server::application::ask_with;
@@ -66,9 +72,14 @@ struct Front {
 
 impl Front {
     fn new(application: &Application, rules: &str) -> Self {
+        Self::with(application, rules, "", "")
+    }
+
+    /// `listener` are further lines of the listener, `more` further top-level lines of sidecloak.yaml.
+    fn with(application: &Application, rules: &str, listener: &str, more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("rules.yaml"), rules).unwrap();
-        let app = stage::start(dir.path(), application.address, "", "", SystemClock::shared());
+        let app = stage::start(dir.path(), application.address, listener, more, SystemClock::shared());
         Self { address: stage::tcp(&app, "front"), dir, app: Some(app) }
     }
 
@@ -82,6 +93,12 @@ impl Front {
 
     fn rules(&self) -> std::path::PathBuf {
         self.dir.path().join("rules.yaml")
+    }
+
+    /// Rolls the epoch of deterministic tokens over.
+    fn roll(&self) {
+        let keyring = self.app.as_ref().unwrap().keyring().unwrap();
+        keyring.rollover(&PartitionName::default_name(), &[Kind::Deterministic]).unwrap();
     }
 
     fn metrics(&self) -> String {

@@ -7,7 +7,7 @@ import json
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pg8000.dbapi
 
@@ -40,10 +40,17 @@ class Application(BaseHTTPRequestHandler):
     def do_GET(self):
         path, wanted = self.target()
         if path == ["customers"]:
-            known = [(name, value) for name, value in wanted if name in COLUMNS]
-            where = "".join(f" and {name} = %s" for name, _ in known)
-            rows = self.database.ask(f"select * from customers where true{where} order by id", *(value for _, value in known))
-            return self.answer(200, rows)
+            known = {}
+            for name, value in wanted:
+                if name in COLUMNS:
+                    # A parameter that is repeated is a list of which one must be it.
+                    known.setdefault(name, []).append(value)
+            where = "".join(f" and {name} in ({', '.join(['%s'] * len(values))})" for name, values in known.items())
+            values = [value for values in known.values() for value in values]
+            return self.answer(200, self.database.ask(f"select * from customers where true{where} order by id", *values))
+        if len(path) == 3 and path[1] == "by-ssn":
+            rows = self.database.ask("select * from customers where ssn = %s", unquote(path[2]))
+            return self.answer(200, rows[0]) if rows else self.answer(404, {"error": "no such customer"})
         return self.one("select * from customers where id = %s", path)
 
     def do_POST(self):

@@ -1,5 +1,6 @@
 // A FHIR R4 server: Medplum's router over its repository in memory, which checks every resource against the profiles of HL7.
 // server.cjs PORT
+const { gzipSync } = require('node:zlib');
 const express = require('express');
 const { FhirRouter, MemoryRepository } = require('@medplum/fhir-router');
 const { getStatus, validateResource, indexStructureDefinitionBundle, indexSearchParameterBundle } = require('@medplum/core');
@@ -12,7 +13,15 @@ for (const file of SEARCH_PARAMETER_BUNDLE_FILES) indexSearchParameterBundle(rea
 const router = new FhirRouter();
 const repository = new MemoryRepository();
 const application = express();
-const fhir = (response, status, body) => response.status(status).type('application/fhir+json').json(body);
+// As FHIR servers do: the version as a weak tag, and gzip for whoever accepts it.
+const fhir = (response, status, body) => {
+  const version = body?.meta?.versionId;
+  if (version) response.set('ETag', `W/"${version}"`).set('Last-Modified', new Date(body.meta.lastUpdated).toUTCString());
+  response.status(status).type('application/fhir+json').vary('Accept-Encoding');
+  const text = JSON.stringify(body);
+  if (!response.req.acceptsEncodings('gzip')) return response.send(text);
+  return response.set('Content-Encoding', 'gzip').send(gzipSync(text));
+};
 
 application.get('/ready', (_, response) => response.json({ pid: process.pid }));
 application.use(express.json({ type: () => true, limit: '64mb', strict: false }));

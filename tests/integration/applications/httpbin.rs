@@ -6,7 +6,7 @@ use super::{Application, Front, json, python};
 use crate::stage::Reply;
 use crate::tools;
 
-fn httpbin() -> Option<Application> {
+pub fn httpbin() -> Option<Application> {
     let place = tools::installed("httpbin", "tests/apps/httpbin/requirements.txt")?;
     let command = |port: u16| {
         let mut command = python(&place);
