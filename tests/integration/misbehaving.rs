@@ -487,7 +487,7 @@ fn a_breaker_opens_and_lets_the_upstream_come_back() {
     (0..3).for_each(|_| assert_eq!(client.get("/").status(), 502));
     let refused = client.get("/");
     assert_eq!(refused.status(), 503);
-    assert_eq!(refused.field("retry-after").as_deref(), Some("1"));
+    assert!(refused.field("retry-after").is_some_and(|seconds| (1..=5).contains(&seconds.parse().unwrap())));
     assert_eq!(refused.field("x-sidecloak-failure").as_deref(), Some("upstream-unavailable"));
     assert_eq!(up.count(), 3);
     down.store(false, Ordering::SeqCst);

@@ -110,7 +110,7 @@ fn explanations() {
     explain(&["--path", "/customers/7", "--content-type", "application/json-patch+json"])
         .shows("refused with 422")
         .shows("array of operations");
-    explain(&["--path", "/customers/7", "-H", "Content-Encoding: gzip"]).shows("refused with 415");
+    explain(&["--path", "/customers/7", "-H", "Content-Encoding: compress"]).shows("refused with 415");
     explain(&["--path", "/customers%2f7"]).shows("refused with 400");
     explain(&["--path", "/customers/7", "-H", "X-HTTP-Method-Override: GET"]).shows("refused with 400");
     place.run(&["explain", "--path", "/x", "-H", "secret-without-colon"]).ends(64);

@@ -270,7 +270,7 @@ fn rules_that_are_refused_stop_the_start() {
     let run = |rules: &str| {
         place.run(&["run", "--upstream", "http://127.0.0.1:9", "--listen", "127.0.0.1:0", "--rules", rules])
     };
-    run("rules.yaml").ends(64).says("rules.yaml:4").says("not available yet");
+    run("rules.yaml").ends(64).says("rules.yaml:4").says("and this item seals, too");
     place.write(
         "rules.yaml",
         "rules:\n  - name: a\n    match: { path: /x }\n    protect: [{ fields: [\"$.a\"], key: nosuch }]\n",
