@@ -84,6 +84,8 @@ mod log;
 mod managed;
 #[path = "integration/management.rs"]
 mod management;
+#[path = "integration/manual.rs"]
+mod manual;
 #[path = "integration/misbehaving.rs"]
 mod misbehaving;
 #[path = "integration/ncloud_kms.rs"]

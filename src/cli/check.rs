@@ -51,6 +51,8 @@ struct Report {
     /// Selectors whose values managed APIs seal and open.
     delegated: Vec<Delegated>,
     keyring: Option<String>,
+    /// The configuration has errors, so that nothing it names was looked at.
+    refused: bool,
     /// How the keyring refuses to be opened.
     closed: Option<Exit>,
 }
@@ -125,6 +127,7 @@ impl Delegated {
 pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
     let mut report = Report::default();
     let config = configuration(args, &mut report);
+    report.refused = config.is_none();
     let rules = rules(args, config.as_ref(), &mut report)?;
     if let Some(config) = &config {
         report.findings.0.extend(config::exposed(&config.proxy));
@@ -245,7 +248,8 @@ fn key_sets(config: &Config, findings: &mut Findings) {
 /// Whoever writes these files decides what is sealed.
 fn writable_by_others(path: &Path, findings: &mut Findings) {
     let Ok(metadata) = std::fs::metadata(path) else { return };
-    if metadata.permissions().mode() & 0o002 != 0 {
+    let kept = metadata.is_file() || metadata.is_dir();
+    if kept && metadata.permissions().mode() & 0o002 != 0 {
         let text =
             format!("{} can be changed by every user of this machine, who could turn sealing off", path.display());
         findings.push(Finding::warning("writable", text).help(format!("run `chmod o-w {}`", path.display())));
@@ -339,7 +343,9 @@ fn show(report: &Report, strict: bool, out: &mut Out) -> Result<(), Failure> {
         let mut parts = vec![number(report.rules, "rule"), number(report.tests, "test")];
         parts.extend((errors > 0).then(|| number(errors, "error")));
         parts.extend((warnings > 0).then(|| number(warnings, "warning")));
-        if report.keyring.is_none() {
+        if report.refused {
+            parts.push("the configuration has errors, so what it names was not looked at".into());
+        } else if report.keyring.is_none() {
             parts.push("no keyring here, so partitions were not looked up".into());
         }
         let verdict = match code {

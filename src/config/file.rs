@@ -339,7 +339,7 @@ section! {
     Drain {
         /// Not ready, still accepting. Default: `5s`.
         delay: DurationText,
-        /// Time for running requests after that. Default: `25s`.
+        /// Time for running requests to end, from the signal on: `delay` is part of it. Default: `25s`.
         deadline: DurationText,
     }
 }

@@ -142,6 +142,11 @@ impl FromNode for String {
     fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         match &node.value {
             Value::Text(text) if !text.is_empty() => Some(text.clone()),
+            Value::Text(_) => {
+                let message = format!("`{}` is empty", reader.key());
+                reader.error(&node.span, "wrong-type", message, "write something, or leave the key out");
+                None
+            }
             _ => reader.wrong_type(node, "text (quote it if it looks like a number or a boolean)"),
         }
     }

@@ -298,7 +298,7 @@ fn paths(text: &str) -> Result<(), Problem> {
 
 fn duration(text: &str) -> Result<Duration, Problem> {
     quantity::duration(text).ok_or_else(|| {
-        let help = "write a whole number and a unit: `250ms`, `4s`, `5m`, `24h`, `7d`".to_owned();
+        let help = "write a whole number and a unit: `250ms`, `4s`, `5m`, `24h`, at most `366d`".to_owned();
         ("bad-duration", format!("`{}` is no duration", text.escape_debug()), help)
     })
 }

@@ -426,6 +426,12 @@ fn one_address_is_for_one_part() {
 }
 
 #[test]
+fn an_empty_text_is_called_empty() {
+    let shown = load(&format!("{MINIMAL}callers: [{{ client: '', role: r }}]\n")).findings.to_string();
+    assert!(shown.contains("`callers.client` is empty"), "{shown}");
+}
+
+#[test]
 fn flags_that_could_mean_several_listeners_are_refused() {
     let text = "listeners: [{ upstream: http://a }, { bind: '127.0.0.1:1', upstream: http://b }]";
     assert!(load(text).config.is_some());
@@ -536,6 +542,53 @@ fn the_reference_names_every_key_and_its_example_holds() {
     }
 }
 
+/// What stands under `default` in the table behind a heading, as the file would say it.
+fn documented(heading: &str) -> Vec<(String, String)> {
+    let reference = include_str!("../../docs/config.md");
+    let section = reference.split_once(heading).unwrap().1;
+    let rows = section.lines().skip_while(|line| !line.starts_with("| `")).take_while(|line| line.starts_with('|'));
+    let cells = rows.map(|row| row.split('|').map(|cell| cell.trim().trim_matches('`').to_owned()).collect::<Vec<_>>());
+    cells.map(|cells| (cells[1].clone(), cells[2].clone())).collect()
+}
+
+#[test]
+fn the_defaults_of_the_reference_are_those_of_the_program() {
+    let section = |heading: &str, key: &str, keys: usize| {
+        let rows = documented(heading);
+        assert_eq!(rows.len(), keys, "{rows:?}");
+        let (inner, outer): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(name, _)| name.contains('.'));
+        let http2: String = inner.iter().map(|(n, v)| format!("{}: {v}, ", n.trim_start_matches("http2."))).collect();
+        let plain: String = outer.iter().map(|(name, value)| format!("{name}: {value}, ")).collect();
+        format!("{key}: {{ {plain} {} }}\n", if http2.is_empty() { http2 } else { format!("http2: {{ {http2} }}") })
+    };
+    let written = good(&format!(
+        "{MINIMAL}{}{}{}{}",
+        section("### `limits`", "limits", 18),
+        section("### `timeouts`", "timeouts", 13),
+        section("`upstream_limits` holds", "upstream_limits", 6),
+        section("`upstream_failures` says", "upstream_failures", 5),
+    ))
+    .proxy;
+    let standard = good(MINIMAL).proxy;
+    assert_eq!((written.limits, written.timeouts), (standard.limits, standard.timeouts));
+    assert_eq!(written.upstream_limits, standard.upstream_limits);
+    assert_eq!(written.upstream_failures, standard.upstream_failures);
+    // The schema tells editors the same.
+    let schema: serde_json::Value = serde_json::from_str(&schema::schema()).unwrap();
+    for (name, heading) in [
+        ("Limits", "### `limits`"),
+        ("Timeouts", "### `timeouts`"),
+        ("UpstreamLimits", "`upstream_limits` holds"),
+        ("UpstreamFailures", "`upstream_failures` says"),
+    ] {
+        for (key, default) in documented(heading) {
+            let (section, key) = key.split_once('.').map_or((name, key.as_str()), |(_, key)| ("Http2Limits", key));
+            let told = schema["$defs"][section]["properties"][key]["description"].as_str().unwrap().replace('`', "");
+            assert!(told.contains(&format!("Default: {default}")), "{section}.{key}: {default}, but {told}");
+        }
+    }
+}
+
 #[test]
 fn limits_and_timeouts_have_defaults_bounds_and_off() {
     let standard = good(MINIMAL);
@@ -573,6 +626,7 @@ upstream_limits: { queue: 0 }
 #[case("timeouts: { header: off }", "bad-duration")]
 #[case("timeouts: { body: 1s }", "unknown-field")]
 #[case("limits: { headers: 0 }", "bad-count")]
+#[case("limits: { header: 32 }", "bad-size")]
 #[case("limits: { client_connections: 0 }", "bad-count")]
 #[case("limits: { min_rate: 0 }", "bad-size")]
 #[case("limits: { body: 10% }", "bad-size")]

@@ -86,3 +86,36 @@ impl LimitMetrics {
         self.counters.get_or_create(&labels).inc();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_limit_stands_in_the_docs() {
+        let all = [
+            Limit::Headers,
+            Limit::RequestLine,
+            Limit::Body,
+            Limit::InFlight,
+            Limit::Memory,
+            Limit::Connections,
+            Limit::ClientConnections,
+            Limit::Resets,
+            Limit::Flood,
+            Limit::Queue,
+            Limit::Header,
+            Limit::KeepAlive,
+            Limit::RequestIdle,
+            Limit::Send,
+            Limit::Total,
+            Limit::TunnelIdle,
+        ];
+        assert_eq!(all.len(), Limit::TunnelIdle as usize + 1, "the last one");
+        let docs = include_str!("../../docs/operations.md");
+        let section = docs.split_once("## What holds which peer").unwrap().1.split_once("\n## ").unwrap().0;
+        for limit in all {
+            assert!(section.contains(&format!("`{}`", limit.word())), "{}", limit.word());
+        }
+    }
+}

@@ -171,6 +171,53 @@ mod tests {
     }
 
     #[test]
+    fn every_reason_stands_in_the_docs_under_its_status() {
+        use Reason::*;
+        let all = [
+            InvalidJson,
+            InvalidForm,
+            AmbiguousPath,
+            BadRequest,
+            TooLarge,
+            HeaderTooLarge,
+            LineTooLong,
+            SlowClient,
+            MediaType,
+            Coding,
+            Signature,
+            Token,
+            Plaintext,
+            Missing,
+            MaxLength,
+            Undecided,
+            Type,
+            Ambiguous,
+            TargetTooLong,
+            Masked,
+            InvalidToken,
+            Role,
+            PartitionState,
+            Rejected,
+            Unmatched,
+            TooManyPartitions,
+            KeyService,
+            Overload,
+            Timeout,
+            Loop,
+            Upstream,
+            Unavailable,
+            NotYet,
+        ];
+        assert_eq!(all.len(), NotYet as usize + 1, "the last one");
+        let docs = include_str!("../../docs/operations.md");
+        for reason in all {
+            let row = format!("| {} |", status(reason).as_u16());
+            let row = docs.lines().find(|line| line.starts_with(&row)).unwrap_or_default();
+            assert!(row.contains(&format!("`{}`", reason.word())), "{} is not under its status", reason.word());
+        }
+    }
+
+    #[test]
     fn an_upstream_that_has_done_its_work_is_never_worth_a_retry() {
         let refusal = Refusal::new(Reason::KeyService, "");
         assert_eq!(refused(&refusal, "", &Method::GET).headers()[RETRY_AFTER], "1");

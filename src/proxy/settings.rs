@@ -143,7 +143,7 @@ impl fmt::Display for Address {
 }
 
 /// Of the connections to upstreams.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UpstreamLimits {
     /// In use at once.
     pub connections: usize,

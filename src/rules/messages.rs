@@ -82,6 +82,10 @@ fn without_effect(e: &RuleEntry, drafts: &[Draft], reader: &mut Reader<'_>) {
         let message = "`always_length` is about requests whose body changes";
         reader.error(span, "option-without-effect", message, "remove it: every client reads answers in chunks");
     }
+    if let Some(At { value: 0, span }) = &e.max_body.value {
+        let help = "write bytes, from 1 on; a limit of the listener is lifted by a large number";
+        reader.error(span, "out-of-range", "`max_body` cannot be 0, which could mean either", help);
+    }
     if let Some(At { value, span }) = &e.always_length.value
         && !(1..=1 << 30).contains(value)
     {

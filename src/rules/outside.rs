@@ -61,14 +61,9 @@ fn of_field(e: &ActionEntry, shape: Shape, field: &Compiled, key: &Key, reader: 
 /// Options that are about text outside of JSON.
 fn of_text(e: &ActionEntry, fields: &[Compiled], reader: &mut Reader<'_>) {
     let any = |is: fn(&Place) -> bool| fields.iter().any(|f| is(&f.place));
-    let nothing = |option: &str| format!("`{option}` is about text outside of JSON, and this item has none");
     if let (Some(span), false) = (&e.text_type.span, any(|place| place.part() != Part::Json)) {
-        reader.error(
-            span,
-            "option-without-effect",
-            nothing("type"),
-            "remove it, or name a field such as `query:account`",
-        );
+        let message = "`type` is about text outside of JSON, and this item has none";
+        reader.error(span, "option-without-effect", message, "remove it, or name a field such as `query:account`");
     }
     let Some(At { value: Choice(rewrite), span }) = &e.rewrite.value else { return };
     let looks_up = match rewrite {
@@ -77,7 +72,13 @@ fn of_text(e: &ActionEntry, fields: &[Compiled], reader: &mut Reader<'_>) {
     };
     if !looks_up {
         let help = "`fallback` is for `query:`, `path:`, `header:` and `cookie:`, `all` for `query:`";
-        reader.error(span, "option-without-effect", nothing("rewrite"), help);
+        let message = match rewrite {
+            Rewrite::All => "`rewrite: all` asks for both tokens in the query, and this item has no `query:`".into(),
+            Rewrite::Current | Rewrite::Fallback => {
+                "`rewrite` is about look-ups by query, path, header or cookie, and this item has none".to_owned()
+            }
+        };
+        reader.error(span, "option-without-effect", message, help);
     }
     if *rewrite != Rewrite::Current && e.deterministic.get() != Some(&true) {
         let message = "a random token equals no other, of whatever epoch";

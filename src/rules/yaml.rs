@@ -118,7 +118,7 @@ pub fn parse(source: &Source) -> Result<Node, Finding> {
                 Some((key, _)) => Finding::error("duplicate-key", format!("`{key}` is written twice")).help("keep one"),
                 None => Finding::error("yaml", message).help("fix the YAML here; nothing after it was read"),
             };
-            Err(match error.location().map(|l| range(&l, text)) {
+            Err(match error.location().map(|l| place_of(&l, text).map_or_else(|| range(&l, text), |at| at..at)) {
                 Some(span) => finding.at(source, span),
                 None => finding.at(source, 0..0),
             })
@@ -225,6 +225,18 @@ fn range(location: &Location, text: &str) -> Range<usize> {
     start..floor(span.end).max(start)
 }
 
+/// Errors of the parser itself come with a line and a column (in characters) only.
+fn place_of(location: &Location, text: &str) -> Option<usize> {
+    if location.span().byte_offset().is_some() {
+        return None;
+    }
+    let line = usize::try_from(location.line()).ok()?.checked_sub(1)?;
+    let column = usize::try_from(location.column()).ok()?.checked_sub(1)?;
+    let before: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
+    let within = text.get(before..)?.lines().next().unwrap_or("").chars().take(column).map(char::len_utf8);
+    Some((before + within.sum::<usize>()).min(text.trim_end().len()))
+}
+
 /// Levenshtein distance; words here are short.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
@@ -271,6 +283,17 @@ mod tests {
             let finding = parse(&source(text)).unwrap_err();
             assert!(finding.place.is_some() && !finding.message.contains("at line"), "{finding}");
             assert!(finding.to_string().contains("t.yaml"));
+        }
+    }
+
+    #[test]
+    fn a_syntax_error_is_shown_where_it_is() {
+        for (text, place) in [
+            ("rules:\n  - name: é\n    match: { path: /x }\n      foo: 1\n", "t.yaml:4:7"),
+            ("a: 1\nb: [1\nc: 2\n", "t.yaml:3:"),
+        ] {
+            let shown = parse(&source(text)).unwrap_err().to_string();
+            assert!(shown.contains(place), "{shown}");
         }
     }
 

@@ -16,7 +16,10 @@ pub(super) fn rollover(options: &Options, partition: &str, kind: &str, out: &mut
     };
     change(options, ("partition.rollover", name.as_str()), |keyring| keyring.rollover(&name, kinds))?;
     if kinds.contains(&Kind::Deterministic) {
-        advise(out, "note: deterministic tokens from before no longer equal new ones; look-ups find only new records");
+        advise(
+            out,
+            "note: deterministic tokens from before no longer equal new ones; look-ups outside bodies find them where rules say `rewrite`, others only new records",
+        );
     }
     let text = format!("partition {name} has a new epoch; what older ones sealed stays readable");
     done(out, &text, &json!({ "partition": name.as_str(), "rolled": kind }))

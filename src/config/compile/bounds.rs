@@ -14,6 +14,8 @@ use crate::proxy::settings::{Drain, Http2Limits, Limits, ListenerLimits, Timeout
 const MAX_WINDOW: usize = (1 << 31) - 1;
 /// RFC 9113 6.9.2: every HTTP/2 connection begins with this one; a smaller one for a stream is allowed, and of no use.
 const FIRST_WINDOW: usize = (64 << 10) - 1;
+/// hyper reads that much of a header section at least; and 32 is `32KiB`, misspelt.
+const LEAST_HEADER: usize = 8 << 10;
 /// Fields of a header section; hyper and the map they are kept in take no more.
 const MAX_HEADERS: usize = 16_384;
 /// An application that cannot be sent a session cookie and a token is broken by the proxy.
@@ -66,7 +68,7 @@ impl Checks<'_> {
         let (client, min_rate) = (span(&file.client_connections), span(&file.min_rate));
         let limits = Limits {
             memory: usize::try_from(memory).unwrap_or(usize::MAX),
-            header: self.bytes("limits.header", file.header, standard.header),
+            header: self.header(file.header, standard.header),
             headers: self.count("limits.headers", file.headers, standard.headers, 1),
             request_line: self.bytes("limits.request_line", file.request_line, standard.request_line),
             value: self.bytes("limits.value", file.value, standard.value),
@@ -275,9 +277,24 @@ impl Checks<'_> {
         }
     }
 
+    fn header(&mut self, at: Option<At<SizeText>>, default: usize) -> usize {
+        let span = span(&at);
+        let size = self.bytes("limits.header", at, default);
+        if let Some(span) = span.filter(|_| size < LEAST_HEADER) {
+            let message = "`limits.header` is below 8KiB, which HTTP/1.1 takes in any case".to_owned();
+            self.error("bad-size", message, &span, "write a size from `8KiB` to `1GiB`, such as `32KiB`");
+        }
+        size
+    }
+
     fn count_or_off(&mut self, key: &str, at: Option<At<OrOff<u64>>>) -> Option<usize> {
         match at? {
             At { value: OrOff::Off, .. } => None,
+            At { value: OrOff::Bound(0), span } => {
+                let message = format!("`{key}` cannot be 0: nobody would get in");
+                self.error("bad-count", message, &span, "write a number from 1 on, or `off` for no bound");
+                None
+            }
             At { value: OrOff::Bound(bound), span } => Some(self.count(key, Some(At { value: bound, span }), 1, 1)),
         }
     }
@@ -286,6 +303,11 @@ impl Checks<'_> {
         match at {
             None => default,
             Some(At { value: OrOff::Off, .. }) => None,
+            Some(At { value: OrOff::Bound(SizeText(Size::Bytes(0))), span }) => {
+                let message = format!("`{key}` cannot be 0, which could mean either");
+                self.error("bad-size", message, &span, "write bytes a second, such as `240B`, or `off` for no bound");
+                default
+            }
             Some(At { value: OrOff::Bound(bound), span }) => {
                 Some(number(self.bytes(key, Some(At { value: bound, span }), 1)))
             }

@@ -111,6 +111,22 @@ fn binds_that_are_refused(#[case] options: &str, #[case] code: &str) {
 }
 
 #[rstest]
+#[case("match: { path: /x }\n    max_body: 0\n    protect: [{ fields: $.a }]", "`max_body` cannot be 0")]
+#[case(
+    "match: { path: \"/{a}\" }\n    protect: [{ fields: \"path:a\", deterministic: true, rewrite: all }]",
+    "this item has no `query:`"
+)]
+#[case(
+    "match: { path: /x }\n    protect: [{ fields: \"form:a\", deterministic: true, rewrite: fallback }]",
+    "about look-ups by query, path, header or cookie"
+)]
+#[case("match: { path: /x }\n    protect: [{ fields: $.a, type: number }]", "about text outside of JSON")]
+fn what_is_wrong_is_said(#[case] rule: &str, #[case] says: &str) {
+    let loaded = load(&format!("rules:\n  - name: a\n    {rule}\n"));
+    assert!(loaded.rules.is_none() && loaded.findings.to_string().contains(says), "{}", loaded.findings);
+}
+
+#[rstest]
 #[case("deterministic: true, sign: true", "deterministic-sign")]
 #[case("deterministic: true, suite: 2", "deterministic-suite")]
 #[case("signers: [\"00112233445566778899aabbccddeeff\"]", "signers-without-sign")]

@@ -55,6 +55,8 @@ fn a_configuration_with_its_rules_and_keyring() {
     place.write("rules/more.yaml", "rules:\n  - name: more\n    match: { path: /m }\n    provision: true\n    protect: [{ fields: [\"$.x\"], key: nosuch }]\n");
     place.run(&["check", "--strict"]).ends(0);
     place.run(&["keys", "list", "nosuch"]).ends(64);
+    place.write("bad.yaml", "listeners: [{ upstream: 'http://127.0.0.1:9000' }]\nlimits: { header: 32 }\n");
+    place.run(&["check", "--config", "bad.yaml"]).ends(64).shows("8KiB").shows("what it names was not looked at");
     place.chmod("master.key", 0o604);
     place.run(&["check"]).ends(77).shows("chmod 600");
     place.write("sidecloak.yaml", "listeners: [{ name: front }]\n");
