@@ -186,6 +186,8 @@ fn is_utf8(content_type: Option<&str>) -> bool {
     content_type.unwrap_or_default().split(';').skip(1).all(|parameter| {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         let value = value.trim().trim_matches('"');
+        // Some applications read `charset*=utf-8''utf-7` (RFC 8187), and `charset*0=utf-7`.
+        let name = name.split('*').next().unwrap_or_default();
         !name.trim().eq_ignore_ascii_case("charset")
             || ["utf-8", "utf8", "us-ascii"].iter().any(|c| value.eq_ignore_ascii_case(c))
     })
@@ -237,4 +239,19 @@ pub(super) fn name_rule(refusal: Refusal, plan: &HalfPlan) -> Refusal {
         return refusal;
     }
     refusal.rule(&plan.rule)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_utf8;
+
+    #[test]
+    fn a_charset_is_seen_however_it_is_written() {
+        for good in ["application/json", "a/b; charset=\"UTF-8\"", "a/b;x=y; charset=us-ascii", "a/b; charset*=utf-8"] {
+            assert!(is_utf8(Some(good)), "{good}");
+        }
+        for bad in ["a/b; charset=utf-7", "a/b; charset*=utf-8''utf-7", "a/b; charset=utf-8; Charset*0=utf-7"] {
+            assert!(!is_utf8(Some(bad)), "{bad}");
+        }
+    }
 }

@@ -242,6 +242,8 @@ fn a_media_type_does_not_dodge_a_sealing_rule() {
         "application/jsonx",
         "text/json",
         "application/json; charset=utf-16",
+        "application/json; charset*=utf-8''utf-7",
+        "application/json; charset=utf-8; charset*0=utf-7",
         "application/json, text/plain",
         "garbage",
         "text/event-stream",

@@ -13,12 +13,17 @@ pub const PIECE: usize = 16 * 1024;
 /// Up to here a body may grow by any ratio: repetitive documents do.
 const FREE: u64 = 1 << 20;
 
+/// What a decoder holds of the budget like any other body. Whoever codes a body chooses how large a window undoes it, and a few
+/// bytes are enough to have megabytes held for as long as the rest takes: those come out of half of the budget.
+const MODEST: usize = 512 * 1024;
+
 /// Undoes the codings of one body.
 pub struct Decoder {
     /// The one applied last comes first.
     layers: Vec<Layer>,
     bounds: Bounds,
     came: u64,
+    budget: Budget,
     lease: Lease,
 }
 
@@ -68,7 +73,7 @@ impl Decoder {
         };
         let layers = codings.0.iter().rev().enumerate().map(layer).collect::<Result<Vec<_>, _>>()?;
         let lease = budget.try_take(0).ok_or(DecodeError::Overload)?;
-        let mut decoder = Self { layers, bounds, came: 0, lease };
+        let mut decoder = Self { layers, bounds, came: 0, budget: budget.clone(), lease };
         decoder.pay()?;
         Ok(decoder)
     }
@@ -105,9 +110,10 @@ impl Decoder {
     }
 
     fn pay(&mut self) -> Result<(), DecodeError> {
-        let holds = self.layers.iter().map(|layer| layer.member.holds() + layer.input.capacity()).sum();
-        let leased = self.lease.bytes();
-        if holds > leased && !self.lease.grow(holds - leased) {
+        let holds: usize = self.layers.iter().map(|layer| layer.member.holds() + layer.input.capacity()).sum();
+        let more = holds.saturating_sub(self.lease.bytes());
+        let leaves_half = || self.budget.used().saturating_add(more) <= self.budget.limit() / 2;
+        if more > 0 && !((holds <= MODEST || leaves_half()) && self.lease.grow(more)) {
             return Err(DecodeError::Overload);
         }
         self.lease.shrink_to(holds);

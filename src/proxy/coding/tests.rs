@@ -207,6 +207,30 @@ fn windows_are_bounded_and_paid_for() {
 }
 
 #[test]
+fn large_windows_leave_half_of_the_budget_to_others() {
+    let budget = Budget::new(64 << 20);
+    // A zstd frame with a window of 8 MiB, and the beginning of one of its blocks.
+    let begin: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd, 0x00, 13 << 3, 0x08, 0x00, 0x00, b'a'];
+    let mut held = Vec::new();
+    let refused = (0..64).find_map(|_| {
+        let mut decoder = Decoder::new(&Codings(vec![Coding::Zstd]), BOUNDS, &budget).unwrap();
+        let mut rest = begin;
+        while !rest.is_empty() {
+            if let Err(error) = decoder.decode(&mut rest, &mut Vec::new()) {
+                return Some(error);
+            }
+        }
+        held.push(decoder);
+        None
+    });
+    assert_eq!(refused, Some(DecodeError::Overload));
+    assert!(!held.is_empty() && budget.used() <= budget.limit() / 2, "{}", budget.used());
+    assert!(Decoder::new(&Codings(vec![Coding::Gzip]), BOUNDS, &budget).is_ok());
+    drop(held);
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
 fn what_a_message_names() {
     let of = |values: &[&'static str]| {
         let mut headers = HeaderMap::new();
