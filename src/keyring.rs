@@ -18,6 +18,7 @@ mod caches;
 mod cbor;
 mod epoch;
 mod files;
+mod front;
 mod kept;
 mod lifecycle;
 mod load;

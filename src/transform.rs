@@ -54,8 +54,8 @@ pub trait Sealer: Send + Sync + 'static {
     /// Opens one token, whose partition the caller has compared with its rule's.
     fn open(&self, job: OpenJob<'_>, memo: &mut Memo) -> Result<Ready<Opened>, OpenFailure>;
 
-    /// Records what was done with a body's values for a caller of this role. Never blocks.
-    fn record(&self, _role: &str, _partition: &PartitionName, _class: &Class, _what: Use, _values: u64) {}
+    /// Records what was done with values of one partition for a caller of this role. Never blocks.
+    fn record(&self, _role: &str, _partition: &PartitionName, _done: &[Done<'_>]) {}
 
     /// Whether [`Sealer::fetch`] would find this at hand.
     fn at_hand(&self, need: &Need) -> Cached<()>;
@@ -69,6 +69,9 @@ pub trait Sealer: Send + Sync + 'static {
     /// Gets what was missing; may take as long as a store or a key service takes.
     fn fetch(&self, need: Need) -> Pin<Box<dyn Future<Output = Result<(), KeyringError>> + Send + '_>>;
 }
+
+/// What was done with so many values of a class.
+pub type Done<'a> = (&'a Class, Use, u64);
 
 /// A result, or what must be fetched before there can be one.
 #[derive(Debug)]

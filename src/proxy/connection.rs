@@ -1,13 +1,16 @@
 //! One connection of a client: who it is, and how it ends.
 
+mod aside;
 mod watch;
 mod watched;
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{Request, Response, Version};
@@ -35,6 +38,7 @@ use super::settings::Listener;
 use super::shared::Shared;
 use super::stream::{Protocol, Secured, Socket};
 use super::upstream::Upstream;
+use aside::aside;
 pub(super) use watch::USE_PER_FRAME;
 use watch::{End, Watch};
 use watched::Watched;
@@ -169,11 +173,17 @@ async fn converse(connection: Arc<Connection>, arrival: Arrival, builder: &auto:
     let mut serving = pin!(builder.serve_connection_with_upgrades(stream, service));
     let mut closing = front.closing.clone();
     let age = [timeouts.connection_age, connection.lifetime()].into_iter().flatten().min();
-    let ended = tokio::select! {
-        ended = serving.as_mut() => Ok(ended),
-        _ = closing.wait_for(|closing| *closing) => Err(None),
-        end = watch.ends(limits, timeouts, age, front.shared.crowd.room(&front.listener.name)) => Err(Some(end)),
-    };
+    let mut ends = pin!(aside(async {
+        tokio::select! {
+            _ = closing.wait_for(|closing| *closing) => None,
+            end = watch.ends(limits, timeouts, age, front.shared.crowd.room(&front.listener.name)) => Some(end),
+        }
+    }));
+    let ended = poll_fn(|cx| match serving.as_mut().poll(cx) {
+        Poll::Ready(ended) => Poll::Ready(Ok(ended)),
+        Poll::Pending => ends.as_mut().poll(cx).map(Err),
+    })
+    .await;
     let ended = match ended {
         Ok(ended) => Ok(ended),
         Err(Some(End::Now(limit))) => Err(limit),

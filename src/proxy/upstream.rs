@@ -459,26 +459,27 @@ impl Upstream {
         sent: impl Future<Output = Result<T, Sent>>,
     ) -> Result<T, Sent> {
         let limit = self.timeouts.first_byte;
-        let deadline = || time::Instant::now() + limit;
         let mut sent = pin!(sent);
-        let patience = match patience {
-            // To put a deadline off costs less than to make one.
-            Some(patience) => {
-                patience.as_mut().reset(deadline());
-                patience
-            }
-            none => none.insert(Box::pin(time::sleep_until(deadline()))),
-        };
+        let mut ends = time::Instant::now() + limit;
+        let patience = patience.get_or_insert_with(|| Box::pin(time::sleep_until(ends)));
+        // To look a second time when that of the exchange before is over costs less than to set it for each.
+        if patience.is_elapsed() || patience.deadline() > ends {
+            patience.as_mut().reset(ends);
+        }
         loop {
             tokio::select! {
                 biased;
                 answer = sent.as_mut() => return answer,
                 () = patience.as_mut() => {}
             }
-            if !exchange.moved.swap(false, Ordering::Relaxed) {
-                return Err(Sent::Died(None, Failure::silence(limit)));
+            let now = time::Instant::now();
+            if now >= ends {
+                if !exchange.moved.swap(false, Ordering::Relaxed) {
+                    return Err(Sent::Died(None, Failure::silence(limit)));
+                }
+                ends = now + limit;
             }
-            patience.as_mut().reset(deadline());
+            patience.as_mut().reset(ends);
         }
     }
 }

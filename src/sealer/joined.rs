@@ -13,14 +13,14 @@ use tokio::time::timeout;
 use super::local::Local;
 use super::managed::crypteron::{Roll, Standing, Watched};
 use super::managed::set::{ProfileError, Profiles};
-use crate::audit::{Act, Audit, Use};
+use crate::audit::{Act, Audit};
 use crate::clock::SharedClock;
 use crate::keyring::{Cached, Keyring, KeyringError, Memo, Permissions, State};
-use crate::name::{Class, PartitionName};
+use crate::name::PartitionName;
 use crate::token::EpochId;
 use crate::token::v1::Opened;
 use crate::transform::delegate::{Delegated, Delegating};
-use crate::transform::{Need, OpenFailure, OpenJob, Ready, SealFailure, SealJob, Sealer};
+use crate::transform::{Done, Need, OpenFailure, OpenJob, Ready, SealFailure, SealJob, Sealer};
 
 /// Bits that forbid or record: either side may set them. All others allow, and both sides must.
 const STRICTER: u32 = Permissions::MASK | 0x000f_0000;
@@ -161,8 +161,8 @@ impl Sealer for Joined {
         self.local.open(job, memo)
     }
 
-    fn record(&self, role: &str, partition: &PartitionName, class: &Class, what: Use, values: u64) {
-        self.local.record_for(|| self.permissions(partition, role), (role, partition, class), what, values);
+    fn record(&self, role: &str, partition: &PartitionName, done: &[Done<'_>]) {
+        self.local.record_for(|| self.permissions(partition, role), (role, partition), done);
     }
 
     fn at_hand(&self, need: &Need) -> Cached<()> {

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::audit::{Recorder, Use};
+use crate::audit::Recorder;
 use crate::keyring::{Cached, Call, Keyring, KeyringError, Kind, Memo, Permissions, without_calls};
-use crate::name::{Class, PartitionName};
+use crate::name::PartitionName;
 use crate::token::v1::{Opened, Plain, SealError};
 use crate::token::{EpochId, Suite};
-use crate::transform::{Need, OpenFailure, OpenJob, Ready, SealFailure, SealJob, Sealer};
+use crate::transform::{Done, Need, OpenFailure, OpenJob, Ready, SealFailure, SealJob, Sealer};
 
 /// A fetch that takes longer fails: the client is answered while it still waits.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -71,14 +71,16 @@ impl Local {
     pub fn record_for(
         &self,
         permissions: impl FnOnce() -> Cached<Permissions>,
-        (role, partition, class): (&str, &PartitionName, &Class),
-        what: Use,
-        values: u64,
+        (role, partition): (&str, &PartitionName),
+        done: &[Done<'_>],
     ) {
         let Some(audit) = &self.2 else { return };
-        let silent = matches!(permissions(), Cached::Hit(permissions) if !what.is_recorded(permissions));
-        if !silent {
-            audit.count(role, partition, class, what, values);
+        let permissions = permissions();
+        for (class, what, values) in done {
+            let silent = matches!(permissions, Cached::Hit(permissions) if !what.is_recorded(permissions));
+            if !silent {
+                audit.count(role, partition, class, *what, *values);
+            }
         }
     }
 }
@@ -173,8 +175,8 @@ impl Sealer for Local {
         Ok(Ready::Now(key.open_in_place(job.token, job.record_id, &signers, self.0.prefixes())?))
     }
 
-    fn record(&self, role: &str, partition: &PartitionName, class: &Class, what: Use, values: u64) {
-        self.record_for(|| self.permissions(partition, role), (role, partition, class), what, values);
+    fn record(&self, role: &str, partition: &PartitionName, done: &[Done<'_>]) {
+        self.record_for(|| self.permissions(partition, role), (role, partition), done);
     }
 
     fn at_hand(&self, need: &Need) -> Cached<()> {

@@ -457,18 +457,28 @@ impl Fields {
 
     /// Writes down what was done with the values, also of a message that was not done to its end: some may have left.
     pub(super) fn record(&self) {
-        for (index, field) in self.plan.fields.iter().enumerate() {
-            let (Some(partition), Some(class)) = (field.target.partition(), field.class()) else { continue };
-            for (what, values) in self.tally.uses(index) {
-                let broke = u64::from(what == Use::Refused && self.broke == Some(index));
-                if values + broke > 0 {
-                    self.sealer.record(&self.caller.role, partition, class, what, values + broke);
+        let role = &self.caller.role;
+        let mut done = Vec::with_capacity(self.plan.fields.len());
+        let mut index = 0;
+        for same in self.plan.fields.chunk_by(|a, b| a.target.partition() == b.target.partition()) {
+            done.clear();
+            for field in same {
+                if let Some(class) = field.class() {
+                    let broke = |what| u64::from(what == Use::Refused && self.broke == Some(index));
+                    let uses = self.tally.uses(index).map(|(what, values)| (class, what, values + broke(what)));
+                    done.extend(uses.into_iter().filter(|(.., values)| *values > 0));
                 }
+                index += 1;
+            }
+            if let Some(partition) = same.first().and_then(|field| field.target.partition())
+                && !done.is_empty()
+            {
+                self.sealer.record(role, partition, &done);
             }
         }
         for (index, partition, what, values) in &self.strays {
             if let Some(class) = self.plan.fields.get(*index).and_then(PlannedField::class) {
-                self.sealer.record(&self.caller.role, partition, class, *what, *values);
+                self.sealer.record(role, partition, &[(class, *what, *values)]);
             }
         }
     }
@@ -522,7 +532,7 @@ impl Fields {
             self.strays.push((index, home, what, 1));
         } else if let Some(class) = field.class() {
             // Written down at once rather than remembered.
-            self.sealer.record(&self.caller.role, &home, class, what, 1);
+            self.sealer.record(&self.caller.role, &home, &[(class, what, 1)]);
         }
     }
 

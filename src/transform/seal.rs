@@ -163,7 +163,7 @@ pub(super) fn previous(
     let start = out.len();
     match fields.sealer.seal_previous(&job, &mut fields.told.memo, out) {
         Ok(Ready::Now(true)) => {
-            fields.sealer.record(&fields.caller.role, partition, class, crate::audit::Use::Sealed, 1);
+            fields.sealer.record(&fields.caller.role, partition, &[(class, crate::audit::Use::Sealed, 1)]);
             Ok(Texted::Changed)
         }
         Ok(Ready::After(need)) => {

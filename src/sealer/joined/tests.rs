@@ -5,6 +5,7 @@ use crate::clock::SystemClock;
 use crate::crypto::kem::KemSuite;
 use crate::keyring::{KeySource, Kind, Options};
 use crate::metrics::Metrics;
+use crate::name::Class;
 use crate::token::Suite;
 use crate::token::v1;
 

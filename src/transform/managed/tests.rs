@@ -22,7 +22,7 @@ use crate::token::{EpochId, Suite};
 use crate::transform::body::{BodyEdit, CallerRole, Progress};
 use crate::transform::delegate::Delegating;
 use crate::transform::plan::{Direction, HalfPlan};
-use crate::transform::{OpenFailure, OpenJob, SealFailure, SealJob, Sealer};
+use crate::transform::{Done, OpenFailure, OpenJob, SealFailure, SealJob, Sealer};
 
 const EPOCH: EpochId = EpochId([9; 10]);
 
@@ -122,8 +122,8 @@ impl Sealer for Fake {
         let opened = self.key(job.token.suite, job.class).open(&job.token, job.record_id, &[], &self.prefixes)?;
         Ok(Ready::Now(opened))
     }
-    fn record(&self, _: &str, name: &PartitionName, _: &Class, what: Use, values: u64) {
-        self.used.lock().unwrap().push((name.to_string(), what, values));
+    fn record(&self, _: &str, name: &PartitionName, done: &[Done<'_>]) {
+        self.used.lock().unwrap().extend(done.iter().map(|(_, what, values)| (name.to_string(), *what, *values)));
     }
     fn at_hand(&self, _: &Need) -> Cached<()> {
         match *self.state.lock().unwrap() {
