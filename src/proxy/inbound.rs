@@ -60,11 +60,15 @@ impl Inbound {
         };
         let timeouts = &settings.timeouts;
         // Messages of both directions come when they come (gRPC), and no connection of the upstream waits for them.
-        let patience = match exchange.listener.upstream_protocol {
-            UpstreamProtocol::Http2 => Patience::new(timeouts.request_idle.max(timeouts.response_idle), None),
-            UpstreamProtocol::Http1 | UpstreamProtocol::Auto => {
-                Patience::new(timeouts.request_idle, settings.limits.min_rate)
-            }
+        let converses = match exchange.listener.upstream_protocol {
+            UpstreamProtocol::Http1 => false,
+            UpstreamProtocol::Http2 => true,
+            // What will be chosen is not known yet, and gRPC knows no other.
+            UpstreamProtocol::Auto => version == Version::HTTP_2 && is_grpc(headers),
+        };
+        let patience = match converses {
+            true => Patience::new(timeouts.request_idle.max(timeouts.response_idle), None),
+            false => Patience::new(timeouts.request_idle, settings.limits.min_rate),
         };
         Ok(Self {
             body,
@@ -157,4 +161,8 @@ fn too_large(connection: &Connection, exchange: &Exchange) -> Refusal {
         .find(|(rule, _)| rule.limits.max_body.is_some())
         .map(|(rule, _)| Arc::clone(&rule.name));
     refusal
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
