@@ -18,7 +18,6 @@ mod caches;
 mod cbor;
 mod epoch;
 mod files;
-mod front;
 mod kept;
 mod lifecycle;
 mod load;

@@ -8,7 +8,6 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use super::epoch::Epoch;
-use super::front::Front;
 use super::kept::Places;
 use super::managed::{Failure, Lease};
 use super::record::{Issuer, PartitionRecord, Wrap};
@@ -139,25 +138,8 @@ pub struct Caches {
     pub prefixes: PrefixCache,
     /// How often something was let go of or replaced.
     generation: AtomicU64,
-    fronts: Fronts,
     counts: [Count; 4],
     freshness: Freshness,
-}
-
-/// Before the caches that every message asks.
-#[derive(Default)]
-struct Fronts {
-    partitions: Front<Arc<Loaded>>,
-    sealing: Front<Arc<Sealing>>,
-    opened: Front<Arc<Epoch>>,
-}
-
-impl Fronts {
-    fn clear(&self) {
-        self.partitions.clear();
-        self.sealing.clear();
-        self.opened.clear();
-    }
 }
 
 impl Caches {
@@ -185,7 +167,6 @@ impl Caches {
             places: Places::default(),
             prefixes: PrefixCache::new(PREFIXES),
             generation: AtomicU64::new(0),
-            fronts: Fronts::default(),
             counts: Default::default(),
             freshness: Freshness::new(now),
         }
@@ -193,11 +174,7 @@ impl Caches {
 
     pub fn partition(&self, name: &PartitionName) -> Option<Arc<Loaded>> {
         let [count, ..] = &self.counts;
-        let (front, key, generation) = (&self.fronts.partitions, name.as_str().as_bytes(), self.generation());
-        if let Some(found) = front.get(key, generation, |found| found.partition.name == *name) {
-            return Some(count.hit(found));
-        }
-        count.of(self.partitions.get(name).inspect(|found| front.put(key, generation, found)))
+        count.of(self.partitions.get(name))
     }
 
     /// Takes a verified record and lets go of what its state forbids.
@@ -248,12 +225,7 @@ impl Caches {
 
     pub fn sealing(&self, name: &PartitionName, kind: Kind) -> Option<Arc<Sealing>> {
         let [_, count, ..] = &self.counts;
-        let (front, key, generation) = (&self.fronts.sealing, name.as_str().as_bytes(), self.generation());
-        let is = |found: &Arc<Sealing>| found.epoch.kind == kind && found.epoch.partition == *name;
-        if let Some(found) = front.get(key, generation, is) {
-            return Some(count.hit(found));
-        }
-        count.of(self.sealing.get(&(name.clone(), kind)).inspect(|found| front.put(key, generation, found)))
+        count.of(self.sealing.get(&(name.clone(), kind)))
     }
 
     pub fn put_sealing(&self, sealing: Arc<Sealing>) {
@@ -346,18 +318,13 @@ impl Caches {
 
     pub fn opened(&self, id: EpochId) -> Option<Arc<Epoch>> {
         let [_, _, count, _] = &self.counts;
-        let (front, generation) = (&self.fronts.opened, self.generation());
-        if let Some(found) = front.get(&id.0, generation, |found| found.id == id) {
-            return Some(count.hit(found));
-        }
-        count.of(self.opened.get(&id).inspect(|found| front.put(&id.0, generation, found)))
+        count.of(self.opened.get(&id))
     }
 
     pub fn put_opened(&self, epoch: &Arc<Epoch>) {
         self.homes.insert(epoch.id, epoch.partition.clone());
         self.unknown.invalidate(&epoch.id);
         self.opened.insert(epoch.id, epoch.clone());
-        self.changed();
     }
 
     pub fn home(&self, id: EpochId) -> Option<PartitionName> {
@@ -444,7 +411,6 @@ impl Caches {
 
     /// Lets evicted entries be dropped, and so zeroized, also when nobody uses the caches.
     pub fn tidy(&self) {
-        self.fronts.clear();
         self.sealing.run_pending_tasks();
         self.opened.run_pending_tasks();
         self.field_keys.run_pending_tasks();
@@ -471,7 +437,6 @@ impl Caches {
     /// To be called after a change: who sees the number of before may have read what was before.
     fn changed(&self) {
         self.generation.fetch_add(1, Ordering::Release);
-        self.fronts.clear();
     }
 
     fn drop_sealing(&self, name: &PartitionName) {
