@@ -43,7 +43,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// `N` random bytes, at most [`FEW`], that are no secret once they are used (nonces).
+    /// `N` random bytes, at most 32, that are no secret once they are used (nonces).
     pub fn take<const N: usize>(&mut self) -> Result<[u8; N], RandomError> {
         const { assert!(N <= FEW) };
         if self.bytes.len() < N {

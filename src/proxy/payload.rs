@@ -11,7 +11,7 @@ use super::inbound::Inbound;
 
 pub(super) use super::answer::Answer;
 
-/// Whatever ends a body early. A [`Refusal`] in here decides the answer, if that has not begun.
+/// Whatever ends a body early. A [`Refusal`](crate::refusal::Refusal) in here decides the answer, if that has not begun.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A request's or response's body.
