@@ -50,6 +50,7 @@ use store::{Counted, KeyRow, Service, ServiceError, Store};
 
 pub use caches::CacheStats;
 pub use epoch::Epoch;
+#[cfg(not(fuzzing))]
 pub(crate) use files::check_private;
 pub use lifecycle::{Cursor, EpochInfo, PartitionInfo, RecipientInfo, Rewrapped};
 pub use manage::{Change, Changed};
