@@ -222,6 +222,21 @@ fn a_deterministic_epoch_from_before_a_rollover_is_not_sealed_under(#[values(On:
     assert_ne!(keyring.sealing(&default(), Kind::Deterministic).unwrap().id, old.id);
 }
 
+/// Records tell whole seconds, and a script rolls over more than once in one.
+#[rstest]
+fn of_epochs_made_within_a_second_the_one_before_is_the_previous_one(#[values(On::Sqlite, On::Postgres)] on: On) {
+    let Some(place) = Place::on(on) else { return };
+    let keyring = place.init();
+    let mut before = keyring.sealing(&default(), Kind::Deterministic).unwrap();
+    for _ in 0..12 {
+        keyring.rollover(&default(), &[Kind::Deterministic]).unwrap();
+        let current = keyring.sealing(&default(), Kind::Deterministic).unwrap();
+        assert_eq!(keyring.previous(&default()).unwrap().map(|epoch| epoch.id), Some(before.id));
+        assert_eq!(place.open().previous(&default()).unwrap().map(|epoch| epoch.id), Some(before.id));
+        before = current;
+    }
+}
+
 #[rstest]
 fn an_epoch_marked_as_another_kind_or_partition_is_not_sealed_under(#[values(On::Sqlite, On::Postgres)] on: On) {
     let Some(place) = Place::on(on) else { return };
