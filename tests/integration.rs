@@ -70,6 +70,8 @@ mod framing;
 mod interop;
 #[path = "integration/json_server.rs"]
 mod json_server;
+#[path = "integration/kubernetes.rs"]
+mod kubernetes;
 #[path = "integration/lifecycle.rs"]
 mod lifecycle;
 #[path = "integration/limits.rs"]
