@@ -198,6 +198,8 @@ def beside_the_sidecar(work, say):
 def one_process_of_sqlite(work, say):
     if not any(m["mountPath"] == "/var/lib/sidecloak" for c in work.containers for m in c.get("volumeMounts", [])):
         return
+    if work.kind == "Job":
+        return
     if work.object["spec"].get("replicas", 1) != 1:
         say("several replicas have one SQLite file")
     if work.object["spec"].get("strategy", {}).get("type") != "Recreate":

@@ -21,15 +21,20 @@ PATIENCE = 60
 
 
 class Pod:
-    def __init__(self, work, case, given, root, binary, ports=None, hosts=None, token=""):
+    def __init__(self, work, case, given, root, binary, ports=None, hosts=None, token="", claims=None):
         self.work, self.root, self.binary, self.token = work, pathlib.Path(root), str(binary), token
         self.known = {f"{o['kind']}/{o['metadata']['name']}": content(o) for o in case.objects} | given
         self.ports, self.hosts, self.started = ports or {}, hosts or {}, []
         self.volumes = {v["name"]: v for v in work.spec.get("volumes", [])}
         for name, volume in self.volumes.items():
+            claim = volume.get("persistentVolumeClaim", {}).get("claimName")
+            if claim in (claims or {}):
+                self.root.mkdir(parents=True, exist_ok=True)
+                (self.root / name).symlink_to(claims[claim])
+                continue
             (self.root / name).mkdir(parents=True)
             self.fill(name, volume)
-        (self.root / "tmp-of-nobody").mkdir(parents=True)
+        (self.root / "tmp-of-nobody").mkdir(parents=True, exist_ok=True)
 
     def fill(self, name, volume):
         """What a kubelet writes: a directory per state, `..data` that leads to the current one, a link per file."""
@@ -85,7 +90,9 @@ class Pod:
         command = container.get("command") or [self.binary]
         # The Python of this test stands for the one of the application's image.
         command = [sys.executable if command[0] == "python3" else command[0], *command[1:]]
-        return [self.here(part) for part in command + (args if args is not None else container.get("args", []))]
+        variables = self.environment(container)
+        expand = lambda part: re.sub(r"\$\((\w+)\)", lambda m: variables.get(m[1], m[0]), part)
+        return [self.here(expand(part)) for part in command + (args if args is not None else container.get("args", []))]
 
     def environment(self, container):
         """Nothing but what the pod says; a volume is what file systems like this one stand for."""

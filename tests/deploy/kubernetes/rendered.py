@@ -104,6 +104,7 @@ def overlays(owner, place, url="postgres://sidecloak:x@db.example/sidecloak", pi
         copy / "overlays/single/secrets/master.key": owner.master_key,
         fleet / "authority/secrets/master.key": owner.master_key,
         fleet / "authority/secrets/postgres.url": url,
+        copy / "overlays/single-to-fleet/secrets/postgres.url": url,
         fleet / "authority/secrets/tls.crt": owner.certificate,
         fleet / "authority/secrets/tls.key": owner.key,
         fleet / "authority/jwks.json": owner.key_set(),
@@ -116,6 +117,7 @@ def overlays(owner, place, url="postgres://sidecloak:x@db.example/sidecloak", pi
     kustomize = lambda name: load(must(TOOLS / "kubectl", "kustomize", copy / "overlays" / name))
     return [
         Case("overlays/single", kustomize("single")),
+        Case("overlays/single-to-fleet", kustomize("single-to-fleet"), {"Secret/sidecloak-keys", "PersistentVolumeClaim/sidecloak-keyring"}),
         Case("overlays/fleet/authority", kustomize("fleet/authority")),
         Case("overlays/fleet", kustomize("fleet")),
         Case("overlays/fleet/cert-manager", kustomize("fleet/cert-manager")),
