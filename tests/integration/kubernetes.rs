@@ -43,6 +43,11 @@ fn the_configurations_and_rules_pass_the_check() {
 }
 
 #[test]
+fn the_commands_of_the_readme_run() {
+    check("readme", None);
+}
+
+#[test]
 fn the_pods_do_what_their_readme_says() {
     // Of its own, since a keyring wants its commits synced. Without PostgreSQL that is said, and the rest is run.
     let cluster = Cluster::start(&Settings { durable: true, ..Settings::default() });

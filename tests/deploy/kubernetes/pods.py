@@ -22,7 +22,7 @@ PATIENCE = 60
 
 class Pod:
     def __init__(self, work, case, given, root, binary, ports=None, hosts=None, token="", claims=None):
-        self.work, self.root, self.binary, self.token = work, pathlib.Path(root), str(binary), token
+        self.work, self.root, self.binary, self.token = work, pathlib.Path(root), str(pathlib.Path(binary).resolve()), token
         self.known = {f"{o['kind']}/{o['metadata']['name']}": content(o) for o in case.objects} | given
         self.ports, self.hosts, self.started = ports or {}, hosts or {}, []
         self.volumes = {v["name"]: v for v in work.spec.get("volumes", [])}

@@ -54,6 +54,11 @@ def single(owner, place, binary):
             edited(pod, through, behind)
             health = pod.once(pod.work.sidecar, ["health"])
             assert health.returncode == 0, health
+            listed = pod.once(pod.work.sidecar, ["keys", "list"])
+            assert listed.returncode == 0 and listed.stdout.startswith("owner "), listed
+            recovery = place / f"recovery{len(list(place.iterdir()))}.pub"
+            made = pod.once(pod.work.sidecar, ["keys", "recovery", "-o", str(recovery)])
+            assert made.returncode == 0 and recovery.exists(), made
             codes = pod.stop()
             assert codes["sidecloak"] == 0, (codes, pod.log(pod.work.sidecar))
             assert started.poll() == 0
