@@ -80,3 +80,30 @@ fn no_document_with_commands_is_left_out() {
     println!("{run} blocks are run, {} are not:\n{}", not.len(), not.join("\n"));
     assert!(run > not.len(), "most commands must be run");
 }
+
+/// The tests that the failure matrix names hold what it says.
+#[test]
+fn the_tests_that_hold_the_failure_matrix_are_there() {
+    fn sources(directory: &std::path::Path, into: &mut String) {
+        for entry in std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                sources(&entry, into);
+            } else if entry.extension().is_some_and(|extension| extension == "rs") {
+                into.push_str(&String::from_utf8(read(&entry)).unwrap());
+            }
+        }
+    }
+    let mut all = String::new();
+    for directory in ["src", "tests/integration"] {
+        sources(&repository().join(directory), &mut all);
+    }
+    let mut held = 0;
+    for row in text("docs/failure-matrix.md").lines().filter(|line| line.starts_with("| ")) {
+        let last = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        for name in last.split('`').skip(1).step_by(2) {
+            assert!(all.contains(&format!("fn {name}(")), "no test is called {name}");
+            held += 1;
+        }
+    }
+    assert!(held > 30, "{held}");
+}
