@@ -52,6 +52,8 @@ mod crypteron;
 mod described;
 #[path = "integration/documents.rs"]
 mod documents;
+#[path = "integration/documents_run.rs"]
+mod documents_run;
 #[path = "integration/exequantum.rs"]
 mod exequantum;
 #[path = "integration/fidelity.rs"]
