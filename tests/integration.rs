@@ -68,6 +68,8 @@ mod floods;
 mod forms;
 #[path = "integration/framing.rs"]
 mod framing;
+#[path = "integration/injection.rs"]
+mod injection;
 #[path = "integration/interop.rs"]
 mod interop;
 #[path = "integration/json_server.rs"]
