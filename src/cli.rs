@@ -25,6 +25,7 @@ mod manage;
 mod open;
 mod out;
 mod profiles;
+mod report;
 mod rewrite;
 mod run;
 mod schema;
@@ -89,6 +90,8 @@ enum Command {
     Schema(schema::Args),
     /// Ask a running process whether it is ready
     Health(health::Args),
+    /// Say whether the next step of a roll-out is safe, and why not
+    Report(report::Args),
     /// Print a script that completes commands in a shell
     Completions(completions::Args),
     /// Print the manual page, or write one per command
@@ -149,6 +152,7 @@ fn dispatch(command: &Command, out: &mut Out) -> Result<(), Failure> {
         Command::Inspect(args) => inspect::run(args, out),
         Command::Schema(args) => schema::run(args, out),
         Command::Health(args) => health::run(args, out),
+        Command::Report(args) => report::run(args, out),
         Command::Completions(args) => completions::run(args, out),
         Command::Man(args) => man::run(args, out),
     }

@@ -22,6 +22,7 @@ pub mod token;
 // Floor 3: engine
 pub mod audit;
 pub mod directory;
+pub mod rollout;
 pub mod rules;
 pub mod transform;
 // Floor 4: wire

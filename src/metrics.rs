@@ -6,6 +6,9 @@ mod injections;
 mod labels;
 mod limits;
 mod managed;
+pub mod rollout;
+pub mod series;
+pub mod sketch;
 mod tls;
 mod traffic;
 mod upstream;
@@ -22,6 +25,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Registry;
 
+use crate::clock::SharedClock;
 use crate::refusal::Reason;
 
 pub use callers::CallerMetrics;
@@ -82,6 +86,8 @@ struct Inner {
     injections: injections::Injections,
     keyring: Arc<OnceLock<KeyringStats>>,
     budget: Arc<OnceLock<BudgetStats>>,
+    told: series::Told,
+    clock: OnceLock<SharedClock>,
 }
 
 type BudgetStats = Box<dyn Fn() -> (u64, u64) + Send + Sync>;
@@ -184,6 +190,21 @@ impl Metrics {
         drop(self.0.budget.set(Box::new(stats)));
     }
 
+    /// Has numbers with labels read at each scrape. The first call counts.
+    pub fn watch_series(&self, read: impl Fn() -> Vec<series::Group> + Send + Sync + 'static) {
+        drop(self.0.told.0.set(Box::new(read)));
+    }
+
+    /// What tells when something happened. The first call counts.
+    pub fn keep_time(&self, clock: SharedClock) {
+        drop(self.0.clock.set(clock));
+    }
+
+    /// Unix seconds; 0 where nothing tells them.
+    pub fn now(&self) -> u64 {
+        self.0.clock.get().map_or(0, |clock| clock.now())
+    }
+
     /// All of it in the OpenMetrics text format.
     pub fn render(&self) -> String {
         let mut text = String::new();
@@ -220,6 +241,8 @@ impl Default for Inner {
             injections: injections::Injections::registered(&mut registry),
             keyring: Arc::default(),
             budget: Arc::default(),
+            told: series::Told::default(),
+            clock: OnceLock::new(),
         };
         registry.register("fields", "Selected fields by rule, class and event", inner.fields.clone());
         registry.register("refusals", "Exchanges refused, by rule and reason", inner.refusals.clone());
@@ -231,6 +254,7 @@ impl Default for Inner {
             keyring: Arc::clone(&inner.keyring),
             budget: Arc::clone(&inner.budget),
         }));
+        registry.register_collector(Box::new(inner.told.clone()));
         Self { registry: RwLock::new(registry), ..inner }
     }
 }
