@@ -1,5 +1,7 @@
 """What helm makes of good values, and what it says to bad ones."""
 
+import re
+
 import rendered
 
 SQLITE = "keyring.kind is sqlite, one file of one process: "
@@ -122,4 +124,5 @@ def one_version(helm):
     assert f"\nversion: {version}\n" in shown and f"appVersion: {version}\n" in shown, shown
     for path in rendered.KUBERNETES.rglob("kustomization.yaml"):
         for line in path.read_text().splitlines():
-            assert "newTag" not in line or f"newTag: {version} " in line, f"{path}: {line}"
+            tag = re.search(r"newTag: *[\"']?([^\s\"',}]+)", line)
+            assert not tag or tag[1] == version, f"{path}: {line}"
