@@ -25,6 +25,7 @@ mod open;
 mod out;
 mod profiles;
 mod report;
+mod rewrite;
 mod run;
 mod schema;
 mod seal;
@@ -78,6 +79,8 @@ enum Command {
     Seal(seal::Args),
     /// Open values or fields of documents
     Open(open::Args),
+    /// Seal what is already stored, through the application's API or in streams, or open it again
+    Rewrite(Box<rewrite::Args>),
     /// Show what a token says without keys
     Inspect(inspect::Args),
     /// Print the JSON Schema of the rules or of the configuration
@@ -141,6 +144,7 @@ fn dispatch(command: &Command, out: &mut Out) -> Result<(), Failure> {
         Command::Users(args) => manage::users::run(args, out),
         Command::Seal(args) => seal::run(args, out),
         Command::Open(args) => open::run(args, out),
+        Command::Rewrite(args) => rewrite::run(args, out),
         Command::Inspect(args) => inspect::run(args, out),
         Command::Schema(args) => schema::run(args, out),
         Command::Health(args) => health::run(args, out),

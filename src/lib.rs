@@ -45,6 +45,8 @@ pub mod authority;
 #[cfg(not(fuzzing))]
 pub mod reload;
 #[cfg(not(fuzzing))]
+pub mod rewrite;
+#[cfg(not(fuzzing))]
 pub mod telemetry;
 // Floor 6: program
 #[cfg(not(fuzzing))]

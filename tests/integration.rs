@@ -52,6 +52,8 @@ mod crypteron;
 mod described;
 #[path = "integration/documents.rs"]
 mod documents;
+#[path = "integration/documents_run.rs"]
+mod documents_run;
 #[path = "integration/exequantum.rs"]
 mod exequantum;
 #[path = "integration/fidelity.rs"]
@@ -70,6 +72,8 @@ mod framing;
 mod interop;
 #[path = "integration/json_server.rs"]
 mod json_server;
+#[path = "integration/kubernetes.rs"]
+mod kubernetes;
 #[path = "integration/lifecycle.rs"]
 mod lifecycle;
 #[path = "integration/limits.rs"]

@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// Configuration file [default: ./sidecloak.yaml if it is there]
     #[arg(long, value_name = "FILE", env = "SIDECLOAK_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
-    /// The process's probe: 127.0.0.1:9902 or unix:/PATH [default: the configuration's]
+    /// The process's probe: 127.0.0.1:9902, unix:/PATH, or HOST:9902 of another machine [default: the configuration's]
     #[arg(long, value_name = "ADDRESS", env = "SIDECLOAK_PROBE", hide_env_values = true)]
     pub probe: Option<String>,
     /// The process's admin interface, asked if there is no probe [default: the configuration's]
@@ -76,6 +76,9 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
 
 /// Whom to ask: the probe, or else the admin interface with its token.
 fn target(args: &Args, out: &mut Out) -> Result<(Address, Option<SecretBytes>), Failure> {
+    if let Some(address) = args.probe.as_deref().and_then(named) {
+        return Ok((address, None));
+    }
     let flags = Overrides {
         probe: args.probe.clone(),
         admin: args.admin.clone(),
@@ -90,6 +93,17 @@ fn target(args: &Args, out: &mut Out) -> Result<(Address, Option<SecretBytes>), 
         (None, None) => Err(Failure::new(Exit::Usage, "there is neither a probe nor an admin interface to ask")
             .help("give --probe ADDRESS, or `probe: { bind: ADDRESS }` in the configuration")),
     }
+}
+
+/// A probe by the name of its host. Those that a process listens at itself are numbers.
+fn named(text: &str) -> Option<Address> {
+    let (host, port) = text.rsplit_once(':')?;
+    let is_name = |host: &str| {
+        host.contains(|c: char| c.is_ascii_alphabetic())
+            && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'))
+    };
+    is_name(host).then_some(())?;
+    Some(Address::Host(host.to_owned(), port.parse().ok()?))
 }
 
 /// The admin token.
@@ -214,6 +228,22 @@ mod tests {
             assert!(server.join().unwrap().starts_with("GET /readyz HTTP/1.1\r\n"));
             out.flush().unwrap();
             assert!(captured.out().contains("ready ("), "{}", captured.out());
+        }
+    }
+
+    #[test]
+    fn a_probe_elsewhere_has_a_name() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let probe = format!("localhost:{}", listener.local_addr().unwrap().port());
+        let server =
+            thread::spawn(move || answer(listener.accept().unwrap().0, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"));
+        let (mut out, _) = Out::captured();
+        run(&args(Some(probe), None, None), &mut out).unwrap();
+        assert!(server.join().unwrap().starts_with("GET /readyz"));
+        for text in
+            ["127.0.0.1:9902", "[::1]:9902", "unix:/run/x.sock", ":9902", "a b:9902", "host:", "host:65536", "u@h:1"]
+        {
+            assert_eq!(named(text), None, "{text}");
         }
     }
 
