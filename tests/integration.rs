@@ -118,6 +118,8 @@ mod profiles_chaos;
 mod profiles_keys;
 #[path = "integration/profiles_values.rs"]
 mod profiles_values;
+#[path = "integration/rehearsal.rs"]
+mod rehearsal;
 #[path = "integration/relay.rs"]
 mod relay;
 #[path = "integration/reload.rs"]
@@ -126,6 +128,8 @@ mod reload;
 mod remote_keyring;
 #[path = "integration/review.rs"]
 mod review;
+#[path = "integration/rewrite.rs"]
+mod rewrite;
 #[path = "integration/sealing.rs"]
 mod sealing;
 #[path = "integration/smuggling.rs"]
