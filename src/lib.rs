@@ -22,6 +22,7 @@ pub mod token;
 // Floor 3: engine
 pub mod audit;
 pub mod directory;
+pub mod rollout;
 pub mod rules;
 pub mod transform;
 // Floor 4: wire
@@ -41,6 +42,8 @@ pub mod tls;
 pub mod admin;
 #[cfg(not(fuzzing))]
 pub mod authority;
+#[cfg(not(fuzzing))]
+pub mod injector;
 #[cfg(not(fuzzing))]
 pub mod reload;
 #[cfg(not(fuzzing))]

@@ -52,7 +52,8 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
         .build()
         .map_err(|e| Failure::io("cannot start", &e))?;
     let limit = Duration::from_secs(args.timeout);
-    let answer = runtime.block_on(async { tokio::time::timeout(limit, ask(&address, token.as_ref())).await });
+    let answer = runtime
+        .block_on(async { tokio::time::timeout(limit, ask(&address, "/readyz", token.as_ref(), MAX_ANSWER)).await });
     let (status, body) = match answer {
         Ok(Ok(answer)) => answer,
         Ok(Err(why)) => return Err(no(&address, &why)),
@@ -105,7 +106,8 @@ fn named(text: &str) -> Option<Address> {
     Some(Address::Host(host.to_owned(), port.parse().ok()?))
 }
 
-fn token(source: &KeySource) -> Result<SecretBytes, Failure> {
+/// The admin token.
+pub(super) fn token(source: &KeySource) -> Result<SecretBytes, Failure> {
     let mut bytes = match source {
         KeySource::File(path) => SecretBytes::new(
             bounded::read_file(path, MAX_TOKEN)
@@ -124,13 +126,20 @@ fn token(source: &KeySource) -> Result<SecretBytes, Failure> {
     Ok(bytes)
 }
 
-async fn ask(address: &Address, token: Option<&SecretBytes>) -> Result<(StatusCode, Bytes), String> {
+/// Asks a port of a process for this path; an answer of more than `most` bytes is none.
+pub(super) async fn ask(
+    address: &Address,
+    path: &str,
+    token: Option<&SecretBytes>,
+    most: usize,
+) -> Result<(StatusCode, Bytes), String> {
+    let what = (path, token, most);
     match address {
-        Address::Tcp(at) => get(TcpStream::connect(reachable(*at)).await.map_err(|e| e.to_string())?, token).await,
+        Address::Tcp(at) => get(TcpStream::connect(reachable(*at)).await.map_err(|e| e.to_string())?, what).await,
         Address::Host(host, port) => {
-            get(TcpStream::connect((host.as_str(), *port)).await.map_err(|e| e.to_string())?, token).await
+            get(TcpStream::connect((host.as_str(), *port)).await.map_err(|e| e.to_string())?, what).await
         }
-        Address::Unix(path) => get(UnixStream::connect(path).await.map_err(|e| e.to_string())?, token).await,
+        Address::Unix(path) => get(UnixStream::connect(path).await.map_err(|e| e.to_string())?, what).await,
     }
 }
 
@@ -144,12 +153,15 @@ fn reachable(at: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, at.port())
 }
 
-async fn get<S>(stream: S, token: Option<&SecretBytes>) -> Result<(StatusCode, Bytes), String>
+async fn get<S>(
+    stream: S,
+    (path, token, most): (&str, Option<&SecretBytes>, usize),
+) -> Result<(StatusCode, Bytes), String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
-    let mut request = Request::get("/readyz").header("host", "localhost").header("connection", "close");
+    let mut request = Request::get(path).header("host", "localhost").header("connection", "close");
     if let Some(token) = token {
         let value = [b"Bearer ", token.expose()].concat();
         let mut value = http::HeaderValue::from_bytes(&value).map_err(|_| "the admin token is no header value")?;
@@ -161,7 +173,7 @@ where
         let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
         let status = response.status();
         #[expect(clippy::disallowed_methods, reason = "bounded by `Limited`")]
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(|e| e.to_string())?;
+        let body = Limited::new(response.into_body(), most).collect().await.map_err(|e| e.to_string())?;
         Ok((status, body.to_bytes()))
     };
     // The connection is driven beside the exchange, which ends first or fails with it.
@@ -173,11 +185,6 @@ where
 }
 
 fn no(address: &Address, why: &str) -> Failure {
-    let address = match address {
-        Address::Tcp(at) => at.to_string(),
-        Address::Host(host, port) => format!("{host}:{port}"),
-        Address::Unix(path) => format!("unix:{}", path.display()),
-    };
     Failure::new(Exit::No, format!("no readiness from {address}: {why}"))
         .help("is the process running, and is this its probe or admin address?")
 }
