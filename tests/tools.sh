@@ -37,3 +37,4 @@ install accounts tests/apps/accounts/requirements.txt python_packages
 install fhir tests/apps/fhir/package.json npm_packages
 install forms tests/tools/forms/requirements.txt python_packages
 install forms-js tests/tools/forms_js/package.json npm_packages
+install containers tests/deploy/containers/requirements.txt python_packages

@@ -1,9 +1,12 @@
 """An application of the old kind: customers in PostgreSQL, columns of a fixed width, SQL for look-ups, no idea of tokens.
 
-app.py PORT SOCKET USER DATABASE
+app.py [ADDRESS:]PORT (SOCKET | HOST:PORT) USER DATABASE
+
+Over TCP the password is what the file named by DATABASE_PASSWORD_FILE holds.
 """
 
 import json
+import os
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
@@ -17,9 +20,9 @@ SCHEMA = """create table if not exists customers (id serial primary key, name va
 
 
 class Database:
-    def __init__(self, socket, user, database):
+    def __init__(self, place, user, database):
         self.lock = Lock()
-        self.connection = pg8000.dbapi.connect(user=user, database=database, unix_sock=socket)
+        self.connection = pg8000.dbapi.connect(user=user, database=database, **reach(place))
         self.connection.autocommit = True
         self.ask(SCHEMA)
 
@@ -31,6 +34,14 @@ class Database:
                 return []
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row)) for row in cursor.fetchall()]
+
+
+def reach(place):
+    if place.startswith("/"):
+        return {"unix_sock": place}
+    host, _, port = place.rpartition(":")
+    with open(os.environ["DATABASE_PASSWORD_FILE"], encoding="utf-8") as file:
+        return {"host": host, "port": int(port), "password": file.read().strip()}
 
 
 class Application(BaseHTTPRequestHandler):
@@ -96,9 +107,10 @@ class Application(BaseHTTPRequestHandler):
 
 
 def main():
-    port, socket, user, database = sys.argv[1:]
-    Application.database = Database(socket, user, database)
-    ThreadingHTTPServer(("127.0.0.1", int(port)), Application).serve_forever()
+    listen, place, user, database = sys.argv[1:]
+    address, _, port = listen.rpartition(":")
+    Application.database = Database(place, user, database)
+    ThreadingHTTPServer((address or "127.0.0.1", int(port)), Application).serve_forever()
 
 
 if __name__ == "__main__":
