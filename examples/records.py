@@ -95,7 +95,8 @@ class Application(BaseHTTPRequestHandler):
             data = b"".join(pieces)
         else:
             data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        return self.headers.get_content_type(), data.decode()
+        kind = self.headers.get_content_type()
+        return kind, data.decode().strip() if kind in JSON else data.decode()
 
     def answer(self, status, text, kind="application/json", version=None):
         # A line end, for whoever reads along in a terminal.

@@ -2,6 +2,7 @@
 
 pub mod authority;
 mod due;
+pub mod injector;
 pub mod keys;
 pub mod profiles;
 

@@ -17,6 +17,7 @@ mod documents;
 mod exit;
 mod explain;
 mod health;
+mod injector;
 mod inspect;
 mod keys;
 mod man;
@@ -53,6 +54,8 @@ enum Command {
     Run(Box<run::Args>),
     /// Run the service that a fleet shares: its keyring, management, and known APIs
     Authority(Box<authority::Args>),
+    /// Run the Kubernetes webhook that puts the sidecar into pods
+    Injector(Box<injector::Args>),
     /// Show the whole product on a small application, in memory and on loopback
     Demo(demo::Args),
     /// Check configuration and rules, and run the tests in the rules
@@ -131,6 +134,7 @@ fn dispatch(command: &Command, out: &mut Out) -> Result<(), Failure> {
     match command {
         Command::Run(args) => run::run(args),
         Command::Authority(args) => authority::run(args, out),
+        Command::Injector(args) => injector::run(args),
         Command::Demo(args) => demo::run(args, out),
         Command::Check(args) => check::run(args, out),
         Command::Explain(args) => explain::run(args, out),
@@ -194,7 +198,8 @@ mod tests {
     #[test]
     fn each_flag_of_the_configuration_has_its_variable() {
         let command = Cli::command();
-        let arguments = ["run", "authority"].map(|name| command.find_subcommand(name).unwrap().get_arguments());
+        let arguments =
+            ["run", "authority", "injector"].map(|name| command.find_subcommand(name).unwrap().get_arguments());
         let others = ["help", "version", "json", "openapi"];
         for arg in arguments.into_iter().flatten().filter(|a| !others.contains(&a.get_id().as_str())) {
             let long = arg.get_long().unwrap();

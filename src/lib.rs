@@ -43,6 +43,8 @@ pub mod admin;
 #[cfg(not(fuzzing))]
 pub mod authority;
 #[cfg(not(fuzzing))]
+pub mod injector;
+#[cfg(not(fuzzing))]
 pub mod reload;
 #[cfg(not(fuzzing))]
 pub mod rewrite;

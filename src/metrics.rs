@@ -2,6 +2,7 @@
 
 mod callers;
 mod fields;
+mod injections;
 mod labels;
 mod limits;
 mod managed;
@@ -29,6 +30,7 @@ use crate::refusal::Reason;
 
 pub use callers::CallerMetrics;
 pub use fields::FieldCounters;
+pub use injections::Injection;
 use labels::{FieldLabels, ReasonLabels, ReloadLabels};
 pub use limits::Limit;
 pub use managed::{CacheMetrics, CallMetrics, ManagedMetrics, TokenMetrics};
@@ -82,6 +84,7 @@ struct Inner {
     tls: tls::Tls,
     callers: callers::Callers,
     managed: managed::Managed,
+    injections: injections::Injections,
     keyring: Arc<OnceLock<KeyringStats>>,
     budget: Arc<OnceLock<BudgetStats>>,
     told: series::Told,
@@ -169,6 +172,11 @@ impl Metrics {
         self.0.managed.profile(profile)
     }
 
+    /// Counts a pod that the injector saw.
+    pub fn injection(&self, outcome: Injection) {
+        self.0.injections.count(outcome);
+    }
+
     /// The counters of a worker, to be kept.
     pub fn worker(&self, index: usize) -> Arc<WorkerMetrics> {
         Arc::new(self.0.traffic.worker(index))
@@ -233,6 +241,7 @@ impl Default for Inner {
             tls: tls::Tls::registered(&mut registry),
             callers: callers::Callers::registered(&mut registry),
             managed: managed::Managed::registered(&mut registry),
+            injections: injections::Injections::registered(&mut registry),
             keyring: Arc::default(),
             budget: Arc::default(),
             told: series::Told::default(),

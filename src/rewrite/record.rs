@@ -8,7 +8,7 @@ use super::client::{Answer, Client, Trouble};
 use super::pages::denied;
 use super::shape::Shape;
 use super::stored::{Look, Standing, Stored};
-use super::{Halt, HaltKind, retry};
+use super::{Halt, HaltKind};
 
 /// A tag that no state of any record has.
 const NEVER: &str = "\"sidecloak-rewrite-is-the-condition-heeded\"";
@@ -81,7 +81,7 @@ fn failed<T>(step: &str, answer: &Answer) -> Result<T, Unwritten> {
         return Err(Unwritten::Halt(denied()));
     }
     let why = format!("{step}: {}", answer.why());
-    if retry::is_busy(answer.status) {
+    if answer.is_busy() {
         let halt = Halt::new(HaltKind::Away, why)
             .help("the same command goes on from where it was, with a lower --rate perhaps");
         return Err(Unwritten::Halt(halt));
