@@ -17,6 +17,7 @@ use crate::proxy::listen::{self, SocketFile};
 use crate::proxy::settings::Address;
 use crate::proxy::shared::Shared;
 use crate::report::Findings;
+use crate::rollout::snapshot::Snapshot;
 
 use port::{Guard, Socket};
 
@@ -27,6 +28,11 @@ pub trait Probed: Send + Sync + 'static {
 
     /// OpenMetrics text.
     fn metrics(&self) -> String;
+
+    /// What a roll-out of the rules is judged by, if there are rules.
+    fn rollout(&self) -> Option<Snapshot> {
+        None
+    }
 }
 
 /// What the admin port asks of the process besides; the program hands it in.
@@ -52,7 +58,7 @@ pub struct RulesStatus {
 /// Where the ports listen.
 #[derive(Clone, Default)]
 pub struct Settings {
-    /// `/livez`, `/readyz`, `/metrics`, nothing else.
+    /// `/livez`, `/readyz`, `/metrics`, `/rollout`, nothing else.
     pub probe: Option<Address>,
     /// A unix socket (this user and root alone), or loopback TCP with a token.
     pub admin: Option<Address>,

@@ -2,6 +2,7 @@
 
 pub mod authority;
 mod due;
+pub mod injector;
 pub mod keys;
 pub mod profiles;
 
@@ -24,6 +25,7 @@ use crate::proxy::settings::Address;
 use crate::proxy::shared::Shared;
 use crate::reload::watch::{self, Watcher};
 use crate::report::{Finding, Findings};
+use crate::rollout;
 use crate::rules::RuleSet;
 use crate::rules::compile::{Context, Loaded, Senders, load};
 use crate::sealer::joined::Joined;
@@ -103,6 +105,7 @@ impl App {
         warn(&found.0);
 
         metrics.reloaded(Some(rules.rules.len()), clock.now());
+        rollout::begin(&rules, None, clock.now());
         let audit = match &keyring {
             Some(keyring) if keyring.records().is_ok() => {
                 Some(Arc::new(Audit::open(Arc::clone(keyring), Arc::clone(&clock))?))
@@ -119,6 +122,10 @@ impl App {
         let sealer = sealer(keyring.as_ref(), profiles.clone(), audit.as_ref(), recorder, &clock)?;
         let shared = Shared::new(config.proxy.clone(), rules, sealer, metrics, clock).map_err(KeyringError::from)?;
         let shared = Arc::new(shared);
+        let counted = Arc::downgrade(&shared);
+        shared.metrics.watch_series(move || {
+            counted.upgrade().map_or_else(Vec::new, |shared| rollout::series::series(&shared.rules.load()))
+        });
         shared.callers.read_keys().map_err(|error| KeyringError::NoKey(error.to_string()))?;
         let key_sets = Refresher::start(shared.callers.key_sets())?;
         shared.health.rules_loaded();
@@ -316,6 +323,7 @@ impl Reload {
 
     fn in_force(&self, rules: RuleSet, digest: [u8; 32]) {
         let (count, now) = (rules.rules.len(), self.shared.clock.now());
+        rollout::begin(&rules, Some(&self.shared.rules.load()), now);
         self.shared.rules.store(Arc::new(rules));
         self.shared.metrics.reloaded(Some(count), now);
         *self.status() = RulesStatus { digest: Some(digest), loaded: now, last_error: None };

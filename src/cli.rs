@@ -17,6 +17,7 @@ mod documents;
 mod exit;
 mod explain;
 mod health;
+mod injector;
 mod inspect;
 mod keys;
 mod man;
@@ -24,6 +25,8 @@ mod manage;
 mod open;
 mod out;
 mod profiles;
+mod report;
+mod rewrite;
 mod run;
 mod schema;
 mod seal;
@@ -51,6 +54,8 @@ enum Command {
     Run(Box<run::Args>),
     /// Run the service that a fleet shares: its keyring, management, and known APIs
     Authority(Box<authority::Args>),
+    /// Run the Kubernetes webhook that puts the sidecar into pods
+    Injector(Box<injector::Args>),
     /// Show the whole product on a small application, in memory and on loopback
     Demo(demo::Args),
     /// Check configuration and rules, and run the tests in the rules
@@ -77,12 +82,16 @@ enum Command {
     Seal(seal::Args),
     /// Open values or fields of documents
     Open(open::Args),
+    /// Seal what is already stored, through the application's API or in streams, or open it again
+    Rewrite(Box<rewrite::Args>),
     /// Show what a token says without keys
     Inspect(inspect::Args),
     /// Print the JSON Schema of the rules or of the configuration
     Schema(schema::Args),
     /// Ask a running process whether it is ready
     Health(health::Args),
+    /// Say whether the next step of a roll-out is safe, and why not
+    Report(report::Args),
     /// Print a script that completes commands in a shell
     Completions(completions::Args),
     /// Print the manual page, or write one per command
@@ -125,6 +134,7 @@ fn dispatch(command: &Command, out: &mut Out) -> Result<(), Failure> {
     match command {
         Command::Run(args) => run::run(args),
         Command::Authority(args) => authority::run(args, out),
+        Command::Injector(args) => injector::run(args),
         Command::Demo(args) => demo::run(args, out),
         Command::Check(args) => check::run(args, out),
         Command::Explain(args) => explain::run(args, out),
@@ -138,9 +148,11 @@ fn dispatch(command: &Command, out: &mut Out) -> Result<(), Failure> {
         Command::Users(args) => manage::users::run(args, out),
         Command::Seal(args) => seal::run(args, out),
         Command::Open(args) => open::run(args, out),
+        Command::Rewrite(args) => rewrite::run(args, out),
         Command::Inspect(args) => inspect::run(args, out),
         Command::Schema(args) => schema::run(args, out),
         Command::Health(args) => health::run(args, out),
+        Command::Report(args) => report::run(args, out),
         Command::Completions(args) => completions::run(args, out),
         Command::Man(args) => man::run(args, out),
     }
@@ -186,7 +198,8 @@ mod tests {
     #[test]
     fn each_flag_of_the_configuration_has_its_variable() {
         let command = Cli::command();
-        let arguments = ["run", "authority"].map(|name| command.find_subcommand(name).unwrap().get_arguments());
+        let arguments =
+            ["run", "authority", "injector"].map(|name| command.find_subcommand(name).unwrap().get_arguments());
         let others = ["help", "version", "json", "openapi"];
         for arg in arguments.into_iter().flatten().filter(|a| !others.contains(&a.get_id().as_str())) {
             let long = arg.get_long().unwrap();

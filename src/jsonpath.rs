@@ -12,7 +12,7 @@ mod overlap;
 mod patch;
 mod pattern;
 mod select;
-mod tree;
+pub(crate) mod tree;
 
 use std::sync::Arc;
 

@@ -22,6 +22,7 @@ pub mod token;
 // Floor 3: engine
 pub mod audit;
 pub mod directory;
+pub mod rollout;
 pub mod rules;
 pub mod transform;
 // Floor 4: wire
@@ -42,7 +43,11 @@ pub mod admin;
 #[cfg(not(fuzzing))]
 pub mod authority;
 #[cfg(not(fuzzing))]
+pub mod injector;
+#[cfg(not(fuzzing))]
 pub mod reload;
+#[cfg(not(fuzzing))]
+pub mod rewrite;
 #[cfg(not(fuzzing))]
 pub mod telemetry;
 // Floor 6: program

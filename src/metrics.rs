@@ -2,9 +2,13 @@
 
 mod callers;
 mod fields;
+mod injections;
 mod labels;
 mod limits;
 mod managed;
+pub mod rollout;
+pub mod series;
+pub mod sketch;
 mod tls;
 mod traffic;
 mod upstream;
@@ -21,10 +25,12 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Registry;
 
+use crate::clock::SharedClock;
 use crate::refusal::Reason;
 
 pub use callers::CallerMetrics;
 pub use fields::FieldCounters;
+pub use injections::Injection;
 use labels::{FieldLabels, ReasonLabels, ReloadLabels};
 pub use limits::Limit;
 pub use managed::{CacheMetrics, CallMetrics, ManagedMetrics, TokenMetrics};
@@ -77,8 +83,11 @@ struct Inner {
     tls: tls::Tls,
     callers: callers::Callers,
     managed: managed::Managed,
+    injections: injections::Injections,
     keyring: Arc<OnceLock<KeyringStats>>,
     budget: Arc<OnceLock<BudgetStats>>,
+    told: series::Told,
+    clock: OnceLock<SharedClock>,
 }
 
 type BudgetStats = Box<dyn Fn() -> (u64, u64) + Send + Sync>;
@@ -161,6 +170,11 @@ impl Metrics {
         self.0.managed.profile(profile)
     }
 
+    /// Counts a pod that the injector saw.
+    pub fn injection(&self, outcome: Injection) {
+        self.0.injections.count(outcome);
+    }
+
     /// The counters of a worker, to be kept.
     pub fn worker(&self, index: usize) -> Arc<WorkerMetrics> {
         Arc::new(self.0.traffic.worker(index))
@@ -174,6 +188,21 @@ impl Metrics {
     /// Has the budget's bytes (used, limit) read at each scrape. The first call counts.
     pub fn watch_budget(&self, stats: impl Fn() -> (u64, u64) + Send + Sync + 'static) {
         drop(self.0.budget.set(Box::new(stats)));
+    }
+
+    /// Has numbers with labels read at each scrape. The first call counts.
+    pub fn watch_series(&self, read: impl Fn() -> Vec<series::Group> + Send + Sync + 'static) {
+        drop(self.0.told.0.set(Box::new(read)));
+    }
+
+    /// What tells when something happened. The first call counts.
+    pub fn keep_time(&self, clock: SharedClock) {
+        drop(self.0.clock.set(clock));
+    }
+
+    /// Unix seconds; 0 where nothing tells them.
+    pub fn now(&self) -> u64 {
+        self.0.clock.get().map_or(0, |clock| clock.now())
     }
 
     /// All of it in the OpenMetrics text format.
@@ -209,8 +238,11 @@ impl Default for Inner {
             tls: tls::Tls::registered(&mut registry),
             callers: callers::Callers::registered(&mut registry),
             managed: managed::Managed::registered(&mut registry),
+            injections: injections::Injections::registered(&mut registry),
             keyring: Arc::default(),
             budget: Arc::default(),
+            told: series::Told::default(),
+            clock: OnceLock::new(),
         };
         registry.register("fields", "Selected fields by rule, class and event", inner.fields.clone());
         registry.register("refusals", "Exchanges refused, by rule and reason", inner.refusals.clone());
@@ -222,6 +254,7 @@ impl Default for Inner {
             keyring: Arc::clone(&inner.keyring),
             budget: Arc::clone(&inner.budget),
         }));
+        registry.register_collector(Box::new(inner.told.clone()));
         Self { registry: RwLock::new(registry), ..inner }
     }
 }

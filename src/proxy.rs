@@ -17,6 +17,7 @@ pub(crate) mod exchange;
 mod forwarded;
 pub mod headers;
 pub mod inbound;
+mod ledger;
 mod length;
 pub mod limits;
 pub(crate) mod listen;

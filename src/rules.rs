@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, OnceLock};
 
+use serde::{Deserialize, Serialize};
+
 use crate::jsonpath::{Path, Selectors};
+use crate::metrics::rollout::{FieldStats, Kept, RuleStats};
 use crate::name::Class;
 pub use place::{Part, Place};
 
@@ -53,6 +56,8 @@ pub struct Rule {
     pub limits: Unreadable,
     /// The paths of its actions on requests and on responses, compiled when they are first needed: most bodies meet one rule.
     pub selectors: [OnceLock<Selectors>; 2],
+    /// What a roll-out of it is judged by.
+    pub stats: Kept<RuleStats>,
 }
 
 /// See [`Rule::kind`].
@@ -72,7 +77,8 @@ pub enum RuleKind {
 }
 
 /// What an action does to the values it selects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Verb {
     /// Plaintext → token.
     Seal,
@@ -81,7 +87,8 @@ pub enum Verb {
 }
 
 /// `mode`, in the order of a roll-out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Changes nothing, reports.
     Observe,
@@ -91,6 +98,21 @@ pub enum Mode {
     Migrate,
     /// Opens and seals; plaintext where a token should be goes to `on_plaintext`.
     Enforce,
+}
+
+impl Mode {
+    /// All, in the order of a roll-out.
+    pub const ALL: [Self; 4] = [Self::Observe, Self::Read, Self::Migrate, Self::Enforce];
+
+    /// As it is written in rules.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Read => "read",
+            Self::Migrate => "migrate",
+            Self::Enforce => "enforce",
+        }
+    }
 }
 
 /// `on_error`, `on_plaintext`.
@@ -294,6 +316,8 @@ pub struct Field {
     pub selector: Arc<str>,
     /// What counts its events.
     pub counters: crate::metrics::FieldCounters,
+    /// What a roll-out of it is judged by.
+    pub stats: Kept<FieldStats>,
 }
 
 impl Field {

@@ -52,6 +52,8 @@ mod crypteron;
 mod described;
 #[path = "integration/documents.rs"]
 mod documents;
+#[path = "integration/documents_run.rs"]
+mod documents_run;
 #[path = "integration/exequantum.rs"]
 mod exequantum;
 #[path = "integration/fidelity.rs"]
@@ -66,10 +68,14 @@ mod floods;
 mod forms;
 #[path = "integration/framing.rs"]
 mod framing;
+#[path = "integration/injection.rs"]
+mod injection;
 #[path = "integration/interop.rs"]
 mod interop;
 #[path = "integration/json_server.rs"]
 mod json_server;
+#[path = "integration/kubernetes.rs"]
+mod kubernetes;
 #[path = "integration/lifecycle.rs"]
 mod lifecycle;
 #[path = "integration/limits.rs"]
@@ -124,8 +130,12 @@ mod relay;
 mod reload;
 #[path = "integration/remote_keyring.rs"]
 mod remote_keyring;
+#[path = "integration/report.rs"]
+mod report;
 #[path = "integration/review.rs"]
 mod review;
+#[path = "integration/rollout.rs"]
+mod rollout;
 #[path = "integration/sealing.rs"]
 mod sealing;
 #[path = "integration/smuggling.rs"]

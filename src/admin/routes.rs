@@ -9,9 +9,11 @@ use axum::{Json, Router};
 use http::{StatusCode, header};
 use serde_json::{Value, json};
 
+use crate::crypto::hex;
 use crate::proxy::shared::Shared;
 use crate::report::Finding;
-use crate::rules::{Action, Mode, Rule, RuleKind};
+use crate::rollout::snapshot::{Process, Snapshot};
+use crate::rules::{Action, Rule, RuleKind};
 
 use super::{Operations, Probed};
 
@@ -23,11 +25,16 @@ pub(super) struct State {
 type Shown = Extract<Arc<State>>;
 
 pub(super) fn probe(probed: Arc<dyn Probed>) -> Router {
-    told(probed).route("/livez", get(async || "ok\n"))
+    let counts = Router::new().route("/rollout", get(counts)).with_state(Arc::clone(&probed));
+    told(probed).route("/livez", get(async || "ok\n")).merge(counts)
 }
 
 pub(super) fn admin(state: Arc<State>) -> Router {
-    let rules = Router::new().route("/rules", get(rules)).route("/reload", post(reload)).with_state(Arc::clone(&state));
+    let rules = Router::new()
+        .route("/rules", get(rules))
+        .route("/reload", post(reload))
+        .route("/rollout", get(rollout))
+        .with_state(Arc::clone(&state));
     told(state).merge(rules)
 }
 
@@ -45,6 +52,33 @@ async fn readyz(Extract(probed): Extract<Arc<dyn Probed>>) -> Response {
 async fn metrics(Extract(probed): Extract<Arc<dyn Probed>>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], probed.metrics()).into_response()
+}
+
+/// Without selectors, since anybody may ask.
+async fn counts(Extract(probed): Extract<Arc<dyn Probed>>) -> Response {
+    match probed.rollout() {
+        Some(snapshot) => Json(snapshot).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+async fn rollout(Extract(state): Shown) -> Json<Snapshot> {
+    Json(state.snapshot(true))
+}
+
+impl State {
+    fn snapshot(&self, selectors: bool) -> Snapshot {
+        let (shared, status) = (&self.shared, self.operations.rules_status());
+        let process = Process {
+            instance: shared.instance.clone(),
+            now: shared.clock.now(),
+            digest: status.digest.map(|digest| hex::encode(&digest)),
+            loaded: status.loaded,
+            reload_failed: status.last_error.is_some(),
+            draining: shared.health.is_draining(),
+        };
+        Snapshot::of(process, &shared.rules.load(), selectors)
+    }
 }
 
 impl Probed for State {
@@ -74,13 +108,17 @@ impl Probed for State {
         self.shared.certificates.look(self.shared.clock.now());
         self.shared.metrics.render()
     }
+
+    fn rollout(&self) -> Option<Snapshot> {
+        Some(self.snapshot(false))
+    }
 }
 
 async fn rules(Extract(state): Shown) -> Json<Value> {
     let status = state.operations.rules_status();
     let rules = state.shared.rules.load();
     Json(json!({
-        "digest": status.digest.map(|digest| digest.iter().map(|b| format!("{b:02x}")).collect::<String>()),
+        "digest": status.digest.map(|digest| hex::encode(&digest)),
         "loaded": status.loaded,
         "last_error": status.last_error,
         "rules": rules.rules.iter().map(|rule| summary(rule)).collect::<Vec<_>>(),
@@ -92,7 +130,7 @@ fn summary(rule: &Rule) -> Value {
         let shown = actions.iter().map(|action| {
             json!({
                 "verb": format!("{:?}", action.verb).to_lowercase(),
-                "mode": mode(action.mode),
+                "mode": action.mode.word(),
                 "fields": action.fields.iter().map(|f| json!({
                     "selector": &*f.selector,
                     "class": f.class.as_str(),
@@ -111,15 +149,6 @@ fn summary(rule: &Rule) -> Value {
         shown.extend(more);
     }
     shown
-}
-
-fn mode(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Observe => "observe",
-        Mode::Read => "read",
-        Mode::Migrate => "migrate",
-        Mode::Enforce => "enforce",
-    }
 }
 
 async fn reload(Extract(state): Shown) -> Response {

@@ -37,6 +37,8 @@ pub enum Door {
     NcloudKms,
     /// See [`Face`].
     Exequantum,
+    /// No face of the authority: the webhook of `sidecloak injector`, behind a listener of the same kind.
+    Injector,
 }
 
 impl Face {
@@ -83,6 +85,7 @@ impl Door {
             Self::Crypteron => "crypteron",
             Self::NcloudKms => "ncloud-kms",
             Self::Exequantum => "exequantum",
+            Self::Injector => "injector",
         }
     }
 
@@ -94,10 +97,11 @@ impl Door {
             Self::Crypteron => &[Face::Crypteron],
             Self::NcloudKms => &[Face::NcloudKms],
             Self::Exequantum => &[Face::Exequantum],
+            Self::Injector => &[],
         }
     }
 
-    /// The OpenAPI document of all its faces.
+    /// The OpenAPI document of all its faces; null if it has none.
     pub fn openapi(self) -> Value {
         let documents = self.faces().iter().map(|face| face.openapi());
         if self.faces().len() == 1 {

@@ -155,6 +155,7 @@ struct Front {
     name: &'static str,
     tls: Option<(Tls, TlsMetrics)>,
     routes: Vec<(&'static str, Router)>,
+    /// Empty: there is none.
     document: Bytes,
     metrics: Arc<ListenerMetrics>,
     header: usize,
@@ -208,7 +209,7 @@ impl Server {
                 name,
                 tls,
                 routes: routes(bind.door),
-                document: bind.door.openapi().to_string().into(),
+                document: document(bind.door),
                 metrics: metrics.listener(name),
                 header: settings.limits.header,
                 timeouts: settings.timeouts,
@@ -295,6 +296,10 @@ fn tls(bind: &Bind, insecure: bool, loaded: &mut Vec<(ServerTls, Tls)>) -> Resul
         None if insecure || bind.address.ip().to_canonical().is_loopback() => Ok(None),
         None => Err(ListenError::Exposed { name, address: bind.address }),
     }
+}
+
+fn document(door: Door) -> Bytes {
+    if door.faces().is_empty() { Bytes::new() } else { door.openapi().to_string().into() }
 }
 
 /// Without SO_REUSEPORT, so that a port in use is noticed.

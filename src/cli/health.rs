@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// Configuration file [default: ./sidecloak.yaml if it is there]
     #[arg(long, value_name = "FILE", env = "SIDECLOAK_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
-    /// The process's probe: 127.0.0.1:9902 or unix:/PATH [default: the configuration's]
+    /// The process's probe: 127.0.0.1:9902, unix:/PATH, or HOST:9902 of another machine [default: the configuration's]
     #[arg(long, value_name = "ADDRESS", env = "SIDECLOAK_PROBE", hide_env_values = true)]
     pub probe: Option<String>,
     /// The process's admin interface, asked if there is no probe [default: the configuration's]
@@ -52,7 +52,8 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
         .build()
         .map_err(|e| Failure::io("cannot start", &e))?;
     let limit = Duration::from_secs(args.timeout);
-    let answer = runtime.block_on(async { tokio::time::timeout(limit, ask(&address, token.as_ref())).await });
+    let answer = runtime
+        .block_on(async { tokio::time::timeout(limit, ask(&address, "/readyz", token.as_ref(), MAX_ANSWER)).await });
     let (status, body) = match answer {
         Ok(Ok(answer)) => answer,
         Ok(Err(why)) => return Err(no(&address, &why)),
@@ -75,6 +76,9 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
 
 /// Whom to ask: the probe, or else the admin interface with its token.
 fn target(args: &Args, out: &mut Out) -> Result<(Address, Option<SecretBytes>), Failure> {
+    if let Some(address) = args.probe.as_deref().and_then(named) {
+        return Ok((address, None));
+    }
     let flags = Overrides {
         probe: args.probe.clone(),
         admin: args.admin.clone(),
@@ -91,7 +95,19 @@ fn target(args: &Args, out: &mut Out) -> Result<(Address, Option<SecretBytes>), 
     }
 }
 
-fn token(source: &KeySource) -> Result<SecretBytes, Failure> {
+/// A probe by the name of its host. Those that a process listens at itself are numbers.
+fn named(text: &str) -> Option<Address> {
+    let (host, port) = text.rsplit_once(':')?;
+    let is_name = |host: &str| {
+        host.contains(|c: char| c.is_ascii_alphabetic())
+            && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'))
+    };
+    is_name(host).then_some(())?;
+    Some(Address::Host(host.to_owned(), port.parse().ok()?))
+}
+
+/// The admin token.
+pub(super) fn token(source: &KeySource) -> Result<SecretBytes, Failure> {
     let mut bytes = match source {
         KeySource::File(path) => SecretBytes::new(
             bounded::read_file(path, MAX_TOKEN)
@@ -110,13 +126,20 @@ fn token(source: &KeySource) -> Result<SecretBytes, Failure> {
     Ok(bytes)
 }
 
-async fn ask(address: &Address, token: Option<&SecretBytes>) -> Result<(StatusCode, Bytes), String> {
+/// Asks a port of a process for this path; an answer of more than `most` bytes is none.
+pub(super) async fn ask(
+    address: &Address,
+    path: &str,
+    token: Option<&SecretBytes>,
+    most: usize,
+) -> Result<(StatusCode, Bytes), String> {
+    let what = (path, token, most);
     match address {
-        Address::Tcp(at) => get(TcpStream::connect(reachable(*at)).await.map_err(|e| e.to_string())?, token).await,
+        Address::Tcp(at) => get(TcpStream::connect(reachable(*at)).await.map_err(|e| e.to_string())?, what).await,
         Address::Host(host, port) => {
-            get(TcpStream::connect((host.as_str(), *port)).await.map_err(|e| e.to_string())?, token).await
+            get(TcpStream::connect((host.as_str(), *port)).await.map_err(|e| e.to_string())?, what).await
         }
-        Address::Unix(path) => get(UnixStream::connect(path).await.map_err(|e| e.to_string())?, token).await,
+        Address::Unix(path) => get(UnixStream::connect(path).await.map_err(|e| e.to_string())?, what).await,
     }
 }
 
@@ -130,12 +153,15 @@ fn reachable(at: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, at.port())
 }
 
-async fn get<S>(stream: S, token: Option<&SecretBytes>) -> Result<(StatusCode, Bytes), String>
+async fn get<S>(
+    stream: S,
+    (path, token, most): (&str, Option<&SecretBytes>, usize),
+) -> Result<(StatusCode, Bytes), String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
-    let mut request = Request::get("/readyz").header("host", "localhost").header("connection", "close");
+    let mut request = Request::get(path).header("host", "localhost").header("connection", "close");
     if let Some(token) = token {
         let value = [b"Bearer ", token.expose()].concat();
         let mut value = http::HeaderValue::from_bytes(&value).map_err(|_| "the admin token is no header value")?;
@@ -147,7 +173,7 @@ where
         let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
         let status = response.status();
         #[expect(clippy::disallowed_methods, reason = "bounded by `Limited`")]
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(|e| e.to_string())?;
+        let body = Limited::new(response.into_body(), most).collect().await.map_err(|e| e.to_string())?;
         Ok((status, body.to_bytes()))
     };
     // The connection is driven beside the exchange, which ends first or fails with it.
@@ -159,11 +185,6 @@ where
 }
 
 fn no(address: &Address, why: &str) -> Failure {
-    let address = match address {
-        Address::Tcp(at) => at.to_string(),
-        Address::Host(host, port) => format!("{host}:{port}"),
-        Address::Unix(path) => format!("unix:{}", path.display()),
-    };
     Failure::new(Exit::No, format!("no readiness from {address}: {why}"))
         .help("is the process running, and is this its probe or admin address?")
 }
@@ -207,6 +228,22 @@ mod tests {
             assert!(server.join().unwrap().starts_with("GET /readyz HTTP/1.1\r\n"));
             out.flush().unwrap();
             assert!(captured.out().contains("ready ("), "{}", captured.out());
+        }
+    }
+
+    #[test]
+    fn a_probe_elsewhere_has_a_name() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let probe = format!("localhost:{}", listener.local_addr().unwrap().port());
+        let server =
+            thread::spawn(move || answer(listener.accept().unwrap().0, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"));
+        let (mut out, _) = Out::captured();
+        run(&args(Some(probe), None, None), &mut out).unwrap();
+        assert!(server.join().unwrap().starts_with("GET /readyz"));
+        for text in
+            ["127.0.0.1:9902", "[::1]:9902", "unix:/run/x.sock", ":9902", "a b:9902", "host:", "host:65536", "u@h:1"]
+        {
+            assert_eq!(named(text), None, "{text}");
         }
     }
 

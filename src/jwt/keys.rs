@@ -43,6 +43,8 @@ pub struct KeySet {
     source: Source,
     keys: ArcSwap<Keys>,
     stamp: Mutex<Option<Stamp>>,
+    /// Why the file could not be read the last time, so that it is told once.
+    told: Mutex<String>,
     looked: AtomicU64,
     /// When the keys were fetched last; `None`: never.
     fetched: Mutex<Option<Instant>>,
@@ -105,6 +107,7 @@ impl KeySet {
             source: source.clone(),
             keys: ArcSwap::default(),
             stamp: Mutex::default(),
+            told: Mutex::default(),
             looked: AtomicU64::new(0),
             fetched: Mutex::default(),
             wanted: AtomicBool::new(false),
@@ -149,14 +152,19 @@ impl KeySet {
         let Source::File(path) = &self.source else { return };
         let seen = *lock(&self.stamp);
         if stamp(path).is_ok_and(|stamp| Some(stamp) == seen) {
+            lock(&self.told).clear();
             return;
         }
         match self.read_file(path) {
-            Ok(keys) => tracing::info!(path = %path.display(), keys, "the key set was read again"),
-            Err(error) => tracing::error!(
-                path = %path.display(),
-                "the key set cannot be read, so the keys stay as they were: {error}"
-            ),
+            Ok(keys) => {
+                lock(&self.told).clear();
+                tracing::info!(path = %path.display(), keys, "the key set was read again");
+            }
+            Err(error) if *lock(&self.told) == error => {}
+            Err(error) => {
+                tracing::error!(path = %path.display(), "the key set cannot be read, so the keys stay as they were: {error}");
+                *lock(&self.told) = error;
+            }
         }
     }
 

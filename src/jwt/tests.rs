@@ -181,3 +181,25 @@ fn a_key_set_is_a_file_or_is_fetched_safely() {
     assert_eq!(set.fetched(br#"{"keys":[]}"#), Ok(0));
     assert_eq!(set.keys().unwrap().generation, 1);
 }
+
+/// A file is looked at twice a second; a log that repeats itself at that rate hides everything else.
+#[test]
+fn why_a_file_cannot_be_read_is_told_once() {
+    let key = ec();
+    let (directory, set) = set(&[ec_jwk("one", &key)]);
+    let good = std::fs::read(directory.path().join("jwks.json")).unwrap();
+    let (log, path) = (tempfile::NamedTempFile::new().unwrap(), directory.path().join("jwks.json"));
+    let file = std::sync::Mutex::new(log.reopen().unwrap());
+    let subscriber = tracing_subscriber::fmt().with_writer(file).with_ansi(false).finish();
+    tracing::subscriber::with_default(subscriber, || {
+        for content in [&b"{"[..], b"{", b"[]", &good, b"{"] {
+            std::fs::write(&path, content).unwrap();
+            set.look();
+            set.look();
+            assert!(judge(&sign(&key, Some("one"), &claims()), &set).is_ok());
+        }
+    });
+    let log = std::fs::read_to_string(log.path()).unwrap();
+    let told = |what: &str| log.lines().filter(|line| line.contains(what)).count();
+    assert_eq!((told("cannot be read"), told("was read again")), (3, 1), "{log}");
+}

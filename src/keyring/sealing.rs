@@ -277,7 +277,8 @@ impl Keyring {
         };
         // Another process's clock may be ahead: a successor is never older than what it replaces. Of deterministic epochs it is
         // younger, also within one second: their order says which was the previous one.
-        let not_before = if kind == Kind::Deterministic && not_before > 0 { not_before.saturating_add(1) } else { not_before };
+        let not_before =
+            if kind == Kind::Deterministic && not_before > 0 { not_before.saturating_add(1) } else { not_before };
         let created = if not_before <= now.saturating_add(epoch::CLOCK_SKEW) { now.max(not_before) } else { now };
         let recipients = &loaded.record.recipients;
         let held = self.all_held(&loaded.record);

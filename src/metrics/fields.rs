@@ -8,7 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use super::labels::FieldLabels;
 use super::{FieldEvent, Metrics};
 
-const EVENTS: usize = FieldEvent::Refused as usize + 1;
+pub(super) const EVENTS: usize = FieldEvent::Refused as usize + 1;
 
 /// The counters of one rule and class, to be kept beside them; those of events that never happen are never made.
 #[derive(Default)]

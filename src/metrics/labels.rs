@@ -59,6 +59,19 @@ pub(super) struct WorkerLabels {
 }
 
 impl FieldEvent {
+    /// What may become of a value.
+    pub const ENDS: [Self; 9] = [
+        Self::Sealed,
+        Self::Opened,
+        Self::Withheld,
+        Self::Masked,
+        Self::Plaintext,
+        Self::Unfit,
+        Self::AlreadySealed,
+        Self::Lesser,
+        Self::Refused,
+    ];
+
     /// The event as a label.
     pub fn word(self) -> &'static str {
         match self {

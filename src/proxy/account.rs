@@ -83,7 +83,14 @@ impl Account {
         if is_spent(refusal) {
             self.connection.front.metrics.limited(Limit::Memory);
         }
-        self.connection.front.shared.metrics.refused(rule, refusal.reason);
+        let shared = &self.connection.front.shared;
+        shared.metrics.refused(rule, refusal.reason);
+        if let Some(name) = rule {
+            let rules = self.exchange.as_ref().map_or_else(|| shared.rules.load_full(), |e| Arc::clone(&e.rules));
+            if let Some(rule) = rules.rules.iter().find(|rule| *rule.name == *name) {
+                rule.stats.get().refused(refusal.reason, shared.clock.now());
+            }
+        }
         tracing::warn!(
             request_id = &*self.id,
             listener = %self.connection.front.listener.name,
@@ -130,6 +137,9 @@ impl Drop for Account {
         self.connection.watch.over(called_back, &front.shared.settings.limits);
         front.metrics.in_flight.dec();
         front.metrics.finished(self.status, took);
+        if let Some(exchange) = &self.exchange {
+            exchange.close();
+        }
         if !self.complete {
             front.metrics.cut.inc();
         }

@@ -8,7 +8,6 @@ use http_body::Body as _;
 
 use crate::json::framing::Framing;
 use crate::keyring::{Cached, KeyringError, State};
-use crate::metrics::Metrics;
 use crate::refusal::{Reason, Refusal};
 use crate::rules::media::{Media, Reading, media};
 use crate::rules::{Action, OnBad, OnUnreadable, Verb};
@@ -131,9 +130,9 @@ pub(crate) struct Readable {
 
 impl Readable {
     /// Counts that rules which have no fields in such bodies let it pass.
-    pub(super) fn counted(self, metrics: &Metrics) -> (Arc<HalfPlan>, Reading) {
+    pub(super) fn counted(self, ctx: &Exchange) -> (Arc<HalfPlan>, Reading) {
         for rule in &self.share.unread {
-            metrics.passed_unread(rule, Reason::MediaType);
+            ctx.unread(self.share.plan.direction, rule, Reason::MediaType);
         }
         (self.share.plan, self.reading)
     }

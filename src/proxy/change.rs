@@ -18,6 +18,7 @@ use super::body::{name_rule, readable, sealer};
 use super::coding::{Bounds, Codings, DecodeError, Decoder};
 use super::exchange::Exchange;
 use super::headers::forget_validators;
+use super::ledger::Ledger;
 use super::length::{self, Measure};
 use super::payload::Body;
 use super::pipe::{Gone, pipe};
@@ -26,37 +27,39 @@ use super::tap::Tap;
 use super::validators;
 
 /// Counts what the plan would do; the body passes as it is.
-pub(super) fn watch(ctx: &Exchange, plan: &Arc<HalfPlan>, headers: &HeaderMap, body: Body) -> Result<Body, Refusal> {
-    let metrics = &ctx.shared.metrics;
+pub(super) fn watch(
+    ctx: &Arc<Exchange>,
+    plan: &Arc<HalfPlan>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Body, Refusal> {
     let (plan, reading) = match readable(plan, headers) {
-        Ok(readable) => readable.counted(metrics),
+        Ok(readable) => readable.counted(ctx),
         Err((reason, ..)) => {
-            metrics.passed_unread(&plan.rule, reason);
+            ctx.unread(plan.direction, &plan.rule, reason);
             return Ok(body);
         }
     };
     let edit = edit(ctx, &plan, sealer(ctx, &plan)?, reading);
     let Ok(decoder) = decoder(ctx, headers) else {
-        metrics.passed_unread(&plan.rule, Reason::Overload);
+        ctx.unread(plan.direction, &plan.rule, Reason::Overload);
         return Ok(body);
     };
-    let rule = Arc::clone(&plan.rule);
-    let tap = Tap::new(body, decoder, edit, rule, metrics.clone(), &ctx.shared.budget);
+    let tap = Tap::new(body, decoder, edit, (plan.direction, &plan.rule), Ledger::of(ctx), &ctx.shared.budget);
     Ok(Body::Stream(Box::pin(tap)))
 }
 
 pub(super) async fn change(
-    ctx: &Exchange,
+    ctx: &Arc<Exchange>,
     plan: &Arc<HalfPlan>,
     headers: &mut HeaderMap,
     body: Body,
 ) -> Result<Body, Refusal> {
-    let metrics = &ctx.shared.metrics;
     let (plan, reading) = match readable(plan, headers) {
-        Ok(readable) => readable.counted(metrics),
+        Ok(readable) => readable.counted(ctx),
         Err((reason, OnUnreadable::Reject, detail)) => return Err(Refusal::new(reason, detail).rule(&plan.rule)),
         Err((reason, ..)) => {
-            metrics.passed_unread(&plan.rule, reason);
+            ctx.unread(plan.direction, &plan.rule, reason);
             return Ok(body);
         }
     };
@@ -67,7 +70,7 @@ pub(super) async fn change(
     let around = Surroundings {
         sealer: Arc::clone(&sealer),
         budget: ctx.shared.budget.clone(),
-        metrics: metrics.clone(),
+        ledger: Ledger::of(ctx),
         idle: ctx.shared.settings.timeouts.response_idle,
         // What comes document by document leaves so.
         buffer: if reading.is_one() { limits.buffer } else { 0 },
@@ -78,7 +81,7 @@ pub(super) async fn change(
     let decoder = decoder(ctx, headers).map_err(|error| name_rule(error.into(), plan))?;
     match pump(body, decoder, Box::new(edit), around).await.map_err(|refusal| name_rule(refusal, plan))? {
         Pumped::Unread(pipe) => {
-            metrics.passed_unread(&plan.rule, reading.invalid());
+            ctx.unread(plan.direction, &plan.rule, reading.invalid());
             Ok(Body::Stream(Box::pin(pipe)))
         }
         Pumped::Same(bytes, trailers) => Ok(whole(plan, headers, bytes, trailers).await),

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Instant;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -69,6 +69,8 @@ pub(crate) struct Exchange {
     pub(crate) started: Instant,
     /// The request's body has moved since this was last cleared.
     pub(super) moved: AtomicBool,
+    /// Nanoseconds that this process added to it.
+    pub(super) added: AtomicU64,
 }
 
 /// Serves one request; whatever happens, there is an answer.
@@ -184,6 +186,8 @@ async fn run(
         headers::ask_for_readable(&mut parts.headers, plan.changes());
     }
     body::prepare(&exchange, !body.is_end_stream()).await?;
+    // Until here nothing was waited for but keys.
+    exchange.charge(exchange.started);
     validators::to_upstream(&exchange, &mut parts.headers);
     let body = match body.is_end_stream() {
         true => Body::Empty,
@@ -227,10 +231,13 @@ async fn run(
     }
     let status = response.status();
     let (mut parts, body) = response.into_parts();
-    if exchange.outside.1.is_some()
-        && let Err(refusal) = Box::pin(outside::response(&exchange, &mut parts)).await
-    {
-        return Err(Failure::Response(refusal, status));
+    if exchange.outside.1.is_some() {
+        let begun = Instant::now();
+        let became = Box::pin(outside::response(&exchange, &mut parts)).await;
+        exchange.charge(begun);
+        if let Err(refusal) = became {
+            return Err(Failure::Response(refusal, status));
+        }
     }
     validators::to_client(&exchange, &mut parts.headers);
     let body = outside::guarded(exchange.outside.1.as_ref(), body);
@@ -295,6 +302,7 @@ fn open(connection: &Connection, account: &Account, parts: &request::Parts) -> R
         peer: connection.peer,
         started: account.started,
         moved: AtomicBool::new(false),
+        added: AtomicU64::new(0),
         rules,
         route,
     })

@@ -152,7 +152,7 @@ async fn change(
                     "a signature covers the target or a header field, which the rule would change (`on_signature`)";
                 return Err(Refusal::new(Reason::Signature, why).rule(&plan.rule));
             }
-            metrics.passed_unread(&plan.rule, Reason::Signature);
+            ctx.unread(plan.direction, &plan.rule, Reason::Signature);
             return Ok(Found { now: Vec::new(), before: None });
         }
         fits(plan, &hits, ctx.shared.settings.limits.header)?;
@@ -235,7 +235,7 @@ fn unreadable(
         Direction::Response => opens,
     };
     if passes {
-        ctx.shared.metrics.passed_unread(&plan.rule, Reason::Ambiguous);
+        ctx.unread(plan.direction, &plan.rule, Reason::Ambiguous);
         return Ok(());
     }
     edit.unreadable(field, Reason::Ambiguous, why)

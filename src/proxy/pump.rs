@@ -12,7 +12,6 @@ use http::HeaderMap;
 use http_body::{Body, Frame};
 
 use crate::keyring::KeyringError;
-use crate::metrics::Metrics;
 use crate::refusal::{Reason, Refusal};
 use crate::transform::body::{BodyEdit, Progress};
 use crate::transform::plan::Direction;
@@ -21,6 +20,7 @@ use crate::transform::{Need, Sealer};
 use super::budget::{Budget, Lease};
 use super::coding::encode::Form;
 use super::coding::{Decoder, Encoder};
+use super::ledger::Ledger;
 use super::payload::BoxError;
 use super::pipe::{Feed, Gone, Pipe, pipe};
 use input::{Input, Piece, frame, trailing};
@@ -54,8 +54,8 @@ pub struct Surroundings {
     pub sealer: Arc<dyn Sealer>,
     /// Pays for buffers.
     pub budget: Budget,
-    /// Counts fields.
-    pub metrics: Metrics,
+    /// Counts fields, and what this costs.
+    pub ledger: Ledger,
     /// Up to so many bytes a body is checked whole.
     pub buffer: usize,
     /// `on_invalid_json: pass`: what is no JSON goes through as it came, as long as nothing has left.
@@ -190,12 +190,19 @@ impl Run {
 
     async fn finish(&mut self) -> Result<(), Refusal> {
         self.drive(Drive::Finish).await?;
-        self.edit.account(&self.around.metrics);
+        self.edit.account(self.around.ledger.metrics());
         Ok(())
     }
 
-    /// Does it, and on the way whatever the edit waits for.
-    async fn drive(&mut self, mut drive: Drive<'_>) -> Result<(), Refusal> {
+    /// Does it, and on the way whatever the edit waits for; that is the time that this process adds.
+    async fn drive(&mut self, drive: Drive<'_>) -> Result<(), Refusal> {
+        let begun = self.around.ledger.begin();
+        let driven = self.driven(drive).await;
+        self.around.ledger.end(begun);
+        driven
+    }
+
+    async fn driven(&mut self, mut drive: Drive<'_>) -> Result<(), Refusal> {
         let mut fetches = 0;
         loop {
             let before = self.edit.values();

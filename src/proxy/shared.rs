@@ -68,6 +68,7 @@ impl Shared {
             let budget = budget.clone();
             move || (budget.used() as u64, budget.limit() as u64)
         });
+        metrics.keep_time(Arc::clone(&clock));
         let instance = format!("sidecloak-{seed:016x}");
         Ok(Self {
             via: Via::new(&instance),

@@ -6,19 +6,21 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::metrics::Metrics;
 use crate::refusal::{Reason, Refusal};
 use crate::transform::body::{BodyEdit, Progress};
+use crate::transform::plan::Direction;
 
 use super::budget::{Budget, Lease};
 use super::coding::{DecodeError, Decoder};
+use super::ledger::Ledger;
 
 /// A body with an observer. Whatever the observer finds, the bytes pass.
 pub struct Tap<B> {
     body: B,
     decoder: Option<Box<Decoder>>,
+    direction: Direction,
     rule: std::sync::Arc<str>,
-    metrics: Metrics,
+    ledger: Ledger,
     edit: Option<Box<BodyEdit>>,
     seen: bool,
     scratch: Vec<u8>,
@@ -31,12 +33,13 @@ impl<B> Tap<B> {
         body: B,
         decoder: Option<Box<Decoder>>,
         edit: BodyEdit,
-        rule: std::sync::Arc<str>,
-        metrics: Metrics,
+        (direction, rule): (Direction, &std::sync::Arc<str>),
+        ledger: Ledger,
         budget: &Budget,
     ) -> Self {
-        let edit = Some(Box::new(edit));
-        Self { body, decoder, rule, metrics, edit, seen: false, scratch: Vec::new(), lease: budget.try_take(0) }
+        let (edit, rule) = (Some(Box::new(edit)), std::sync::Arc::clone(rule));
+        let (scratch, lease) = (Vec::new(), budget.try_take(0));
+        Self { body, decoder, direction, rule, ledger, edit, seen: false, scratch, lease }
     }
 
     /// Looks at what came, decoded if it is coded.
@@ -72,19 +75,23 @@ impl<B> Tap<B> {
     }
 
     fn look_away(&mut self, reason: Reason) {
-        self.metrics.passed_unread(&self.rule, reason);
+        self.unread(reason);
         self.edit = None;
         self.lease = None;
+    }
+
+    fn unread(&self, reason: Reason) {
+        self.ledger.unread(self.direction, &self.rule, reason);
     }
 
     fn end(&mut self) {
         let Some(mut edit) = self.edit.take().filter(|_| self.seen) else { return };
         if let Some(Err(error)) = self.decoder.take().map(|decoder| decoder.finish()) {
-            return self.metrics.passed_unread(&self.rule, reason(error));
+            return self.unread(reason(error));
         }
         match unread(&edit.finish(&mut self.scratch)) {
-            None => edit.account(&self.metrics),
-            Some(reason) => self.metrics.passed_unread(&self.rule, reason),
+            None => edit.account(self.ledger.metrics()),
+            Some(reason) => self.unread(reason),
         }
         self.scratch.clear();
     }
@@ -124,7 +131,9 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tap<B> {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     let data = data.clone();
+                    let begun = self.ledger.begin();
                     self.look(&data);
+                    self.ledger.end(begun);
                 }
                 // A known length ends the body without a last empty poll.
                 if self.body.is_end_stream() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::bounded;
 use crate::crypto::kdf;
+use crate::metrics::rollout::Kept;
 use crate::report::{Finding, Findings, Source};
 
 use super::action::{self, Direction, Draft, InRule, Shape};
@@ -292,6 +293,7 @@ impl RuleDraft {
             kind,
             limits: self.limits,
             selectors: Default::default(),
+            stats: Kept::default(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::jsonpath::{self, Path, SelectorError};
 use crate::metrics::FieldCounters;
+use crate::metrics::rollout::Kept;
 use crate::name::Class;
 
 use super::action::InRule;
@@ -39,6 +40,7 @@ impl Compiled {
             class: self.class.clone(),
             selector: Arc::clone(&self.selector),
             counters: FieldCounters::default(),
+            stats: Kept::default(),
         }
     }
 }

@@ -7,11 +7,12 @@ use crate::form::Form;
 use crate::json::framing::Framing;
 use crate::json::splice::{Fed, Replace, Step};
 use crate::keyring::{Cached, KeyringError, Memo, Permissions};
+use crate::metrics::rollout::Kind;
 use crate::metrics::{FieldEvent, Metrics};
 use crate::name::PartitionName;
 use crate::refusal::{Reason, Refusal};
 use crate::rules::media::Reading;
-use crate::rules::{OnBad, OnUnreadable, Verb};
+use crate::rules::{OnBad, OnUnreadable, Part, Verb};
 
 use crate::token::EpochId;
 
@@ -412,6 +413,7 @@ impl Fields {
         out: &mut Vec<u8>,
     ) -> Result<Outcome, Refusal> {
         self.home = None;
+        let start = out.len();
         let outcome = match self.failed.take() {
             Some(error) => after_failed_fetch(field, self.asked.take().as_ref(), &error, raw, out),
             None => match field.action.verb {
@@ -422,6 +424,9 @@ impl Fields {
         let outcome = outcome.inspect_err(|_| self.broke(selector, field))?;
         if let Outcome::Done(event) = outcome {
             self.done(selector, event);
+            if field.action.verb == Verb::Seal {
+                self.weigh(selector, field, event, raw, out.len() - start);
+            }
             if let Some(what) = used(event) {
                 self.stray(selector, field, what);
             }
@@ -433,6 +438,22 @@ impl Fields {
     pub(super) fn done(&mut self, selector: usize, event: FieldEvent) {
         self.values += 1;
         self.tally.add(selector, event);
+    }
+
+    /// Notes what a token is, or would be, to the application: how long, and instead of what.
+    fn weigh(&mut self, selector: usize, field: &PlannedField, event: FieldEvent, raw: &[u8], written: usize) {
+        let length = match event {
+            FieldEvent::Sealed => Some(written.saturating_sub(2)),
+            FieldEvent::Plaintext | FieldEvent::Unfit => match seal::forecast(&field.action, raw) {
+                Some(length) => length,
+                None => return,
+            },
+            _ => return,
+        };
+        let Some(of) = field.action.fields.get(field.index) else { return };
+        // Outside of JSON everything is text, whatever it stands for.
+        let kind = raw.first().and_then(|first| Kind::of(*first)).filter(|_| field.action.part == Part::Json);
+        self.tally.token(selector, length, kind, of.stats.get());
     }
 
     /// What a value waits for is asked for.

@@ -5,6 +5,7 @@ use crate::keyring::{Cached, Kind, Permissions};
 use crate::metrics::FieldEvent;
 use crate::refusal::{Reason, Refusal};
 use crate::rules::{Action, Mode, OnBad, OnToken};
+use crate::secret::SecretBytes;
 use crate::token::Suite;
 use crate::token::v1::token_len;
 
@@ -41,7 +42,7 @@ pub(super) fn value(
         out.extend_from_slice(lexeme);
         let event = match is_token {
             true => FieldEvent::AlreadySealed,
-            false if unfit(action, lexeme, content) => FieldEvent::Unfit,
+            false if unfit(action, lexeme) => FieldEvent::Unfit,
             false => FieldEvent::Plaintext,
         };
         return Ok(Outcome::Done(event));
@@ -179,15 +180,29 @@ pub(super) fn previous(
 }
 
 /// Whether the application would not take the token of a value that is not sealed yet.
-fn unfit(action: &Action, lexeme: &[u8], content: Option<&[u8]>) -> bool {
+fn unfit(action: &Action, lexeme: &[u8]) -> bool {
+    let Some(length) = forecast(action, lexeme) else { return false };
+    action.format_refuses || action.max_length.zip(length).is_some_and(|(max, length)| length > max)
+}
+
+/// How long the token of a value will be that is not sealed yet; `None`: it will have none. How long an API makes its ciphertexts
+/// is its own affair: `Some(None)`.
+pub(super) fn forecast(action: &Action, lexeme: &[u8]) -> Option<Option<usize>> {
     if lexeme == b"null" && !action.seal_nulls {
-        return false;
+        return None;
     }
-    let text = content.unwrap_or(lexeme).len();
-    let length = || token_len(action.suite, text, content.is_some(), action.pad, action.sign);
-    // How long an API makes its ciphertexts is its own affair.
-    let max = action.max_length.filter(|_| action.key.delegated().is_none());
-    action.format_refuses || max.is_some_and(|max| length() > max)
+    if action.key.delegated().is_some() {
+        return Some(None);
+    }
+    let content = string_content(lexeme);
+    let text = match content {
+        // What is deterministic is sealed in one form, whatever escapes it came with.
+        Some(content) if action.deterministic && content.contains(&b'\\') => text::canonical_string(content)
+            .map_or(content.len(), |canonical| SecretBytes::new(canonical).expose().len()),
+        Some(content) => content.len(),
+        None => lexeme.len(),
+    };
+    Some(Some(token_len(action.suite, text, content.is_some(), action.pad, action.sign)))
 }
 
 /// Behind `start` stand a quote and the token.

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 /// From the top: a file imports from its own floor or a lower one.
 const FLOORS: &[(u8, &[&str])] = &[
     (6, &["app", "cli", "config", "main"]),
-    (5, &["admin", "authority", "reload", "telemetry"]),
+    (5, &["admin", "authority", "injector", "reload", "rewrite", "telemetry"]),
     (4, &["jwt", "proxy", "remote_keyring", "sealer", "tls"]),
-    (3, &["audit", "directory", "rules", "transform"]),
+    (3, &["audit", "directory", "rollout", "rules", "transform"]),
     (2, &["form", "jsonpath", "keyring", "token"]),
     (1, &["crypto", "json"]),
     (0, &["bounded", "clock", "metrics", "name", "refusal", "report", "secret"]),

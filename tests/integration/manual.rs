@@ -6,6 +6,8 @@ use std::path::{Component, Path, PathBuf};
 use sidecloak::config::{self, Machine, Overrides, Purpose};
 use sidecloak::rules::compile::{Context, load_text};
 
+use super::documents_run::markdown;
+
 const LISTENER: &str = "listeners:\n  - upstream: http://127.0.0.1:9000\n";
 
 fn root() -> &'static Path {
@@ -17,7 +19,7 @@ fn read(name: &str) -> String {
 }
 
 /// All Markdown files, relative to the package.
-fn documents() -> Vec<PathBuf> {
+pub fn documents() -> Vec<PathBuf> {
     let mut found = Vec::new();
     for directory in ["", "docs", "docs/adr", "docs/apis", "tests/bench"] {
         let entries = std::fs::read_dir(root().join(directory)).unwrap().map(|entry| entry.unwrap().path());
@@ -99,11 +101,10 @@ fn rules_load(rules: &str) {
 
 #[test]
 fn examples_of_rules_load_and_their_tests_pass() {
-    let text = read("docs/rules.md");
-    let blocks: Vec<&str> =
-        text.split("```yaml\n").skip(1).filter_map(|rest| rest.split_once("```")).map(|b| b.0).collect();
+    let blocks = markdown::blocks(&read("docs/rules.md")).unwrap().into_iter().filter(|block| block.language == "yaml");
+    let blocks: Vec<String> = blocks.map(|block| block.text).collect();
     assert!(blocks.len() >= 7);
-    for block in blocks {
+    for block in &blocks {
         if block.contains("rules:\n") {
             rules_load(block);
             continue;
@@ -113,9 +114,6 @@ fn examples_of_rules_load_and_their_tests_pass() {
         let path = if block.contains("path:ssn") { "\"/customers/{ssn}\"" } else { path };
         rules_load(&format!("rules:\n  - name: example\n    match: {{ path: {path} }}\n{fields}{block}"));
     }
-    let quick = indented(&read("README.md")).into_iter().find(|block| block.contains("rules.yaml")).unwrap();
-    let rules = quick.split_once("<<'YAML'\n").unwrap().1.split_once("YAML\n").unwrap().0;
-    rules_load(rules);
 }
 
 #[test]

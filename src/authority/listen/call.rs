@@ -31,15 +31,16 @@ pub(super) async fn serve(
     request: Request<Incoming>,
 ) -> Response<Body> {
     let mut call = Call::begin(activity, Arc::clone(&front.metrics));
-    let answer = match (is_for_document(&request), Arc::clone(&front.calls).try_acquire_owned()) {
-        // No call: everybody may have it, and all take the same bytes.
-        (true, _) => ([(header::CONTENT_TYPE, "application/json")], front.document.clone()).into_response(),
-        (false, Ok(permit)) => {
-            call.permit = Some(permit);
-            guarded(front, peer, request).await
-        }
-        (false, Err(_)) => problem(StatusCode::SERVICE_UNAVAILABLE),
-    };
+    let answer =
+        match (is_for_document(&request) && !front.document.is_empty(), Arc::clone(&front.calls).try_acquire_owned()) {
+            // No call: everybody may have it, and all take the same bytes.
+            (true, _) => ([(header::CONTENT_TYPE, "application/json")], front.document.clone()).into_response(),
+            (false, Ok(permit)) => {
+                call.permit = Some(permit);
+                guarded(front, peer, request).await
+            }
+            (false, Err(_)) => problem(StatusCode::SERVICE_UNAVAILABLE),
+        };
     call.status = answer.status().as_u16();
     let endless = is_endless(answer.headers());
     if endless || answer.body().size_hint().exact().is_some_and(|size| size <= SMALL) {

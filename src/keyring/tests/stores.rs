@@ -330,7 +330,7 @@ fn a_user_without_the_right_to_change_tables_serves() {
     keyring.destroy_epoch(epoch.id).unwrap();
     records(&keyring).append_audit(1, &[1]).unwrap();
     let error = place.try_open(&as_user("stranger_too")).unwrap_err();
-    assert!(error.to_string().contains("docs/operations.md"), "{error}");
+    assert!(error.to_string().contains("docs/fleet.md"), "{error}");
 }
 
 #[test]

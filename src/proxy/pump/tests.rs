@@ -89,7 +89,7 @@ fn around(buffer: usize) -> Surroundings {
     Surroundings {
         sealer: Arc::new(Long),
         budget: Budget::new(1 << 20),
-        metrics: Metrics::default(),
+        ledger: Ledger::alone(),
         buffer,
         at_once: false,
         pass_invalid: false,
@@ -132,8 +132,8 @@ async fn little_waits_for_a_slow_reader() {
 async fn an_observer_that_cannot_pay_looks_away_and_the_body_passes() {
     let budget = Budget::new(10_000);
     let text = [r#"{"ssn":""#.to_owned(), "x".repeat(9_000), "x".repeat(9_000), "\"}".to_owned()];
-    let whole = text.concat();
-    let mut tap = Tap::new(pieces(text), None, edit("observe"), Arc::from("r"), Metrics::default(), &budget);
+    let (whole, rule) = (text.concat(), Arc::from("r"));
+    let mut tap = Tap::new(pieces(text), None, edit("observe"), (Direction::Request, &rule), Ledger::alone(), &budget);
     let mut passed = Vec::new();
     let mut most = 0;
     while let Some(frame) = tap.frame().await {

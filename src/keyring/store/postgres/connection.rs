@@ -244,7 +244,7 @@ pub fn explain(name: &str, error: &Error) -> StoreError {
         ),
         SqlState::INVALID_CATALOG_NAME => unavailable("does not exist; make it with `createdb`"),
         SqlState::INSUFFICIENT_PRIVILEGE => {
-            unavailable("does not grant this user what it needs; see docs/operations.md on its rights")
+            unavailable("does not grant this user what it needs; see docs/fleet.md on its rights")
         }
         SqlState::READ_ONLY_SQL_TRANSACTION => {
             unavailable("takes no writes; name its primary, or all servers of the cluster")

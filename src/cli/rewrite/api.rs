@@ -1,0 +1,503 @@
+//! `sidecloak rewrite api`: by way of the application's own API.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::super::exit::{Exit, Failure};
+use super::super::out::Out;
+use super::progress::{self, Progress};
+use crate::app;
+use crate::bounded;
+use crate::clock::SystemClock;
+use crate::config::{self, Machine, Overrides, Purpose};
+use crate::jsonpath::{Path as JsonPath, compile};
+use crate::keyring::check_private;
+use crate::rewrite::client::{Client, Manner, Shared};
+use crate::rewrite::journal::{Failures, Journal};
+use crate::rewrite::pages::{Lines, List, Source};
+use crate::rewrite::record::Records;
+use crate::rewrite::shape::Shape;
+use crate::rewrite::stored::Stored;
+use crate::rewrite::walk::{Ended, Walk};
+use crate::rewrite::{Halt, HaltKind};
+use crate::rules::compile::{Context, Loaded, load};
+use crate::tls::ClientTls;
+
+const MAX_HEADERS: u64 = 64 << 10;
+/// So many times a record is read again that others have written meanwhile.
+const CONFLICTS: u32 = 8;
+
+/// See `sidecloak rewrite api --help`.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Which records")]
+pub(crate) struct Args {
+    /// The proxy: http://HOST:PORT or https://HOST:PORT, with a path before all others if need be
+    #[arg(long, value_name = "URL", help_heading = "Whom to ask")]
+    pub through: String,
+    /// The list of records, its query with {page}, {offset}, {limit} or {cursor}; without, `Link: rel=next` is followed
+    #[arg(long, value_name = "PATH", required_unless_present_any = ["ids", "paths"], conflicts_with_all = ["ids", "paths"])]
+    pub list: Option<String>,
+    /// Selects the records of the list
+    #[arg(long, value_name = "JSONPATH", default_value = "$[*]")]
+    pub items: String,
+    /// Selects the id in a record of the list
+    #[arg(long, value_name = "JSONPATH", default_value = "$.id")]
+    pub id: String,
+    /// Selects the cursor for {cursor}, or else the next page's address, in the list
+    #[arg(long, value_name = "JSONPATH", requires = "list")]
+    pub next: Option<String>,
+    /// The number of the first page
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub first_page: u64,
+    /// What {limit} is
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub page_size: u64,
+    /// A file with an id per line instead of a list; `-` for standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "paths", requires = "item")]
+    pub ids: Option<PathBuf>,
+    /// A file with a record's path per line instead of a list; `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    pub paths: Option<PathBuf>,
+    /// The path of a record [default: the list's path and /{id}]
+    #[arg(long, value_name = "PATH", conflicts_with = "paths")]
+    pub item: Option<String>,
+
+    /// How a record is written
+    #[arg(long, value_name = "METHOD", default_value = "PUT", value_parser = ["PUT", "PATCH", "POST"], help_heading = "What is written")]
+    pub method: String,
+    /// Selects the record in the answer to reading it, if the answer is not the record
+    #[arg(long, value_name = "JSONPATH", help_heading = "What is written")]
+    pub record: Option<String>,
+    /// Write these members of the record alone
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        conflicts_with = "without",
+        help_heading = "What is written"
+    )]
+    pub members: Vec<String>,
+    /// Write all members but these
+    #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "What is written")]
+    pub without: Vec<String>,
+    /// The media type of what is written [default: that of what was read]
+    #[arg(long, value_name = "TYPE", help_heading = "What is written")]
+    pub content_type: Option<String>,
+    /// Write records that have no strong entity tag, too: what others write meanwhile may be lost
+    #[arg(long, help_heading = "What is written")]
+    pub without_etag: bool,
+    /// Write nothing; say what would be
+    #[arg(long, help_heading = "What is written")]
+    pub dry_run: bool,
+    /// The way back: the proxy's rules are in `mode: read`, and what is stored shall be plaintext
+    #[arg(long, requires = "direct", help_heading = "What is written")]
+    pub open: bool,
+
+    /// The application itself: what is stored is looked at, what is sealed is left alone, and what was written is looked at again
+    #[arg(long, value_name = "URL", requires = "rules", help_heading = "Looking at what is stored")]
+    pub direct: Option<String>,
+    /// The proxy's rules, which say where to look
+    #[arg(long, value_name = "PATH", help_heading = "Looking at what is stored")]
+    pub rules: Option<PathBuf>,
+    /// Configuration file, for the profiles that rules name [default: ./sidecloak.yaml if it is there]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SIDECLOAK_CONFIG",
+        hide_env_values = true,
+        help_heading = "Looking at what is stored"
+    )]
+    pub config: Option<PathBuf>,
+    /// The listener that the walk goes through
+    #[arg(long, value_name = "NAME", default_value = "front", help_heading = "Looking at what is stored")]
+    pub listener: String,
+    /// Write what is stored as it should be, too: it is sealed anew
+    #[arg(long, help_heading = "Looking at what is stored")]
+    pub all: bool,
+
+    /// A header of every request, which is no secret; may be repeated
+    #[arg(long = "header", short = 'H', value_name = "NAME:VALUE", help_heading = "Whom to ask")]
+    pub headers: Vec<String>,
+    /// A file of headers, one per line, that nobody else may read
+    #[arg(long, value_name = "FILE", help_heading = "Whom to ask")]
+    pub header_file: Option<PathBuf>,
+    /// A file with the token for `Authorization: Bearer`, that nobody else may read
+    #[arg(long, value_name = "FILE", help_heading = "Whom to ask")]
+    pub bearer_file: Option<PathBuf>,
+    /// PEM file of who may have issued the certificates [default: whom the system trusts]
+    #[arg(long, value_name = "FILE", help_heading = "Whom to ask")]
+    pub ca: Option<PathBuf>,
+    /// PEM file of the certificate to show
+    #[arg(long, value_name = "FILE", requires = "client_key", help_heading = "Whom to ask")]
+    pub client_cert: Option<PathBuf>,
+    /// PEM file of its private key
+    #[arg(long, value_name = "FILE", requires = "client_cert", help_heading = "Whom to ask")]
+    pub client_key: Option<PathBuf>,
+
+    /// At most so many requests: 50/s, 300/m
+    #[arg(long, value_name = "N/s", value_parser = rate, help_heading = "How fast")]
+    pub rate: Option<f64>,
+    /// So many records at once
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "How fast")]
+    pub concurrency: u16,
+    /// Try a request so often when the answer is 429, 502, 503 or 504, or there is none
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=100), help_heading = "How fast")]
+    pub tries: u16,
+    /// Wait for an answer at most so long
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600), help_heading = "How fast")]
+    pub timeout: u64,
+    /// The longest answer, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "How fast")]
+    pub max_body: u16,
+
+    /// Write down here how far the walk is, and go on from there
+    #[arg(long, value_name = "FILE", help_heading = "What is left behind")]
+    pub state: Option<PathBuf>,
+    /// Write down here which records failed, by their place
+    #[arg(long, value_name = "FILE", help_heading = "What is left behind")]
+    pub failures: Option<PathBuf>,
+    /// Write down their ids, too
+    #[arg(long, requires = "failures", help_heading = "What is left behind")]
+    pub with_ids: bool,
+    /// End when more records than this have failed
+    #[arg(long, value_name = "N", default_value_t = 20, help_heading = "What is left behind")]
+    pub max_failures: u64,
+}
+
+pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| Failure::io("a runtime", &e))?;
+    runtime.block_on(async {
+        let walk = walk(args, out)?;
+        if walk.resumed.as_ref().is_some_and(|state| state.finished) {
+            out.note("this walk is done, as its state file says; take that away to walk again");
+        }
+        let shared = walk.shared.clone();
+        let mut progress = Progress::new(out);
+        let mut tell = |counts: &_| progress.tell(counts, out);
+        let ended = tokio::select! {
+            ended = walk.run(&mut tell) => ended,
+            () = stopped(&shared) => return Err(Failure::new(Exit::No, "stopped at once")),
+        };
+        progress.end();
+        report(args, &ended, shared.sent(), out)
+    })
+}
+
+fn walk(args: &Args, out: &mut Out) -> Result<Walk, Failure> {
+    let headers = headers(args)?;
+    let manner = Manner {
+        rate: args.rate,
+        tries: args.tries.into(),
+        timeout: Duration::from_secs(args.timeout),
+        max_body: usize::from(args.max_body) << 20,
+        tls: ClientTls {
+            ca: args.ca.clone(),
+            identity: args.client_cert.clone().zip(args.client_key.clone()),
+            pq_only: false,
+        },
+        headers: headers.clone(),
+    };
+    let shared = Shared::new(manner, SystemClock::shared());
+    let client = |url: &str| Client::new(url, &shared).map_err(failure);
+    for url in std::iter::once(&args.through).chain(&args.direct) {
+        if url.starts_with("http://") && !is_loopback(url) {
+            out.note("warning: values and credentials go over the network in the clear; give an https:// URL if there is one");
+        }
+    }
+    let item = item(args)?;
+    let source = source(args)?;
+    let method = args.method.parse().map_err(|_| Failure::internal("a method"))?;
+    let direct = match (&args.rules, &args.direct) {
+        (None, _) => {
+            if !args.dry_run {
+                out.note(
+                    "note: without --direct and --rules it is not looked whether what is written is stored sealed",
+                );
+            }
+            None
+        }
+        (Some(rules), url) => {
+            let stored = Stored::new(self::rules(args, rules)?, method, headers, args.listener.clone());
+            let example = item.replace("{id}", "1");
+            if args.paths.is_none() {
+                check(&stored, &example, args)?;
+            }
+            match url {
+                Some(url) => Some((client(url)?, stored)),
+                None => None,
+            }
+        }
+    };
+    let description = json!([
+        args.through,
+        args.list,
+        args.items,
+        args.id,
+        args.next,
+        args.ids,
+        args.paths,
+        item,
+        args.method,
+        args.record,
+        args.members,
+        args.without,
+        args.open,
+        args.dry_run,
+        args.all
+    ]);
+    let opened = args.state.as_ref().map(|path| Journal::open(path, &description.to_string()));
+    let (journal, resumed) = opened.transpose().map_err(failure)?.unzip();
+    let failures = args.failures.as_ref().map(|path| Failures::open(path, args.with_ids));
+    Ok(Walk {
+        source,
+        list: client(&args.through)?,
+        item,
+        records: Records {
+            through: client(&args.through)?,
+            direct,
+            shape: shape(args)?,
+            method: args.method.parse().map_err(|_| Failure::internal("a method"))?,
+            without_etag: args.without_etag,
+            all: args.all,
+            opens: args.open,
+            dry: args.dry_run,
+            conflicts: CONFLICTS,
+            heeds: tokio::sync::Mutex::default(),
+        },
+        concurrency: args.concurrency.into(),
+        max_failures: args.max_failures,
+        journal,
+        resumed: resumed.flatten(),
+        failures: failures.transpose().map_err(failure)?,
+        shared,
+    })
+}
+
+/// Rules under which a walk does harm or nothing are refused. A dry run does no harm, and may ask what a walk would do.
+fn check(stored: &Stored, path: &str, args: &Args) -> Result<(), Failure> {
+    match stored.check(path, args.open) {
+        Err(halt) if !args.dry_run || !halt.message.contains("in its mode") => Err(failure(halt)),
+        _ => Ok(()),
+    }
+}
+
+fn rules(args: &Args, path: &Path) -> Result<crate::rules::RuleSet, Failure> {
+    let profiles = if args.config.is_some() || Path::new(config::DEFAULT_FILE).exists() {
+        let loaded = config::load(args.config.as_deref(), &Overrides::default(), Purpose::Keys, Machine::detect());
+        app::context(&Failure::config(loaded)?.0).profiles
+    } else {
+        Vec::new()
+    };
+    let Loaded { rules, findings, .. } = load(path, &Context { profiles, ..Context::default() });
+    rules.ok_or_else(|| Failure::findings(Exit::Usage, findings))
+}
+
+fn item(args: &Args) -> Result<String, Failure> {
+    let item = match (&args.item, &args.list) {
+        (Some(item), _) => item.clone(),
+        (None, Some(list)) => format!("{}/{{id}}", list.split('?').next().unwrap_or_default().trim_end_matches('/')),
+        (None, None) => return Ok(String::new()),
+    };
+    let sound = |path: &str| path.starts_with('/') && path.is_ascii();
+    if !item.contains("{id}") || !sound(&item) || args.list.as_ref().is_some_and(|list| !sound(list)) {
+        let failure = Failure::new(Exit::Usage, "--list and --item are paths, and --item has {id} where the id stands");
+        return Err(failure.help("as in --list '/customers?page={page}' --item '/customers/{id}'"));
+    }
+    Ok(item)
+}
+
+fn source(args: &Args) -> Result<Source, Failure> {
+    if let Some(file) = &args.ids {
+        return Ok(Source::Ids(Lines::new(input(file)?)));
+    }
+    if let Some(file) = &args.paths {
+        return Ok(Source::Paths(Lines::new(input(file)?)));
+    }
+    let path = args.list.clone().unwrap_or_default();
+    let next = args.next.as_ref().map(|next| paths("--next", next)).transpose()?.unwrap_or_default();
+    let known = ["{page}", "{offset}", "{limit}", "{cursor}"];
+    let rest = known.iter().fold(path.clone(), |text, name| text.replace(name, ""));
+    let usage = |message: &str, help: &str| Err(Failure::new(Exit::Usage, message).help(help));
+    if rest.contains(['{', '}']) {
+        return usage("--list has a placeholder that is not known", "there are {page}, {offset}, {limit} and {cursor}");
+    }
+    let counted = path.contains("{page}") || path.contains("{offset}");
+    if counted && !next.is_empty() {
+        return usage("--list counts its pages, and --next says where the next one is", "give one of the two");
+    }
+    if path.contains("{cursor}") && next.is_empty() {
+        return usage("{cursor} is what --next selects", "say with --next where the list gives the cursor");
+    }
+    if path.contains("{page}") && path.contains("{offset}") {
+        return usage("--list has both {page} and {offset}", "give the one that the application knows");
+    }
+    Ok(Source::List(List {
+        path,
+        items: paths("--items", &args.items)?,
+        id: paths("--id", &args.id)?,
+        next,
+        first_page: args.first_page,
+        page_size: args.page_size,
+    }))
+}
+
+fn input(path: &Path) -> Result<Box<dyn BufRead + Send>, Failure> {
+    if path == Path::new("-") {
+        return Ok(Box::new(BufReader::new(io::stdin())));
+    }
+    let file = File::open(path).map_err(|error| Failure::io(path.display(), &error))?;
+    Ok(Box::new(BufReader::new(file)))
+}
+
+fn shape(args: &Args) -> Result<Shape, Failure> {
+    let record = args.record.as_ref().map(|record| paths("--record", record)).transpose()?.unwrap_or_default();
+    let content_type = args.content_type.as_ref().map(|text| HeaderValue::from_str(text)).transpose();
+    let content_type = content_type.map_err(|_| Failure::new(Exit::Usage, "--content-type is no media type"))?;
+    Ok(Shape { record, members: args.members.clone(), without: args.without.clone(), content_type })
+}
+
+fn paths(flag: &str, selector: &str) -> Result<Vec<Arc<JsonPath>>, Failure> {
+    let compiled = compile(selector).map_err(|error| Failure::new(Exit::Usage, format!("{flag}: {error}")))?;
+    Ok(compiled.into_iter().map(|one| one.path).collect())
+}
+
+fn headers(args: &Args) -> Result<HeaderMap, Failure> {
+    let mut headers = HeaderMap::new();
+    for line in &args.headers {
+        let (name, value) = header("--header", line, 1)?;
+        if [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].contains(&name) {
+            let failure = Failure::new(Exit::Usage, format!("--header: everybody on this machine could read {name}"));
+            return Err(failure.help("put it into a file, and name that with --header-file or --bearer-file"));
+        }
+        headers.insert(name, value);
+    }
+    if let Some(path) = &args.header_file {
+        let text = secret(path, "the file of headers")?;
+        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            let (name, mut value) = header("--header-file", line, number + 1)?;
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+    }
+    if let Some(path) = &args.bearer_file {
+        let token = secret(path, "the token")?;
+        let value = HeaderValue::from_str(&format!("Bearer {}", token.trim()));
+        let mut value = value.map_err(|_| Failure::new(Exit::Usage, "--bearer-file holds no token"))?;
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
+    Ok(headers)
+}
+
+/// The error names the line, and not what stands in it.
+fn header(flag: &str, line: &str, number: usize) -> Result<(HeaderName, HeaderValue), Failure> {
+    let read = line.split_once(':').and_then(|(name, value)| {
+        Some((HeaderName::try_from(name.trim()).ok()?, HeaderValue::from_str(value.trim()).ok()?))
+    });
+    read.ok_or_else(|| Failure::new(Exit::Usage, format!("{flag}, line {number}: no header")).help("write NAME: VALUE"))
+}
+
+fn secret(path: &Path, what: &str) -> Result<String, Failure> {
+    check_private(path, what)?;
+    bounded::read_text_file(path, MAX_HEADERS).map_err(|error| Failure::io(path.display(), &error))
+}
+
+fn is_loopback(url: &str) -> bool {
+    let uri: http::Uri = url.parse().unwrap_or_default();
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// `50/s`, `300/m`, `50`.
+fn rate(text: &str) -> Result<f64, String> {
+    let (count, seconds) = match text.split_once('/') {
+        None => (text, 1.0),
+        Some((count, "s")) => (count, 1.0),
+        Some((count, "m")) => (count, 60.0),
+        Some(_) => return Err("a rate is written 50/s or 300/m".to_owned()),
+    };
+    let count: f64 = count.trim().parse().map_err(|_| "a rate is written 50/s or 300/m".to_owned())?;
+    let rate = count / seconds;
+    if (0.001..=1_000_000.0).contains(&rate) { Ok(rate) } else { Err("a rate is from 0.06/m to 1000000/s".to_owned()) }
+}
+
+/// The first signal has the walk end as soon as what is on its way is done; this ends with the second.
+async fn stopped(shared: &Shared) {
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate()];
+    let [Ok(mut interrupt), Ok(mut terminate)] = kinds.map(signal) else { return std::future::pending().await };
+    for time in 0..2 {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if time == 0 {
+            shared.stop();
+        }
+    }
+}
+
+fn report(args: &Args, ended: &Ended, requests: u64, out: &mut Out) -> Result<(), Failure> {
+    let counts = &ended.counts;
+    let finished = ended.halt.is_none();
+    if out.json() {
+        let mut value = serde_json::to_value(counts).map_err(|error| Failure::internal(error.to_string()))?;
+        if let Some(members) = value.as_object_mut() {
+            members.insert("finished".to_owned(), finished.into());
+            members.insert("requests".to_owned(), requests.into());
+        }
+        out.value(&value)?;
+    } else {
+        out.line(&progress::line(counts))?;
+        for (class, seen) in &counts.classes {
+            out.line(&format!(
+                "  {class}: {} values in the clear, {} sealed, as they were found",
+                seen.plaintext, seen.sealed
+            ))?;
+        }
+    }
+    match &ended.halt {
+        Some(halt) => {
+            let mut failure = failure(halt.clone());
+            if halt.kind == HaltKind::Stopped {
+                let resume = if args.state.is_some() {
+                    "run it again to go on"
+                } else {
+                    "with --state it would go on where it was"
+                };
+                failure = failure.help(resume);
+            }
+            Err(failure)
+        }
+        None if counts.failed > 0 => {
+            let failure = Failure::new(Exit::No, format!("{} records were not written", counts.failed));
+            Err(match &args.failures {
+                Some(path) => failure.help(format!("{} says which, and why", path.display())),
+                None => failure.help("--failures FILE says which, and why"),
+            })
+        }
+        None => Ok(()),
+    }
+}
+
+fn failure(halt: Halt) -> Failure {
+    let code = match halt.kind {
+        HaltKind::Stopped | HaltKind::Refused => Exit::No,
+        HaltKind::Usage => Exit::Usage,
+        HaltKind::Away => Exit::Unavailable,
+        HaltKind::Denied => Exit::NoPermission,
+        HaltKind::Io => Exit::Io,
+    };
+    let failure = Failure::new(code, halt.message);
+    match halt.help {
+        Some(help) => failure.help(help),
+        None => failure,
+    }
+}

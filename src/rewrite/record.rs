@@ -1,0 +1,233 @@
+//! One record: read, looked at, written back as it was read, on condition that nobody else has written it meanwhile.
+
+use http::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH};
+use http::{Method, StatusCode};
+use tokio::sync::Mutex;
+
+use super::client::{Answer, Client, Trouble};
+use super::pages::denied;
+use super::shape::Shape;
+use super::stored::{Look, Standing, Stored};
+use super::{Halt, HaltKind, retry};
+
+/// A tag that no state of any record has.
+const NEVER: &str = "\"sidecloak-rewrite-is-the-condition-heeded\"";
+
+/// How records are written back.
+pub struct Records {
+    /// The proxy.
+    pub through: Client,
+    /// The application itself, and what its records should be looked at for.
+    pub direct: Option<(Client, Stored)>,
+    /// What is written of a record.
+    pub shape: Shape,
+    /// With which method.
+    pub method: Method,
+    /// Records that bring no strong entity tag are written, too.
+    pub without_etag: bool,
+    /// Records that need no writing are written, too.
+    pub all: bool,
+    /// The way back: what is stored shall be plaintext.
+    pub opens: bool,
+    /// Nothing is written.
+    pub dry: bool,
+    /// How often a record is read again that somebody else has written meanwhile.
+    pub conflicts: u32,
+    /// The application has been seen to heed `If-Match`.
+    pub heeds: Mutex<bool>,
+}
+
+/// What became of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Became {
+    /// Written.
+    Written {
+        /// So many times somebody else was faster.
+        conflicts: u32,
+    },
+    /// It is stored as it should be.
+    Already(Look),
+    /// It is not there any more.
+    Gone,
+    /// It would be written.
+    Would {
+        /// It brings an entity tag that can be relied on; `None`: it was not asked for.
+        tagged: Option<bool>,
+        /// What stands in it, if that was looked at.
+        look: Option<Look>,
+    },
+}
+
+/// Why a record was not written.
+#[derive(Debug)]
+pub enum Unwritten {
+    /// The walk ends.
+    Halt(Halt),
+    /// This record's own reason.
+    Failed(String),
+}
+
+impl From<Trouble> for Unwritten {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Halt(halt) => Self::Halt(halt),
+            Trouble::Here(why) => Self::Failed(why),
+        }
+    }
+}
+
+fn failed<T>(step: &str, answer: &Answer) -> Result<T, Unwritten> {
+    if answer.status == StatusCode::UNAUTHORIZED {
+        return Err(Unwritten::Halt(denied()));
+    }
+    let why = format!("{step}: {}", answer.why());
+    if retry::is_busy(answer.status) {
+        let halt = Halt::new(HaltKind::Away, why)
+            .help("the same command goes on from where it was, with a lower --rate perhaps");
+        return Err(Unwritten::Halt(halt));
+    }
+    Err(Unwritten::Failed(why))
+}
+
+fn is_gone(answer: &Answer) -> bool {
+    matches!(answer.status.as_u16(), 404 | 410)
+}
+
+impl Records {
+    /// Does what is to be done to the record at this path.
+    pub async fn rewrite(&self, path: &str) -> Result<Became, Unwritten> {
+        let mut missing = false;
+        for conflicts in 0..=self.conflicts {
+            let stored = self.stored(path).await?;
+            if let Some(look) = stored.as_ref().filter(|look| !self.all && self.is_done(look)) {
+                return Ok(Became::Already(look.clone()));
+            }
+            if self.dry && stored.is_some() {
+                return Ok(Became::Would { tagged: None, look: stored });
+            }
+            let read = self.through.get(path).await?;
+            if is_gone(&read) {
+                return Ok(Became::Gone);
+            }
+            if read.status != StatusCode::OK {
+                return failed("reading", &read);
+            }
+            let (body, kind) = self.shape.of(&read).map_err(Unwritten::Failed)?;
+            let tag = tag(&read);
+            if self.dry {
+                return Ok(Became::Would { tagged: Some(tag.is_some()), look: None });
+            }
+            if let (Some(stored), Some((_, rules))) = (&stored, &self.direct) {
+                let shown = rules.look(path, &body).map_err(Unwritten::Failed)?;
+                if let Some(why) = shown.loses(stored) {
+                    return Err(Unwritten::Failed(format!("not written, since that would lose it: {why}")));
+                }
+            }
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, kind);
+            match tag {
+                Some(tag) => {
+                    self.heeded(path, &headers, &body).await?;
+                    headers.insert(IF_MATCH, tag);
+                }
+                None if self.without_etag => {}
+                None => return Err(Unwritten::Halt(no_tag())),
+            }
+            let written = self.through.send(self.method.clone(), path, &headers, body).await?;
+            match written.status.as_u16() {
+                200..=299 => return self.seen(path, conflicts).await,
+                // Somebody else was faster, or has taken it away: reading it again tells.
+                409 | 412 => {}
+                404 | 410 if !missing => missing = true,
+                _ => return failed("writing", &written),
+            }
+        }
+        let why = if missing {
+            "it can be read, but not written there (404)"
+        } else {
+            "others wrote it each time it was read"
+        };
+        Err(Unwritten::Failed(why.to_owned()))
+    }
+
+    /// Whether an application that gives tags heeds them is tried out once, with a condition that cannot hold: one that writes
+    /// all the same would lose what others write.
+    async fn heeded(&self, path: &str, headers: &HeaderMap, body: &bytes::Bytes) -> Result<(), Unwritten> {
+        if self.without_etag {
+            return Ok(());
+        }
+        // The others wait: if it does not, one record was written so, and no more.
+        let mut heeds = self.heeds.lock().await;
+        if *heeds {
+            return Ok(());
+        }
+        let mut headers = headers.clone();
+        headers.insert(IF_MATCH, HeaderValue::from_static(NEVER));
+        let answer = self.through.send(self.method.clone(), path, &headers, body.clone()).await?;
+        match answer.status.as_u16() {
+            412 | 409 => *heeds = true,
+            200..=299 => {
+                let message = "the application gives entity tags, but writes without heeding If-Match: what others write meanwhile \
+                               could be lost";
+                let help = "walk while nobody else writes, with --without-etag";
+                return Err(Unwritten::Halt(Halt::new(HaltKind::Refused, message).help(help)));
+            }
+            404 | 410 => {}
+            _ => return failed("writing", &answer),
+        }
+        Ok(())
+    }
+
+    /// What is stored; `None`, if nobody looks.
+    async fn stored(&self, path: &str) -> Result<Option<Look>, Unwritten> {
+        let Some((direct, stored)) = &self.direct else { return Ok(None) };
+        let answer = direct.get(path).await?;
+        if is_gone(&answer) {
+            let through = self.through.get(path).await?;
+            if is_gone(&through) {
+                return Ok(Some(Look::default()));
+            }
+            return Err(Unwritten::Failed("it is there through the proxy, and not at --direct".to_owned()));
+        }
+        if answer.status != StatusCode::OK {
+            return failed("looking at what is stored", &answer);
+        }
+        let body = self.shape.cut(&answer.body).map_err(Unwritten::Failed)?;
+        stored.look(path, &body).map(Some).map_err(Unwritten::Failed)
+    }
+
+    fn is_done(&self, look: &Look) -> bool {
+        look.count(if self.opens { Standing::Sealed } else { Standing::Plaintext }) == 0
+    }
+
+    /// Looks whether writing did what it was for.
+    async fn seen(&self, path: &str, conflicts: u32) -> Result<Became, Unwritten> {
+        let done = Became::Written { conflicts };
+        let Some(look) = self.stored(path).await? else { return Ok(done) };
+        if self.is_done(&look) {
+            return Ok(done);
+        }
+        let (message, help) = if self.opens {
+            let help = "put the rules into `mode: read` at every replica, and walk through it";
+            ("the record was written, and is sealed again: the rules seal what is written", help)
+        } else {
+            let help = "put the rules into `mode: migrate` at every replica, and walk through the proxy, not past it";
+            ("nothing was sealed: the record was written, and is stored as plaintext", help)
+        };
+        Err(Unwritten::Halt(Halt::new(HaltKind::Refused, message).help(help)))
+    }
+}
+
+fn no_tag() -> Halt {
+    let message =
+        "a record has no strong entity tag (ETag), so what others write between reading and writing it would be lost";
+    Halt::new(HaltKind::Refused, message).help("if nobody else writes meanwhile, go on with --without-etag")
+}
+
+/// A strong tag: a weak one fails every `If-Match` (RFC 9110 13.1.1).
+fn tag(answer: &Answer) -> Option<HeaderValue> {
+    let tag = answer.headers.get(ETAG)?;
+    let text = tag.as_bytes();
+    let is_weak = text.starts_with(b"W/") || text.starts_with(b"w/");
+    (!is_weak && !text.is_empty()).then(|| tag.clone())
+}
