@@ -21,7 +21,7 @@ fn read(name: &str) -> String {
 /// All Markdown files, relative to the package.
 pub fn documents() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for directory in ["", "docs", "docs/adr", "docs/apis", "tests/bench"] {
+    for directory in ["", "docs", "docs/adr", "docs/apis", "tests/bench", "deploy/kubernetes", "deploy/kubernetes/injection"] {
         let entries = std::fs::read_dir(root().join(directory)).unwrap().map(|entry| entry.unwrap().path());
         found.extend(entries.filter(|path| path.extension().is_some_and(|e| e == "md")));
     }
