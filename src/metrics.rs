@@ -77,6 +77,7 @@ struct Inner {
     unread: Family<ReasonLabels, Counter>,
     reloads: Family<ReloadLabels, Counter>,
     rules: Gauge,
+    rules_stale: Gauge,
     rules_loaded: Gauge,
     traffic: traffic::Traffic,
     upstream: upstream::Upstreams,
@@ -134,6 +135,7 @@ impl Metrics {
     /// Counts a load of the rules: how many are in force since `now` (Unix seconds), or `None` if it failed and the old ones stay.
     pub fn reloaded(&self, rules: Option<usize>, now: u64) {
         self.0.reloads.get_or_create(&ReloadLabels::new(rules.is_some())).inc();
+        self.0.rules_stale.set(i64::from(rules.is_none()));
         if let Some(count) = rules {
             self.0.rules.set(i64::try_from(count).unwrap_or(i64::MAX));
             self.0.rules_loaded.set(i64::try_from(now).unwrap_or(i64::MAX));
@@ -232,6 +234,7 @@ impl Default for Inner {
             unread: Family::default(),
             reloads: Family::default(),
             rules: Gauge::default(),
+            rules_stale: Gauge::default(),
             rules_loaded: Gauge::default(),
             traffic: traffic::Traffic::registered(&mut registry),
             upstream: upstream::Upstreams::registered(&mut registry),
@@ -249,6 +252,7 @@ impl Default for Inner {
         registry.register("passed_unread", "Messages a rule could not read and let pass", inner.unread.clone());
         registry.register("reloads", "Loads of the rules by result", inner.reloads.clone());
         registry.register("rules", "Rules in force", inner.rules.clone());
+        registry.register("rules_stale", "1 while newer rules are refused and these stay", inner.rules_stale.clone());
         registry.register("rules_loaded_timestamp_seconds", "When they were loaded", inner.rules_loaded.clone());
         registry.register_collector(Box::new(Watched {
             keyring: Arc::clone(&inner.keyring),
@@ -323,6 +327,7 @@ mod tests {
             r#"sidecloak_passed_unread_total{rule="customers",reason="media-type"} 1"#,
             r#"sidecloak_reloads_total{result="failed"} 1"#,
             "sidecloak_rules 2",
+            "sidecloak_rules_stale 1",
             "sidecloak_rules_loaded_timestamp_seconds 1700000000",
             "sidecloak_budget_used_bytes 5",
             "sidecloak_epoch_cache_hits_total 7",

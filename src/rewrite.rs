@@ -5,6 +5,7 @@ pub mod client;
 pub mod journal;
 pub mod pages;
 pub mod record;
+pub mod rows;
 pub mod shape;
 pub mod stored;
 pub mod walk;

@@ -96,6 +96,8 @@ mod manual;
 mod misbehaving;
 #[path = "integration/ncloud_kms.rs"]
 mod ncloud_kms;
+#[path = "integration/observability.rs"]
+mod observability;
 #[path = "integration/operations.rs"]
 mod operations;
 #[path = "integration/outside.rs"]
@@ -124,6 +126,8 @@ mod profiles_chaos;
 mod profiles_keys;
 #[path = "integration/profiles_values.rs"]
 mod profiles_values;
+#[path = "integration/rehearsal.rs"]
+mod rehearsal;
 #[path = "integration/relay.rs"]
 mod relay;
 #[path = "integration/reload.rs"]
@@ -134,6 +138,8 @@ mod remote_keyring;
 mod report;
 #[path = "integration/review.rs"]
 mod review;
+#[path = "integration/rewrite.rs"]
+mod rewrite;
 #[path = "integration/rollout.rs"]
 mod rollout;
 #[path = "integration/sealing.rs"]

@@ -32,10 +32,18 @@ const CHUNK: usize = 64 * 1024;
 /// What is done to each document.
 pub(super) struct Work {
     plan: Arc<HalfPlan>,
+    engine: Engine,
+}
+
+/// The keyring, and what else it takes to seal and open.
+pub(super) struct Engine {
     sealer: Arc<dyn Sealer>,
     runtime: tokio::runtime::Runtime,
     max_value: usize,
 }
+
+/// Where results go.
+pub(super) type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), Failure>;
 
 /// Where the fields come from.
 pub(super) enum Fields<'a> {
@@ -60,6 +68,55 @@ impl Work {
         out: &mut Out,
     ) -> Result<Self, Failure> {
         let plan = plan(direction, fields, config)?;
+        Ok(Self { plan: Arc::new(plan), engine: Engine::open(config, out)? })
+    }
+
+    /// All files, or standard input, to standard output or a file.
+    pub(super) fn run(&self, streams: &Streams<'_>, out: &mut Out) -> Result<(), Failure> {
+        let terminal = out.err_terminal();
+        deliver(streams.output, out, |write| self.all(streams, terminal, write))
+    }
+
+    fn all(&self, streams: &Streams<'_>, terminal: bool, write: Sink<'_>) -> Result<(), Failure> {
+        let standard = [PathBuf::from("-")];
+        let files = if streams.files.is_empty() { &standard } else { streams.files };
+        for path in files {
+            let what = path.display().to_string();
+            let (mut input, progress) = input(path, terminal)?;
+            let done = if streams.ndjson {
+                self.lines(&mut input, &what, write)
+            } else {
+                self.engine.document(&self.plan, &mut input, &what, write)
+            };
+            progress.finish_and_clear();
+            done?;
+        }
+        Ok(())
+    }
+
+    /// A document per line; empty lines stay.
+    fn lines(&self, input: &mut impl BufRead, what: &str, write: Sink<'_>) -> Result<(), Failure> {
+        let mut number = 1u64;
+        while let Some(first) = blank(input, what, write)? {
+            let mut line = Line { input, ended: false };
+            if first == b'\n' {
+                io::copy(&mut line, &mut io::sink()).map_err(|e| Failure::io(what, &e))?;
+            } else {
+                let place = format!("{what}, line {number}");
+                self.engine.document(&self.plan, &mut line, &place, write)?;
+            }
+            if line.ended {
+                write(b"\n")?;
+            }
+            number += 1;
+        }
+        Ok(())
+    }
+}
+
+impl Engine {
+    /// With the configured keyring.
+    pub(super) fn open(config: &Config, out: &mut Out) -> Result<Self, Failure> {
         let (profiles, clock) = (usable(config, out)?, SystemClock::shared());
         let options = profiles::reaching(configured(config)?, profiles.as_ref());
         let keyring = Arc::new(keys::open(&options, false, &clock)?);
@@ -89,102 +146,16 @@ impl Work {
             }
             None => Arc::new(local),
         };
-        Ok(Self { plan: Arc::new(plan), sealer, runtime, max_value: config.proxy.limits.value })
+        Ok(Self { sealer, runtime, max_value: config.proxy.limits.value })
     }
 
-    /// All files, or standard input, to standard output or a file.
-    pub(super) fn run(&self, streams: &Streams<'_>, out: &mut Out) -> Result<(), Failure> {
-        match streams.output {
-            None => self.all(streams, out.err_terminal(), &mut |bytes| out.bytes(bytes)),
-            Some(path) => self.to_file(path, streams, out.err_terminal()),
-        }
-    }
-
-    /// A reader never finds half a result under the name it was promised.
-    fn to_file(&self, path: &Path, streams: &Streams<'_>, terminal: bool) -> Result<(), Failure> {
-        let what = path.display().to_string();
-        let failed = |e: &io::Error| Failure::io(&what, e);
-        let there = match std::fs::metadata(path) {
-            Ok(metadata) => Some(metadata),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(failed(&error)),
-        };
-        // A pipe or device is written to, not replaced by a file.
-        if there.as_ref().is_some_and(|metadata| !metadata.is_file()) {
-            let mut file = File::options().write(true).open(path).map_err(|e| failed(&e))?;
-            return self.all(streams, terminal, &mut |bytes| file.write_all(bytes).map_err(|e| failed(&e)));
-        }
-        // Nor is a link.
-        let path = if there.is_some() { path.canonicalize().map_err(|e| failed(&e))? } else { path.to_owned() };
-        let mut file = tempfile::NamedTempFile::new_in(folder(&path)).map_err(|e| failed(&e))?;
-        self.all(streams, terminal, &mut |bytes| file.write_all(bytes).map_err(|e| failed(&e)))?;
-        if let Some(metadata) = there {
-            file.as_file().set_permissions(metadata.permissions()).map_err(|e| failed(&e))?;
-        }
-        file.as_file().sync_all().map_err(|e| failed(&e))?;
-        file.persist(&path).map_err(|e| failed(&e.error))?;
-        Ok(())
-    }
-
-    fn all(
+    /// One document, or what a line holds of it.
+    pub(super) fn document(
         &self,
-        streams: &Streams<'_>,
-        terminal: bool,
-        write: &mut dyn FnMut(&[u8]) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
-        let standard = [PathBuf::from("-")];
-        let files = if streams.files.is_empty() { &standard } else { streams.files };
-        for path in files {
-            let what = path.display().to_string();
-            let (input, size): (Box<dyn Read>, Option<u64>) = if what == "-" {
-                (Box::new(io::stdin()), None)
-            } else {
-                let file = File::open(path).map_err(|e| Failure::io(&what, &e))?;
-                let size = file.metadata().ok().map(|m| m.len());
-                (Box::new(file), size)
-            };
-            let progress = if terminal { bar(size, &what) } else { ProgressBar::hidden() };
-            let mut input = BufReader::with_capacity(CHUNK, progress.wrap_read(input));
-            let done = if streams.ndjson {
-                self.lines(&mut input, &what, write)
-            } else {
-                self.document(&mut input, &what, write)
-            };
-            progress.finish_and_clear();
-            done?;
-        }
-        Ok(())
-    }
-
-    /// A document per line; empty lines stay.
-    fn lines(
-        &self,
-        input: &mut impl BufRead,
-        what: &str,
-        write: &mut dyn FnMut(&[u8]) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
-        let mut number = 1u64;
-        while let Some(first) = blank(input, what, write)? {
-            let mut line = Line { input, ended: false };
-            if first == b'\n' {
-                io::copy(&mut line, &mut io::sink()).map_err(|e| Failure::io(what, &e))?;
-            } else {
-                let place = format!("{what}, line {number}");
-                self.document(&mut line, &place, write)?;
-            }
-            if line.ended {
-                write(b"\n")?;
-            }
-            number += 1;
-        }
-        Ok(())
-    }
-
-    fn document(
-        &self,
+        plan: &Arc<HalfPlan>,
         input: &mut impl Read,
         what: &str,
-        write: &mut dyn FnMut(&[u8]) -> Result<(), Failure>,
+        write: Sink<'_>,
     ) -> Result<(), Failure> {
         let refused = |refusal: crate::refusal::Refusal| {
             let invalid = refusal.reason == Reason::InvalidJson;
@@ -197,8 +168,7 @@ impl Work {
             failure
         };
         let caller = CallerRole { role: "default".into(), may_see_plaintext: true };
-        let mut edit =
-            BodyEdit::new(Arc::clone(&self.plan), Arc::clone(&self.sealer), caller, self.max_value, Framing::One);
+        let mut edit = BodyEdit::new(Arc::clone(plan), Arc::clone(&self.sealer), caller, self.max_value, Framing::One);
         let mut buffer = vec![0; CHUNK];
         let mut out = Vec::new();
         loop {
@@ -232,6 +202,51 @@ impl Work {
             }
         }
     }
+}
+
+/// Has `all` write to standard output, or to a file, of which a reader never finds half under the name it was promised.
+pub(super) fn deliver(
+    output: Option<&Path>,
+    out: &mut Out,
+    all: impl FnOnce(Sink<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let Some(path) = output else { return all(&mut |bytes| out.bytes(bytes)) };
+    let what = path.display().to_string();
+    let failed = |e: &io::Error| Failure::io(&what, e);
+    let there = match std::fs::metadata(path) {
+        Ok(metadata) => Some(metadata),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(failed(&error)),
+    };
+    // A pipe or device is written to, not replaced by a file.
+    if there.as_ref().is_some_and(|metadata| !metadata.is_file()) {
+        let mut file = File::options().write(true).open(path).map_err(|e| failed(&e))?;
+        return all(&mut |bytes| file.write_all(bytes).map_err(|e| failed(&e)));
+    }
+    // Nor is a link.
+    let path = if there.is_some() { path.canonicalize().map_err(|e| failed(&e))? } else { path.to_owned() };
+    let mut file = tempfile::NamedTempFile::new_in(folder(&path)).map_err(|e| failed(&e))?;
+    all(&mut |bytes| file.write_all(bytes).map_err(|e| failed(&e)))?;
+    if let Some(metadata) = there {
+        file.as_file().set_permissions(metadata.permissions()).map_err(|e| failed(&e))?;
+    }
+    file.as_file().sync_all().map_err(|e| failed(&e))?;
+    file.persist(&path).map_err(|e| failed(&e.error))?;
+    Ok(())
+}
+
+/// A file, or standard input for `-`, with the bar that shows how much of it was read.
+pub(super) fn input(path: &Path, terminal: bool) -> Result<(BufReader<impl Read>, ProgressBar), Failure> {
+    let what = path.display().to_string();
+    let (input, size): (Box<dyn Read>, Option<u64>) = if what == "-" {
+        (Box::new(io::stdin()), None)
+    } else {
+        let file = File::open(path).map_err(|e| Failure::io(&what, &e))?;
+        let size = file.metadata().ok().map(|m| m.len());
+        (Box::new(file), size)
+    };
+    let progress = if terminal { bar(size, &what) } else { ProgressBar::hidden() };
+    Ok((BufReader::with_capacity(CHUNK, progress.wrap_read(input)), progress))
 }
 
 fn plan(direction: Direction, fields: &Fields<'_>, config: &Config) -> Result<HalfPlan, Failure> {
@@ -275,11 +290,7 @@ fn bar(size: Option<u64>, what: &str) -> ProgressBar {
 }
 
 /// Hands on the white space that a line begins with; then the first byte after it, or nothing at the end.
-fn blank(
-    input: &mut impl BufRead,
-    what: &str,
-    write: &mut dyn FnMut(&[u8]) -> Result<(), Failure>,
-) -> Result<Option<u8>, Failure> {
+fn blank(input: &mut impl BufRead, what: &str, write: Sink<'_>) -> Result<Option<u8>, Failure> {
     loop {
         let available = input.fill_buf().map_err(|e| Failure::io(what, &e))?;
         let length = available.iter().take_while(|b| matches!(b, b' ' | b'\t' | b'\r')).count();

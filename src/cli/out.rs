@@ -72,6 +72,8 @@ impl Out {
 
     /// A line beside the result. If even that cannot be written, nobody is there to be told.
     pub fn note(&mut self, text: &str) {
+        // On a terminal it stands behind what it is about.
+        drop(self.flush());
         drop(writeln!(self.err, "{text}"));
     }
 

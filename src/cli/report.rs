@@ -3,7 +3,7 @@
 mod ask;
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::common::KeyringArgs;
@@ -113,7 +113,7 @@ fn replicas(args: &Args, out: &mut Out) -> Result<Vec<Replica>, Failure> {
     Ok(all)
 }
 
-fn saved(path: &PathBuf) -> Result<Replica, Failure> {
+fn saved(path: &Path) -> Result<Replica, Failure> {
     let address = path.display().to_string();
     let bytes = bounded::read_file(path, MAX_SNAPSHOT).map_err(|e| Failure::io(&address, &e))?;
     let snapshot = read(&bytes).map_err(|why| {
@@ -139,7 +139,7 @@ fn configured(args: &Args, out: &mut Out) -> Result<ask::Target, Failure> {
     let source = KeyringArgs { config: args.config.clone(), ..KeyringArgs::default() };
     let config = source.load(&flags, Purpose::Keys, out)?;
     let admin = config.admin.map(|admin| (admin.address, admin.token));
-    match admin.or(config.probe.map(|probe| (probe, None))) {
+    match admin.or_else(|| config.probe.map(|probe| (probe, None))) {
         Some((address, token)) => {
             let token = token.as_ref().map(health::token).transpose()?;
             Ok(ask::Target { name: address.to_string(), address, token })

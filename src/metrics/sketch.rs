@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 
 /// Numbers below this have a bucket each; from there on each doubling has as many.
-const STEPS: u64 = 32;
-const STEP_BITS: u32 = STEPS.trailing_zeros();
+const STEP_BITS: u32 = 5;
+const STEPS: u64 = 1 << STEP_BITS;
 /// Numbers of more bits are in the last bucket.
 const BITS: u32 = 26;
-const BUCKETS: usize = (BITS - STEP_BITS + 1) as usize * STEPS as usize;
+const BUCKETS: usize = (BITS as usize - STEP_BITS as usize + 1) << STEP_BITS;
 
 /// What many threads add to.
 #[derive(Default)]

@@ -161,7 +161,7 @@ impl Client {
                 Err(_) => Err(Lost::Here("no answer in time".to_owned())),
             };
             match (tried, waits.next()) {
-                (Ok(answer), wait) if retry::is_busy(answer.status) => {
+                (Ok(answer), wait) if answer.is_busy() => {
                     let asked = retry::asked_for(&answer.headers, self.shared.clock.now());
                     if let Some(asked) = asked.filter(|asked| *asked <= retry::LONGEST) {
                         // Whoever says so means all of us.
@@ -250,13 +250,28 @@ impl Answer {
     /// what they are about.
     pub fn why(&self) -> String {
         let status = self.status.as_u16();
-        let problem: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        let word = problem.get("type").and_then(|kind| kind.as_str()?.strip_prefix("urn:sidecloak:problem:"));
-        match word.filter(|word| word.len() < 40 && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')) {
+        match self.refusal() {
             Some(word) => format!("{status}, the proxy refuses it ({word})"),
             None if self.status.is_redirection() => format!("{status}, a redirect, which is not followed"),
             None => status.to_string(),
         }
+    }
+}
+
+impl Answer {
+    /// Whether another try may do: not where a proxy of ours says what is wrong with the record itself.
+    pub fn is_busy(&self) -> bool {
+        let passing =
+            |word: &str| ["upstream", "upstream-unavailable", "timeout", "overload", "key-service"].contains(&word);
+        retry::is_busy(self.status) && self.refusal().is_none_or(|word| passing(&word))
+    }
+
+    /// The reason that a proxy of ours gives.
+    fn refusal(&self) -> Option<String> {
+        let problem: serde_json::Value = serde_json::from_slice(&self.body).ok()?;
+        let word = problem.get("type")?.as_str()?.strip_prefix("urn:sidecloak:problem:")?;
+        let sound = word.len() < 40 && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+        sound.then(|| word.to_owned())
     }
 }
 

@@ -14,7 +14,7 @@ use crate::json::text::unescape;
 use crate::jsonpath::{Path, select};
 
 /// All but what RFC 3986 leaves unreserved.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(super) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Lines of a file that make a page.
 const LINES: usize = 500;
@@ -168,7 +168,7 @@ impl List {
         if status == 401 {
             return Err(denied());
         }
-        if super::retry::is_busy(answer.status) {
+        if answer.is_busy() {
             return Err(Halt::new(HaltKind::Away, format!("the list is answered with {}", answer.why())));
         }
         if status != 200 {
@@ -264,7 +264,7 @@ pub(super) fn denied() -> Halt {
 }
 
 /// A string's text, or a number as it is written.
-fn scalar(raw: &[u8]) -> Option<String> {
+pub(super) fn scalar(raw: &[u8]) -> Option<String> {
     let text = match raw.first()? {
         b'"' => unescape(raw.get(1..raw.len().checked_sub(1)?)?),
         b'-' | b'0'..=b'9' => raw.into(),

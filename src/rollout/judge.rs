@@ -122,8 +122,8 @@ pub fn judge(replicas: Vec<Replica>, question: &Question) -> Report {
         let (have, lack): (Vec<_>, Vec<_>) = told().map(|(r, s)| (r, s, find(s))).partition(|(.., at)| at.is_some());
         let have =
             have.into_iter().filter_map(|(r, s, at)| Some(Seen { replica: r, snapshot: s, rule: s.rules.get(at?)? }));
-        let lack = lack.into_iter().map(|(replica, ..)| replica.address.as_str()).collect();
-        steps::rule(name, &have.collect::<Vec<_>>(), lack, &fleet, question)
+        let lack: Vec<_> = lack.into_iter().map(|(replica, ..)| replica.address.as_str()).collect();
+        steps::rule(name, &have.collect::<Vec<_>>(), &lack, &fleet, question)
     };
     let rules: Vec<RuleReport> = names.iter().filter_map(of).collect();
     let mut reasons = fleet;

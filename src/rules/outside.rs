@@ -146,6 +146,10 @@ pub(super) fn lint(rules: &[RuleDraft], findings: &mut Findings) {
         let seals = |d: &Draft| d.action.verb == Verb::Seal && d.action.fields.iter().any(|f| f.class == *class);
         rules.iter().flat_map(|r| &r.drafts).any(seals)
     };
+    let seals_at = |is: &dyn Fn(&Place) -> bool| {
+        let seals = |d: &Draft| d.action.verb == Verb::Seal && d.action.fields.iter().any(|f| is(&f.place));
+        rules.iter().flat_map(|r| &r.drafts).any(seals)
+    };
     let mut types = HashMap::new();
     for (rule, draft) in rules.iter().flat_map(|rule| rule.drafts.iter().map(move |draft| (rule, draft))) {
         let action = &draft.action;
@@ -162,7 +166,23 @@ pub(super) fn lint(rules: &[RuleDraft], findings: &mut Findings) {
             continue;
         }
         for field in &action.fields {
-            if field.place.is_in_target() && !action.deterministic {
+            // A parameter that is a field of a form as well is no look-up.
+            let has_twin = match &field.place {
+                Place::Query(name) => seals_at(&|place| matches!(place, Place::Form(other) if other == name)),
+                Place::Form(name) => seals_at(&|place| matches!(place, Place::Query(other) if other == name)),
+                _ => false,
+            };
+            if let Place::Form(name) = &field.place
+                && !has_twin
+            {
+                let message = format!(
+                    "`form:{name}` is sealed and `query:{name}` is not, and many applications take the one for the other: what is \
+                     posted with `?{name}=…` goes on in the clear"
+                );
+                let help = format!("add `query:{name}` beside it");
+                warn(findings, draft, "form-by-query", message, &help);
+            }
+            if field.place.is_in_target() && !action.deterministic && !has_twin {
                 let message = format!(
                     "`{}` is sealed with random tokens, which equal none that is stored: such a look-up finds nothing",
                     field.selector

@@ -1,7 +1,7 @@
 //! Real applications behind the proxy, each as a child process on loopback. None knows of tokens, none was written to be proxied.
 
 #[path = "applications/accounts.rs"]
-mod accounts;
+pub mod accounts;
 #[path = "applications/fhir.rs"]
 mod fhir;
 #[path = "applications/fields.rs"]
@@ -28,7 +28,7 @@ use crate::stage::{self, Reply};
 use crate::tools::Process;
 
 /// A running application.
-struct Application {
+pub struct Application {
     address: SocketAddr,
     process: Process,
 }
@@ -56,6 +56,11 @@ impl Application {
     /// Ends it: what it wrote to its log.
     fn kill(self) -> String {
         self.process.kill()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Reply {

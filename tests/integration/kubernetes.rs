@@ -7,6 +7,7 @@ use super::cluster::{Cluster, Settings};
 use super::tools::{self, Process};
 
 /// Runs a group of checks; without the tools it says so.
+#[expect(clippy::print_stdout, reason = "what was checked with which versions, where somebody asks (`--nocapture`)")]
 fn check(group: &str, database: Option<&str>) {
     let list = "tests/deploy/kubernetes/requirements.txt";
     let Some(place) = tools::installed("kubernetes", list) else { return };

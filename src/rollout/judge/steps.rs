@@ -15,7 +15,7 @@ use crate::rules::{Mode, Verb};
 pub(super) fn rule(
     name: &str,
     have: &[Seen<'_>],
-    lack: Vec<&str>,
+    lack: &[&str],
     fleet: &[Reason],
     question: &Question,
 ) -> Option<RuleReport> {
@@ -38,7 +38,7 @@ pub(super) fn rule(
         step.notes.extend(fleet.iter().cloned());
     } else {
         step.reasons.extend(fleet.iter().cloned());
-        step.agree(have, &lack);
+        step.agree(have, lack);
     }
     step.under_way(have, furthest_behind);
     match (next, question.toward) {
@@ -46,14 +46,14 @@ pub(super) fn rule(
             step.no_trouble(have);
             step.evidence(requests);
             match next {
-                Mode::Observe | Mode::Read => step.to_read(&classes, &behind),
-                Mode::Migrate => step.to_migrate(&classes, &behind),
-                Mode::Enforce => step.to_enforce(&classes),
+                Mode::Observe | Mode::Read => step.before_read(&classes, &behind),
+                Mode::Migrate => step.before_migrate(&classes, &behind),
+                Mode::Enforce => step.before_enforce(&classes),
             }
         }
         (Some(Mode::Observe), Toward::Observe) => {
             step.evidence(requests);
-            step.to_observe(&classes);
+            step.before_observe(&classes);
         }
         (Some(_), Toward::Observe) | (None, _) => {}
     }
@@ -177,7 +177,7 @@ impl Step<'_> {
     }
 
     /// observe → read: changes nothing but tokens, so it is enough that something is found.
-    fn to_read(&mut self, classes: &[ClassCounts], behind: &[&Seen<'_>]) {
+    fn before_read(&mut self, classes: &[ClassCounts], behind: &[&Seen<'_>]) {
         let names: BTreeSet<&str> = classes.iter().map(|class| class.class.as_str()).collect();
         for name in names {
             let of = || classes.iter().filter(|class| class.class == name);
@@ -196,7 +196,7 @@ impl Step<'_> {
     }
 
     /// read → migrate: from now on tokens are stored.
-    fn to_migrate(&mut self, classes: &[ClassCounts], behind: &[&Seen<'_>]) {
+    fn before_migrate(&mut self, classes: &[ClassCounts], behind: &[&Seen<'_>]) {
         for class in classes.iter().filter(|class| class.verb == Verb::Seal && class.matched == 0) {
             self.unmatched(class, class.absent);
         }
@@ -206,7 +206,7 @@ impl Step<'_> {
     }
 
     /// migrate → enforce: plaintext is refused.
-    fn to_enforce(&mut self, classes: &[ClassCounts]) {
+    fn before_enforce(&mut self, classes: &[ClassCounts]) {
         self.failing(classes);
         let opens = |class: &&ClassCounts| class.verb == Verb::Open;
         for class in classes.iter().filter(opens) {
@@ -229,7 +229,7 @@ impl Step<'_> {
     }
 
     /// read → observe: nothing opens tokens any more.
-    fn to_observe(&mut self, classes: &[ClassCounts]) {
+    fn before_observe(&mut self, classes: &[ClassCounts]) {
         for class in classes.iter().filter(|class| class.verb == Verb::Open) {
             self.quiet(class, Code::TokensSeen, "a token");
         }

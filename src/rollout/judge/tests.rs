@@ -305,7 +305,7 @@ fn a_fleet_that_is_not_of_one_mind_is_not_safe() {
     assert!(judge(fleet(&[Read, Read]), &two).safe);
     assert_eq!(codes(&judge(vec![replica("none", Vec::new())], &question)), ["no-rules"]);
     assert!(!judge(Vec::new(), &question).safe, "nobody was asked");
-    let named = Question { rules: vec!["orders".into()], ..question.clone() };
+    let named = Question { rules: vec!["orders".into()], ..question };
     assert_eq!(codes(&judge(fleet(&[Read]), &named)), ["missing-rule"]);
 }
 

@@ -624,6 +624,7 @@ fn an_item_is_an_action_for_each_part_of_a_message() {
 #[case("protect: [{ fields: \"path:last\", deterministic: true }]", "movable-capture")]
 #[case("protect: [{ fields: \"query:a\", deterministic: true, type: boolean }]", "deterministic-few")]
 #[case("response: [{ open: \"header:location\", embedded: true }]", "embedded-class")]
+#[case("protect: [{ fields: [\"form:ssn\", \"query:pan\"], deterministic: true }]", "form-by-query")]
 #[case(
     "protect: [{ fields: \"query:a\", deterministic: true }, { fields: \"query:b\", class: a, deterministic: true, type: number }]",
     "type-mixed"
@@ -633,4 +634,11 @@ fn warnings_of_fields_outside_of_json(#[case] items: &str, #[case] code: &str) {
     let loaded = load(&text);
     assert!(loaded.rules.is_some(), "{}", loaded.findings);
     assert!(loaded.findings.0.iter().any(|f| f.code == code && f.severity == Severity::Warning), "{}", loaded.findings);
+}
+
+#[test]
+fn a_parameter_beside_its_field_of_a_form_is_no_look_up() {
+    let text = "rules:\n  - name: a\n    match: { path: /register }\n    protect: [{ fields: [\"form:ssn\", \"query:ssn\"] }]\n";
+    let loaded = load(text);
+    assert!(loaded.findings.0.is_empty(), "{}", loaded.findings);
 }

@@ -1,5 +1,7 @@
 """What helm makes of good values, and what it says to bad ones."""
 
+import re
+
 import rendered
 
 SQLITE = "keyring.kind is sqlite, one file of one process: "
@@ -29,6 +31,7 @@ REFUSED = [
     (AT_AUTHORITY + GATEWAY, "keyring.authority.url is not https://HOST:PORT: name the authority's Service, such as https://sidecloak-authority.sidecloak.svc:8440"),
     (AT_AUTHORITY + GATEWAY + ["--set", "keyring.authority.url=http://a:8440"], "keyring.authority.url is not https://HOST:PORT: name the authority's Service, such as https://sidecloak-authority.sidecloak.svc:8440"),
     (AT_AUTHORITY + GATEWAY + URL, "keyring.authority.owner is empty: pin the keyring's owner, which `sidecloak keys list` shows at the authority; nothing is believed without it"),
+    (POSTGRES + TLS + ["--set", "authority.autoscaling.enabled=true,authority.autoscaling.minReplicas=9"], "authority.autoscaling.minReplicas is more than maxReplicas: raise the one, or lower the other"),
     (POSTGRES + GATEWAY, "gateway.upstream is empty: say where the application is, such as http://127.0.0.1:8080 in the same pod"),
     (POSTGRES + GATEWAY + UPSTREAM, "gateway.rules is empty, so nothing would be sealed: write rules, or name a ConfigMap with rules.yaml in gateway.rulesConfigMapName"),
     (POSTGRES + GATEWAY + UPSTREAM + RULES + ["--set", "gateway.rulesConfigMapName=r"], "gateway.rules and gateway.rulesConfigMapName are both given: which of them counts? Take one away"),
@@ -68,6 +71,7 @@ def main(owner, place, *_):
         code, _, err = rendered.template(rendered.CHART, *good, "--set", setting)
         assert code != 0 and message in err, f"{setting}: {code} {err}"
     variants(good)
+    notes(helm)
     one_version(helm)
     print(f"{len(rendered.CI)} sets of values linted and rendered, {len(REFUSED)} refused by name, {len(MISSPELT)} by the schema")
 
@@ -79,6 +83,7 @@ def said(err):
 
 def variants(good):
     """What settings do to what is rendered."""
+    fleet = rendered.CI["gateway-of-a-fleet"]
     for arguments, present, absent in [
         (["--set", "image.digest=sha256:" + "a" * 64], "image: sidecloak@sha256:" + "a" * 64, "image: sidecloak:"),
         (["--set", "image.tag=9.9.9,image.repository=mirror/sidecloak"], "image: mirror/sidecloak:9.9.9", "image: sidecloak:0.1.0"),
@@ -89,9 +94,26 @@ def variants(good):
         (["--set", "scrapeAnnotations=false"], "kind: Deployment", "prometheus.io/scrape"),
         (["--set", "fullnameOverride=keys"], "name: keys-authority", "name: rel-sidecloak"),
         (["--set", "authority.enabled=false"], "", "kind:"),
+        (["-f", fleet, "--set", "keyring.authority.apiKey.secretName=k"], "api_key: file:/run/secrets/sidecloak/api.key", "serviceAccountToken"),
+        (["-f", fleet], "token: file:/run/secrets/sidecloak/token", "api_key"),
     ]:
-        code, out, err = rendered.template(rendered.CHART, *good, *arguments)
+        values = arguments if "-f" in arguments else [*good, *arguments]
+        code, out, err = rendered.template(rendered.CHART, *values)
         assert code == 0 and present in out and absent not in out, f"{arguments}: {code} {err}{out}"
+
+
+def notes(helm):
+    """What an installation says."""
+    keys = "/sidecloak apikeys create --purpose sidecar"
+    for name, arguments, present, absent in [
+        ("authority", [], "deploy/rel-sidecloak-authority -- /sidecloak keys list", keys),
+        ("authority", ["--set-json", "authority.issuers=[]"], keys, "gateway"),
+        ("gateway", [], "The keyring is on the volume rel-sidecloak-keyring", "authority"),
+        ("gateway-of-a-fleet", [], "in front of http://customers.shop.svc:80", "recovery"),
+    ]:
+        out = rendered.must(helm, "install", "rel", rendered.CHART, "--dry-run=client", "-f", rendered.CI[name], *arguments)
+        said = out.rpartition("\nNOTES:\n")[2]
+        assert present in said and absent not in said and "helm test rel" in said, f"{name} {arguments}: {said}"
 
 
 def one_version(helm):
@@ -102,4 +124,5 @@ def one_version(helm):
     assert f"\nversion: {version}\n" in shown and f"appVersion: {version}\n" in shown, shown
     for path in rendered.KUBERNETES.rglob("kustomization.yaml"):
         for line in path.read_text().splitlines():
-            assert "newTag" not in line or f"newTag: {version} " in line, f"{path}: {line}"
+            tag = re.search(r"newTag: *[\"']?([^\s\"',}]+)", line)
+            assert not tag or tag[1] == version, f"{path}: {line}"

@@ -110,6 +110,9 @@ def mounts(work, say):
     ports = [port["name"] for container in work.regular for port in container.get("ports", [])]
     if len(ports) != len(set(ports)):
         say("two ports have one name")
+    numbers = [port["containerPort"] for container in work.containers for port in container.get("ports", [])]
+    if len(numbers) != len(set(numbers)):
+        say("a port is declared twice, of which the API server warns")
 
 
 def sources(spec):
@@ -238,7 +241,7 @@ def configuration(work, known, say):
     if config is None:
         say("the sidecar has no sidecloak.yaml")
         return
-    declared = {port["containerPort"] for port in work.proxy["ports"]}
+    declared = {port["containerPort"] for container in work.containers for port in container.get("ports", [])}
     if port_of(config["probe"]["bind"]) != PROBE or config["probe"]["bind"].startswith("127."):
         say("the probe of sidecloak.yaml is not where the kubelet asks")
     if work.proxy["args"] == ["authority"]:

@@ -154,6 +154,7 @@ def fleet(owner, place, binary, url, sealed):
         pinned = next(line.split()[1] for line in listed.stdout.splitlines() if line.startswith("owner "))
         case = next(c for c in rendered.overlays(owner, place / "second", url, pinned) if c.name == "overlays/fleet")
         sidecars(owner, place, binary, case, ports[8440], sealed)
+        outbound(owner, place, binary, ports[8440], pinned)
         codes = authority.stop()
         assert codes == {"sidecloak": 0}, codes
     print("overlays/fleet: an authority on PostgreSQL, two sidecars with tokens of their service account, one without")
@@ -183,6 +184,34 @@ def sidecars(owner, place, binary, case, authority, sealed):
         assert taken.returncode == 0, taken
         assert refused.returncode != 0 and "does not take this process's credential" in refused.stdout, refused
         assert "master_key" not in json.dumps(a.known["ConfigMap/" + config_name(a)]), "sidecars have no master key"
+
+
+def outbound(owner, place, binary, authority, pinned):
+    """The application stores tokens and sends them to a partner, who gets values, and whose values it gets as tokens."""
+    case = next(c for c in rendered.examples() if c.name == "examples/outbound.yaml")
+    app = next(c for c in rendered.overlays(owner, place / "apps") if c.name == "overlays/single")
+    ports = {port: pods.free_port() for port in [15080, 15081, 8080, 9902]}
+    partner = pods.free_port()
+    hosts = {f"{rendered.AUTHORITY}:8440": f"localhost:{authority}", "https://api.partner.example": f"http://127.0.0.1:{partner}"}
+    given = {"ConfigMap/sidecloak-fleet": {"owner": pinned, "ca.crt": owner.certificate}}
+    its = token(owner, "system:serviceaccount:shop:customers")
+    with (
+        pods.Pod(deployment(app), app, {}, place / "billing", binary, {8080: ports[8080]}) as application,
+        pods.Pod(deployment(app), app, {}, place / "partner", binary, {8080: partner}) as other,
+        pods.Pod(deployment(case), case, given, place / "outbound", binary, ports, hosts, its) as pod,
+    ):
+        for each in [application, other]:
+            each.start(each.work.regular[0])
+        pod.start(pod.work.sidecar)
+        pod.ready(pod.work.sidecar)
+        at = lambda port, path: f"http://127.0.0.1:{port}{path}"
+        for port in [ports[8080], partner]:
+            pods.until("the application answers", lambda port=port: pods.ask("GET", at(port, "/healthz"))[0] == 200)
+        sealed = seals(at(ports[15080], "/invoices/"), at(ports[8080], "/invoices/"), "1")["ssn"]
+        status, answer = pods.ask("PUT", at(ports[15081], "/v1/checks/1"), {"subject": {"ssn": sealed}})
+        assert status == 200 and json.loads(answer)["subject"]["ssn"].startswith("sc1."), answer
+        assert json.loads(pods.ask("GET", at(partner, "/v1/checks/1"))[1]) == {"subject": {"ssn": CUSTOMER["ssn"]}}
+    print("examples/outbound.yaml: the partner got the value, the application tokens")
 
 
 def config_name(pod):

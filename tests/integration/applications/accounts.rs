@@ -7,9 +7,15 @@ use crate::cluster::{Cluster, Settings};
 use crate::tools;
 
 /// The application on a database of its own, and the database's URL.
-fn start(cluster: &Cluster) -> Option<(Application, String)> {
-    let place = tools::installed("accounts", "tests/apps/accounts/requirements.txt")?;
+pub fn start(cluster: &Cluster) -> Option<(Application, String)> {
+    tools::installed("accounts", REQUIREMENTS)?;
     let url = cluster.database();
+    Some((beside(cluster, &url), url))
+}
+
+/// Another process of it on the same database.
+pub fn beside(cluster: &Cluster, url: &str) -> Application {
+    let place = tools::installed("accounts", REQUIREMENTS).unwrap();
     let database = url.rsplit('/').next().unwrap().to_owned();
     let socket = cluster.socket();
     let command = |port: u16| {
@@ -18,9 +24,10 @@ fn start(cluster: &Cluster) -> Option<(Application, String)> {
         command.arg(&socket).args(["sidecloak", &database]);
         command
     };
-    let application = Application::start(command, "/customers", |reply| reply.text() == "[]");
-    Some((application, url))
+    Application::start(command, "/customers?limit=0", |reply| reply.text() == "[]")
 }
+
+const REQUIREMENTS: &str = "tests/apps/accounts/requirements.txt";
 
 const RULES: &str = r#"rules:
   - name: customers

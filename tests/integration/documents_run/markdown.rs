@@ -14,8 +14,26 @@ const LANGUAGES: [&str; 8] = ["text", "yaml", "json", "python", "sql", "promql",
 
 /// What an indented line begins with if it is a command: such a block is fenced, or it would not be run.
 const COMMANDS: [&str; 20] = [
-    "sidecloak ", "cargo ", "curl ", "apt-get ", "./", "openssl ", "mkdir ", "printf ", "cat ", "export ", "docker ", "kubectl ",
-    "helm ", "psql ", "pg_dump ", "podman ", "git ", "tests/", "python3 ", "cp ",
+    "sidecloak ",
+    "cargo ",
+    "curl ",
+    "apt-get ",
+    "./",
+    "openssl ",
+    "mkdir ",
+    "printf ",
+    "cat ",
+    "export ",
+    "docker ",
+    "kubectl ",
+    "helm ",
+    "psql ",
+    "pg_dump ",
+    "podman ",
+    "git ",
+    "tests/",
+    "python3 ",
+    "cp ",
 ];
 
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +63,9 @@ pub fn blocks(document: &str) -> Result<Vec<Block>, String> {
         let Some(info) = line.strip_prefix("```") else {
             let command = line.strip_prefix("    ").filter(|text| COMMANDS.iter().any(|c| text.starts_with(c)));
             match command {
-                Some(command) => return Err(format!("line {}: `{command}` is a command outside of a fenced block", number + 1)),
+                Some(command) => {
+                    return Err(format!("line {}: `{command}` is a command outside of a fenced block", number + 1));
+                }
                 None => continue,
             }
         };

@@ -64,7 +64,11 @@ pub fn run(name: &str, blocks: &[Block]) -> Result<(), String> {
                     _ => ("set +e\n".to_owned(), format!("ended=$?; set -e; test $ended = {exit} || exit 99\n")),
                 };
                 let out = format!("\"$SAID\"/{number}");
-                write!(script, "echo {line} >\"$SAID\"/at\n{before}{{ {text}\n}} >{out} 2>&1\n{after}settle >>{out} 2>&1\n").unwrap();
+                write!(
+                    script,
+                    "echo {line} >\"$SAID\"/at\n{before}{{ {text}\n}} >{out} 2>&1\n{after}settle >>{out} 2>&1\n"
+                )
+                .unwrap();
             }
             Kind::File(file) => {
                 let directory = Path::new(file).parent().unwrap().display().to_string();
@@ -152,7 +156,10 @@ fn isolated() -> Option<Command> {
             return Some(command());
         }
     }
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "unshare and ip (util-linux, iproute2) are missing, or namespaces forbidden");
+    assert!(
+        std::env::var("CI").as_deref() != Ok("true"),
+        "unshare and ip (util-linux, iproute2) are missing, or namespaces forbidden"
+    );
     let line = b"SKIPPED the commands in the documents: unshare and ip are missing, or namespaces forbidden\n";
     std::io::Write::write_all(&mut std::io::stderr(), line).unwrap();
     None

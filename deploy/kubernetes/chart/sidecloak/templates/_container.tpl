@@ -27,7 +27,7 @@ What a chart that depends on this one puts into its pods. The context is the sub
     {{- . | nindent 4 }}
   {{- end }}
   ports:
-    - { name: proxy, containerPort: {{ int .Values.sidecar.port }} }
+    # Its own port is declared at the application, by the name that the Service has for it (README).
     - { name: probe, containerPort: 9902 }
   {{- include "sidecloak.probes" . | nindent 2 }}
   resources:

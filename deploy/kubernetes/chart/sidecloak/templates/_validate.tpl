@@ -37,6 +37,11 @@
 {{- if and .Values.authority.enabled (not .Values.authority.tls.secretName) }}
 {{- fail "authority.tls.secretName is empty: name a Secret of type kubernetes.io/tls (`kubectl create secret tls`, or a Certificate of cert-manager)" }}
 {{- end }}
+{{- with .Values.authority }}
+{{- if and .enabled .autoscaling.enabled (gt (int .autoscaling.minReplicas) (int .autoscaling.maxReplicas)) }}
+{{- fail "authority.autoscaling.minReplicas is more than maxReplicas: raise the one, or lower the other" }}
+{{- end }}
+{{- end }}
 {{- range $name := list "gateway" "sidecar" }}
 {{- $settings := index $.Values $name }}
 {{- if $settings.enabled }}
