@@ -96,7 +96,7 @@ fn is_gone(answer: &Answer) -> bool {
 impl Records {
     /// Does what is to be done to the record at this path.
     pub async fn rewrite(&self, path: &str) -> Result<Became, Unwritten> {
-        let mut missing = false;
+        let (mut missing, mut conflict, mut odd) = (false, false, false);
         for conflicts in 0..=self.conflicts {
             let stored = self.stored(path).await?;
             if let Some(look) = stored.as_ref().filter(|look| !self.all && self.is_done(look)) {
@@ -120,7 +120,12 @@ impl Records {
             if let (Some(stored), Some((_, rules))) = (&stored, &self.direct) {
                 let shown = rules.look(path, &body).map_err(Unwritten::Failed)?;
                 if let Some(why) = shown.loses(stored) {
-                    return Err(Unwritten::Failed(format!("not written, since that would lose it: {why}")));
+                    if odd {
+                        return Err(Unwritten::Failed(format!("not written, since that would lose it: {why}")));
+                    }
+                    // Somebody may have written it between the two looks.
+                    odd = true;
+                    continue;
                 }
             }
             let mut headers = HeaderMap::new();
@@ -137,15 +142,15 @@ impl Records {
             match written.status.as_u16() {
                 200..=299 => return self.seen(path, conflicts).await,
                 // Somebody else was faster, or has taken it away: reading it again tells.
-                409 | 412 => {}
+                status @ (409 | 412) => conflict = status == 409,
                 404 | 410 if !missing => missing = true,
                 _ => return failed("writing", &written),
             }
         }
-        let why = if missing {
-            "it can be read, but not written there (404)"
-        } else {
-            "others wrote it each time it was read"
+        let why = match (missing, conflict) {
+            (true, _) => "it can be read, but not written there (404)",
+            (_, true) => "409 each time it was read again: the application finds a conflict",
+            _ => "others wrote it each time it was read",
         };
         Err(Unwritten::Failed(why.to_owned()))
     }
@@ -205,6 +210,9 @@ impl Records {
         let done = Became::Written { conflicts };
         let Some(look) = self.stored(path).await? else { return Ok(done) };
         if self.is_done(&look) {
+            if !self.opens {
+                self.opens_again(path, &look).await?;
+            }
             return Ok(done);
         }
         let (message, help) = if self.opens {
@@ -215,6 +223,40 @@ impl Records {
             ("nothing was sealed: the record was written, and is stored as plaintext", help)
         };
         Err(Unwritten::Halt(Halt::new(HaltKind::Refused, message).help(help)))
+    }
+}
+
+impl Records {
+    /// An application or a column that shortens or changes what it stores would ruin every token: the first one ends the walk.
+    async fn opens_again(&self, path: &str, stored: &Look) -> Result<(), Unwritten> {
+        let Some(mut why) = self.unopened(path, stored).await? else { return Ok(()) };
+        // Somebody may have written it between the two looks.
+        for _ in 0..2 {
+            let Some(stored) = self.stored(path).await? else { return Ok(()) };
+            match self.unopened(path, &stored).await? {
+                Some(still) => why = still,
+                None => return Ok(()),
+            }
+        }
+        let message = format!("a record was written, and does not open again: {why}");
+        let help = "does the application or the column cut off or change what it stores? `max_length` on the rule refuses what would \
+                    not fit; the records written before this one were seen to open";
+        Err(Unwritten::Halt(Halt::new(HaltKind::Refused, message).help(help)))
+    }
+
+    /// Why what is stored so is not read as it should be.
+    async fn unopened(&self, path: &str, stored: &Look) -> Result<Option<String>, Unwritten> {
+        let answer = self.through.get(path).await?;
+        match (answer.status, &self.direct) {
+            (StatusCode::OK, Some((_, rules))) => {
+                let body = self.shape.cut(&answer.body).map_err(Unwritten::Failed)?;
+                let shown = rules.look(path, &body).map_err(Unwritten::Failed)?;
+                Ok(shown.loses(stored).map(str::to_owned))
+            }
+            _ if is_gone(&answer) => Ok(None),
+            _ if answer.is_busy() => failed("reading it again", &answer),
+            _ => Ok(Some(answer.why())),
+        }
     }
 }
 

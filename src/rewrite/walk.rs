@@ -69,7 +69,8 @@ impl Walk {
         while !state.finished {
             let page = self.source.page(&state.at, &self.list).await?;
             let whole = sameness(page.names.iter());
-            if !page.names.is_empty() && before.as_ref() == Some(&whole) {
+            let is_list = matches!(self.source, Source::List(_));
+            if is_list && !page.names.is_empty() && before.as_ref() == Some(&whole) {
                 let message = "the list gives the same records as on the page before";
                 let help = "does the application know the parameter in --list? without one, it has a single page";
                 return Err(Halt::new(HaltKind::Refused, message).help(help));

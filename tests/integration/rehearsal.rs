@@ -339,7 +339,36 @@ fn there_and_all_the_way_back_under_live_traffic() {
         replica.place.run(&[&flags, &list[..], &look, more].concat())
     };
 
-    std::thread::sleep(Duration::from_millis(500));
+    let probes: Vec<String> = replicas.iter().map(|replica| replica.probe.to_string()).collect();
+    let report = |more: &[&str]| {
+        let mut args = vec!["--json", "report", "--replicas", "3", "--min-requests", "20"];
+        probes.iter().for_each(|probe| args.extend(["--probe", probe]));
+        shared.run(&[&args, more].concat())
+    };
+    // The next step is judged safe, once enough was seen in this one.
+    let safe = |next: Value, more: &[&str]| {
+        let start = Instant::now();
+        loop {
+            let done = report(more);
+            if done.code == 0 {
+                assert_eq!(done.json()["next"], next);
+                println!("  the report: safe, next {next}");
+                return;
+            }
+            assert!(start.elapsed() < 2 * PATIENCE, "never safe: {} {}", done.out, done.err);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    let unsafe_for = |code: &str, more: &[&str]| {
+        let told = report(&[more, &["--window", "1h"]].concat()).ends(1).json();
+        let codes: Vec<_> = told["reasons"].as_array().unwrap().iter().map(|reason| reason["code"].clone()).collect();
+        assert!(codes.contains(&json!(code)), "{told}");
+        println!("  the report: not safe, {codes:?}");
+    };
+    const SOON: [&str; 2] = ["--window", "2s"];
+    const BACK: [&str; 4] = ["--toward", "observe", "--window", "2s"];
+
+    safe(json!("read"), &SOON);
     let (_, tokens) = standing(&cluster, &url);
     assert_eq!(tokens, 0, "observing changes nothing");
     told("observe");
@@ -353,6 +382,7 @@ fn there_and_all_the_way_back_under_live_traffic() {
     }
     traffic.is_well("read");
     told("read");
+    safe(json!("migrate"), &SOON);
     for replica in &replicas {
         replica.edit("migrate");
         // Old beside new.
@@ -363,6 +393,7 @@ fn there_and_all_the_way_back_under_live_traffic() {
     let dry = rewrite(&replicas[1], "migrate", &["--dry-run"]).ends(0).json();
     assert!(dry["would"].as_u64().unwrap() > 0 && dry["written"] == 0, "{dry}");
     assert!(standing(&cluster, &url).0 > 0, "there is something left to do");
+    unsafe_for("plaintext", &[]);
 
     let done = rewrite(&replicas[1], "migrate", &["--state", "state", "--failures", "failures"]).ends(0).json();
     println!("rewritten: {done}");
@@ -370,6 +401,7 @@ fn there_and_all_the_way_back_under_live_traffic() {
     traffic.is_well("rewritten");
     told("rewritten");
     assert_eq!(standing(&cluster, &url).0, 0, "no plaintext is left");
+    safe(json!("enforce"), &SOON);
 
     for replica in &mut replicas {
         replica.restart("enforce");
@@ -379,23 +411,34 @@ fn there_and_all_the_way_back_under_live_traffic() {
     told("enforce");
     assert_eq!(standing(&cluster, &url).0, 0, "nor does any come");
 
+    safe(Value::Null, &SOON);
+
     for mode in ["migrate", "read"] {
+        safe(json!(mode), &BACK);
         for replica in &replicas {
             replica.edit(mode);
-            std::thread::sleep(Duration::from_millis(200));
+            std::thread::sleep(Duration::from_millis(300));
         }
         traffic.is_well(mode);
         told(&format!("back at {mode}"));
     }
+    unsafe_for("tokens-seen", &BACK[..2]);
     let back = rewrite(&replicas[2], "read", &["--open", "--failures", "failures"]).ends(0).json();
     println!("opened: {back}");
     assert_eq!(standing(&cluster, &url).1, 0, "no token is left");
+    safe(json!("observe"), &BACK);
     for replica in &replicas {
         replica.edit("observe");
     }
     std::thread::sleep(Duration::from_millis(500));
     traffic.is_well("back at observe");
     told("back at observe");
+    // The last step: no proxy at all.
+    for replica in &replicas {
+        let at = replica.application.address();
+        let answer = ask(at, "GET", "/customers/7", &[], "").unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&answer.body).unwrap()["ssn"], json!(ssn(7)));
+    }
 
     let seen = traffic.end();
     let failures = seen.failures.lock().unwrap();

@@ -212,6 +212,6 @@ fn copy_in(url: &str, sql: &str, text: &[u8]) {
         tokio::spawn(connection);
         let mut sink = Box::pin(client.copy_in(sql).await.unwrap());
         sink.send(bytes::Bytes::copy_from_slice(text)).await.unwrap();
-        sink.finish().await.unwrap();
+        sink.as_mut().finish().await.unwrap();
     });
 }

@@ -253,6 +253,19 @@ fn a_walk_that_seals_nothing_or_does_harm_ends_at_once() {
 }
 
 #[test]
+fn an_application_that_cuts_tokens_off_ruins_no_more_than_it_has() {
+    let shop = Shop::new(60, Manners { cuts: 60, ..Manners::default() });
+    let stage = shop.stage(RULES);
+    let place = Place::empty();
+    place.write("rules.yaml", RULES);
+    let (through, direct) = (format!("http://{}", stage.front), format!("http://{}", shop.address()));
+    let look = ["--direct", &direct, "--rules", "rules.yaml"];
+    let done = place.run(&api(&through, &[&NUMBERED, &look[..]].concat())).ends(1);
+    done.says("does not open again").says("max_length");
+    assert!(shop.count("PUT") <= 4, "those that were under way");
+}
+
+#[test]
 fn ids_of_every_kind_are_one_segment() {
     let names = ["zoë@example.com", "a b+c", "100%", "q?x=1&y#z", "..", "x;y=1"];
     let shop = Shop::named(names.iter().map(|name| (*name).to_owned()), Manners::default());
