@@ -88,9 +88,9 @@ pub(crate) struct Chosen {
     pub numbers: Vec<String>,
     /// Values in a column of JSON, whose class is the last name in the selector; with --rules, only the column's name
     #[arg(long = "json-column", value_name = "NAME=JSONPATH")]
-    pub json: Vec<String>,
+    pub json_columns: Vec<String>,
     /// With --rules: the documents that the rules are about stand in this column
-    #[arg(long, value_name = "NAME", requires = "rules", conflicts_with_all = ["numbers", "json"])]
+    #[arg(long, value_name = "NAME", requires = "rules", conflicts_with_all = ["numbers", "json_columns"])]
     pub document: Option<String>,
 }
 
@@ -368,7 +368,7 @@ fn chosen(args: &Chosen, by_rules: bool) -> Result<(Columns, Vec<Item>), Failure
         columns.chosen.push(Column { name: name.to_owned(), kind });
         items.push((named(name), class.map(str::to_owned)));
     }
-    for text in &args.json {
+    for text in &args.json_columns {
         let (name, selector) = text.split_once('=').map_or((text.as_str(), None), |(name, rest)| (name, Some(rest)));
         match selector.map(|selector| selector.strip_prefix('$')) {
             None if by_rules => {}
