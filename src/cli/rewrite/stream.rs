@@ -88,9 +88,9 @@ pub(crate) struct Chosen {
     pub numbers: Vec<String>,
     /// Values in a column of JSON, whose class is the last name in the selector; with --rules, only the column's name
     #[arg(long = "json-column", value_name = "NAME=JSONPATH")]
-    pub json: Vec<String>,
+    pub json_columns: Vec<String>,
     /// With --rules: the documents that the rules are about stand in this column
-    #[arg(long, value_name = "NAME", requires = "rules", conflicts_with_all = ["numbers", "json"])]
+    #[arg(long, value_name = "NAME", requires = "rules", conflicts_with_all = ["numbers", "json_columns"])]
     pub document: Option<String>,
 }
 
@@ -168,12 +168,10 @@ fn run(
     let file = args.file.as_deref().unwrap_or_else(|| Path::new("-"));
     let (mut input, progress) = input(file, out.err_terminal())?;
     let mut done = Done::default();
-    let mut row = 0u64;
     let result = deliver(args.output.as_deref(), out, |write| {
         let mut edit = |document: &[u8], edited: &mut Vec<u8>| -> Result<(), Failure> {
-            row += 1;
             let plan = plans.of(document)?;
-            engine.document(&plan, &mut &*document, "a value", &mut |bytes| {
+            engine.document(&plan, &mut &*document, "", &mut |bytes| {
                 edited.extend_from_slice(bytes);
                 Ok(())
             })
@@ -183,7 +181,8 @@ fn run(
     progress.finish_and_clear();
     if let Err(mut failure) = result {
         if failure.code != Exit::Ok && !failure.message.is_empty() {
-            failure.message = format!("{}, row {}: {}", file.display(), done.rows, failure.message);
+            let input = if file == Path::new("-") { "standard input".into() } else { file.display().to_string() };
+            failure.message = format!("{input}, row {}: {}", done.rows, failure.message);
         }
         return Err(failure);
     }
@@ -286,6 +285,7 @@ fn actions(args: &Stream, items: Vec<Item>) -> String {
         let mut set = |name: &str, value: Value| drop(members.insert(name.to_owned(), value));
         set(verb, json!([selector]));
         set("key", json!(args.partition));
+        set("mode", json!("migrate"));
         let optional = [("class", class.map(Value::from)), ("bind", args.bind.clone().map(Value::from))];
         let sealing = [("pad", args.pad.map(Value::from)), ("max_length", args.max_length.map(Value::from))];
         let sealing = sealing.into_iter().filter(|_| !args.open);
@@ -368,7 +368,7 @@ fn chosen(args: &Chosen, by_rules: bool) -> Result<(Columns, Vec<Item>), Failure
         columns.chosen.push(Column { name: name.to_owned(), kind });
         items.push((named(name), class.map(str::to_owned)));
     }
-    for text in &args.json {
+    for text in &args.json_columns {
         let (name, selector) = text.split_once('=').map_or((text.as_str(), None), |(name, rest)| (name, Some(rest)));
         match selector.map(|selector| selector.strip_prefix('$')) {
             None if by_rules => {}
