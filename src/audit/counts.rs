@@ -19,37 +19,59 @@ const USES: [Use; 3] = [Use::Sealed, Use::Opened, Use::Refused];
 #[derive(Default)]
 pub struct Counts {
     hasher: RandomState,
-    shards: [Mutex<HashMap<u64, Vec<Entry>>>; SHARDS],
+    shards: [Mutex<HashMap<u64, Vec<Group>>>; SHARDS],
     apart: AtomicUsize,
     others: [AtomicU64; USES.len()],
 }
 
-struct Entry {
+/// What one caller did in one partition: a message has one of both, and values of several classes.
+struct Group {
     caller: String,
     partition: PartitionName,
-    class: Class,
-    what: Use,
-    n: u64,
+    /// In the order of [`USES`]; one that is not 0 is told apart.
+    classes: HashMap<Class, [u64; USES.len()]>,
+}
+
+impl Group {
+    /// `false`: it cannot be told apart.
+    fn add(&mut self, class: &Class, what: Use, n: u64, has_place: impl FnOnce() -> bool) -> bool {
+        let [mut sealed, mut opened, mut refused] = [0; USES.len()];
+        let counts = self.classes.get_mut(class);
+        let is_known = counts.is_some();
+        let slots = counts.map_or([&mut sealed, &mut opened, &mut refused], |counts| counts.each_mut());
+        let Some((_, slot)) = USES.into_iter().zip(slots).find(|(of, _)| *of == what) else { return false };
+        if *slot == 0 && !has_place() {
+            return false;
+        }
+        *slot = slot.saturating_add(n);
+        if !is_known {
+            self.classes.insert(class.clone(), [sealed, opened, refused]);
+        }
+        true
+    }
 }
 
 impl Counts {
     /// Counts.
-    pub fn add(&self, caller: &str, partition: &PartitionName, class: &Class, what: Use, n: u64) {
-        let hash = self.hasher.hash_one((caller, partition, class, what));
+    pub fn add(&self, caller: &str, partition: &PartitionName, done: &[(&Class, Use, u64)]) {
+        let hash = self.hasher.hash_one((caller, partition));
         let mut shard = self.shard(hash);
-        let same =
-            |e: &&mut Entry| e.what == what && e.class == *class && e.partition == *partition && e.caller == caller;
-        if let Some(entry) = shard.get_mut(&hash).and_then(|entries| entries.iter_mut().find(same)) {
-            entry.n = entry.n.saturating_add(n);
-            return;
+        let same = |group: &&mut Group| group.partition == *partition && group.caller == caller;
+        let mut made = None;
+        let group = match shard.get_mut(&hash).and_then(|groups| groups.iter_mut().find(same)) {
+            Some(known) => known,
+            None => {
+                made.insert(Group { caller: caller.to_owned(), partition: partition.clone(), classes: HashMap::new() })
+            }
+        };
+        for (class, what, n) in done.iter().filter(|(.., n)| *n > 0) {
+            if !group.add(class, *what, *n, || self.has_place()) {
+                self.add_others(*what, *n);
+            }
         }
-        if self.apart.fetch_add(1, Ordering::Relaxed) >= APART {
-            self.apart.fetch_sub(1, Ordering::Relaxed);
-            self.add_others(what, n);
-            return;
+        if let Some(made) = made.filter(|made| !made.classes.is_empty()) {
+            shard.entry(hash).or_default().push(made);
         }
-        let entry = Entry { caller: caller.to_owned(), partition: partition.clone(), class: class.clone(), what, n };
-        shard.entry(hash).or_default().push(entry);
     }
 
     /// Counts without telling apart.
@@ -69,14 +91,18 @@ impl Counts {
         let mut counts = Vec::new();
         for shard in &self.shards {
             let taken = std::mem::take(&mut *lock(shard));
-            for entry in taken.into_values().flatten() {
-                self.apart.fetch_sub(1, Ordering::Relaxed);
-                let of = Of {
-                    caller: short(&entry.caller),
-                    partition: entry.partition.as_str().to_owned(),
-                    class: short(entry.class.as_str()),
-                };
-                counts.push(Count { of: Some(of), what: entry.what, n: entry.n.min(MAX_NUMBER) });
+            for Group { caller, partition, classes } in taken.into_values().flatten() {
+                for (class, uses) in classes {
+                    for (what, n) in USES.into_iter().zip(uses).filter(|(_, n)| *n > 0) {
+                        self.apart.fetch_sub(1, Ordering::Relaxed);
+                        let of = Of {
+                            caller: short(&caller),
+                            partition: partition.as_str().to_owned(),
+                            class: short(class.as_str()),
+                        };
+                        counts.push(Count { of: Some(of), what, n: n.min(MAX_NUMBER) });
+                    }
+                }
             }
         }
         for (what, others) in USES.into_iter().zip(&self.others) {
@@ -88,7 +114,15 @@ impl Counts {
         counts
     }
 
-    fn shard(&self, hash: u64) -> MutexGuard<'_, HashMap<u64, Vec<Entry>>> {
+    fn has_place(&self) -> bool {
+        let has = self.apart.fetch_add(1, Ordering::Relaxed) < APART;
+        if !has {
+            self.apart.fetch_sub(1, Ordering::Relaxed);
+        }
+        has
+    }
+
+    fn shard(&self, hash: u64) -> MutexGuard<'_, HashMap<u64, Vec<Group>>> {
         let [first, ..] = &self.shards;
         let at = usize::try_from(hash % SHARDS as u64).unwrap_or_default();
         lock(self.shards.get(at).unwrap_or(first))
@@ -111,7 +145,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for class in &classes {
-                        counts.add("role", &PartitionName::default_name(), class, Use::Sealed, 3);
+                        counts.add("role", &PartitionName::default_name(), &[(class, Use::Sealed, 3)]);
                     }
                 });
             }
@@ -121,7 +155,7 @@ mod tests {
         assert_eq!(taken.iter().map(|c| c.n).sum::<u64>(), 4 * 3 * classes.len() as u64);
         assert_eq!(taken.iter().filter(|c| c.of.is_none()).count(), 1);
         assert!(counts.take().is_empty());
-        counts.add("role", &PartitionName::default_name(), &classes[APART + 1], Use::Refused, 1);
+        counts.add("role", &PartitionName::default_name(), &[(&classes[APART + 1], Use::Refused, 1)]);
         assert!(counts.take()[0].of.is_some(), "there is room again");
     }
 }

@@ -64,10 +64,8 @@ impl Reports {
 }
 
 impl Recorder for Reports {
-    fn count(&self, caller: &str, partition: &PartitionName, class: &Class, what: Use, values: u64) {
-        if values > 0 {
-            self.reporter.counts.add(caller, partition, class, what, values);
-        }
+    fn count(&self, caller: &str, partition: &PartitionName, done: &[(&Class, Use, u64)]) {
+        self.reporter.counts.add(caller, partition, done);
     }
 }
 

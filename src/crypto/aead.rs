@@ -4,8 +4,8 @@
 
 use aes::Aes256;
 use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
-use aes_gcm::aead::AeadInOut;
 use aes_siv::siv::Aes256Siv;
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroize;
 
 use crate::secret::Secret;
@@ -18,25 +18,32 @@ pub const TAG: usize = 16;
 #[error("does not authenticate")]
 pub struct NotAuthentic;
 
-/// AES-256-GCM with a kept key schedule (which costs more than a small value).
-#[derive(Clone)]
-pub struct Gcm(aes_gcm::Aes256Gcm);
+/// AES-256-GCM with a kept key schedule (which costs more than a small value). aws-lc wipes what it frees.
+pub struct Gcm(Option<LessSafeKey>);
 
 impl Gcm {
     /// Takes the key.
     pub fn new(key: &[u8; 32]) -> Self {
-        Self(aes_gcm::Aes256Gcm::new(key.into()))
+        // Without memory for a schedule nothing is sealed or opened.
+        Self(UnboundKey::new(&AES_256_GCM, key).ok().map(LessSafeKey::new))
     }
 
     /// Encrypts in place and returns the tag. `nonce` must never repeat under one key.
     pub fn seal(&self, nonce: &[u8; 12], aad: &[u8], buffer: &mut [u8]) -> Result<[u8; TAG], NotAuthentic> {
-        let tag = self.0.encrypt_inout_detached(nonce.into(), aad, buffer.into()).map_err(|_| NotAuthentic)?;
-        Ok(tag.into())
+        let (key, nonce) = (self.0.as_ref().ok_or(NotAuthentic)?, Nonce::assume_unique_for_key(*nonce));
+        let tag = key.seal_in_place_separate_tag(nonce, Aad::from(aad), buffer).map_err(|_| NotAuthentic)?;
+        tag.as_ref().try_into().map_err(|_| NotAuthentic)
     }
 
-    /// Decrypts in place; on failure the buffer still holds the ciphertext.
+    /// Decrypts in place; on failure the buffer holds zeros.
     pub fn open(&self, nonce: &[u8; 12], aad: &[u8], buffer: &mut [u8], tag: &[u8; TAG]) -> Result<(), NotAuthentic> {
-        self.0.decrypt_inout_detached(nonce.into(), aad, buffer.into(), tag.into()).map_err(|_| NotAuthentic)
+        let (key, nonce) = (self.0.as_ref().ok_or(NotAuthentic)?, Nonce::assume_unique_for_key(*nonce));
+        if key.open_in_place_separate_tag(nonce, Aad::from(aad), tag, buffer).is_err() {
+            // What aws-lc leaves of it is not told.
+            buffer.zeroize();
+            return Err(NotAuthentic);
+        }
+        Ok(())
     }
 }
 

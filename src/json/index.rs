@@ -1,11 +1,12 @@
 //! Where a chunk's brackets, commas, colons and quotes are, checked ahead in pieces of a kilobyte: what lets a reader leap.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use fearless_simd::{Level, Simd, dispatch};
 
 use crate::json::check::{Block, Carry, Found, Nest, Place, replay, step};
-use crate::json::scan::Scanner;
+use crate::json::scan::{Scanner, is_white};
 use crate::json::simd::BLOCK;
 
 /// Blocks that are looked at together.
@@ -271,7 +272,39 @@ impl<'a> Index<'a> {
     /// The first byte that is not white at or behind this place, if it can be relied on.
     pub fn value_at(&self, at: usize) -> Option<u8> {
         let rest = self.input.get(at..self.end.max(at))?;
-        rest.iter().copied().find(|byte| !crate::json::scan::is_white(*byte))
+        rest.iter().copied().find(|byte| !is_white(*byte))
+    }
+
+    /// The string behind the colon at `at`, which was the last mark, with its quotes; `None`: there is none, or what follows it is not
+    /// in sight. Behind it a reader can go on.
+    pub fn string_behind(&self, at: usize) -> Option<Range<usize>> {
+        let follows = |from: usize| {
+            let rest = self.input.get(from..self.end)?;
+            let (white, byte) = rest.iter().enumerate().find(|(_, byte)| !is_white(**byte))?;
+            Some((from + white, *byte))
+        };
+        let (open, _) = follows(at + 1).filter(|(_, byte)| *byte == b'"')?;
+        let close = self.quote_from(open + 1)?;
+        matches!(follows(close + 1), Some((_, b',' | b'}'))).then_some(open..close + 1)
+    }
+
+    /// Moves the reader behind what [`Index::string_behind`] found.
+    pub fn pass_string(&mut self, string: &Range<usize>) {
+        self.cursor = string.end;
+    }
+
+    /// The first quote from there on.
+    fn quote_from(&self, from: usize) -> Option<usize> {
+        let inside = from.checked_sub(self.base)?;
+        let (first, mut seen) = (inside / BLOCK, !0 << (inside % BLOCK));
+        for (n, block) in self.blocks.iter().enumerate().take(self.len).skip(first) {
+            let quotes = block.quote & seen;
+            if quotes != 0 {
+                return Some(self.base + n * BLOCK + quotes.trailing_zeros() as usize).filter(|at| *at < self.end);
+            }
+            seen = !0;
+        }
+        None
     }
 
     /// The last bracket, comma or colon before the end.

@@ -5,6 +5,9 @@ use std::borrow::Cow;
 use crate::json::scan::{Scanner, Text, is_white};
 use crate::secret::SecretBytes;
 
+/// Of names and short values.
+const SHORT: usize = 24;
+
 /// Whether these bytes may stand between the quotes of a JSON string.
 pub fn is_string_content(raw: &[u8]) -> bool {
     let mut text = Text::Plain;
@@ -29,7 +32,9 @@ pub fn is_value(raw: &[u8]) -> bool {
 
 /// The content of a string with its escapes resolved; a lone surrogate becomes its three-byte generalised UTF-8 form.
 pub fn unescape(raw: &[u8]) -> Cow<'_, [u8]> {
-    let Some(first) = memchr::memchr(b'\\', raw) else { return Cow::Borrowed(raw) };
+    // In a short one a search by vectors costs more than it saves.
+    let first = if raw.len() < SHORT { raw.iter().position(|byte| *byte == b'\\') } else { memchr::memchr(b'\\', raw) };
+    let Some(first) = first else { return Cow::Borrowed(raw) };
     // Never longer than its source, so the buffer never moves and leaves no copy behind.
     let mut out = Vec::with_capacity(raw.len());
     let (before, mut rest) = raw.split_at(first);

@@ -85,7 +85,7 @@ impl Editor {
         let mut chunk = Chunk { input, at: 0, passed: 0 };
         let mut index = Index::new(self.sight, input);
         loop {
-            self.leap(&mut index, &mut chunk).map_err(EditError::Undecided)?;
+            self.leap(&mut index, &mut chunk, out, replace)?;
             let event = match self.scanner.next(input, &mut chunk.at) {
                 Ok(Some(event)) => event,
                 Ok(None) => break,

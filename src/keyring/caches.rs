@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
@@ -100,9 +101,43 @@ impl Count {
     }
 }
 
+/// An answer of a cache that is at hand without a look into it, which takes a hash, a clock and its turn among others. It holds until
+/// the next change, and [`Caches::tidy`] lets go of it, so that the cache hears of it that the entry is used.
+struct Front<K, V>(ArcSwapOption<(u64, K, V)>);
+
+impl<K, V> Default for Front<K, V> {
+    fn default() -> Self {
+        Self(ArcSwapOption::empty())
+    }
+}
+
+impl<K, V: Clone> Front<K, V> {
+    /// What was asked for first since the last change, if it is this; or else what `cache` says.
+    fn get(&self, generation: u64, is: impl Fn(&K) -> bool, cache: impl FnOnce() -> Option<(K, V)>) -> Option<V> {
+        let kept = self.0.load();
+        let kept = kept.as_deref().filter(|(of, ..)| *of == generation);
+        match kept {
+            Some((_, key, value)) if is(key) => return Some(value.clone()),
+            // Others do not take its place: two that are asked for in turns would cost a change each.
+            Some(_) => return cache().map(|(_, value)| value),
+            None => {}
+        }
+        let (key, value) = cache()?;
+        self.0.store(Some(Arc::new((generation, key, value.clone()))));
+        Some(value)
+    }
+
+    fn clear(&self) {
+        self.0.store(None);
+    }
+}
+
 /// All caches of a keyring.
 pub struct Caches {
     partitions: Cache<PartitionName, Arc<Loaded>>,
+    partition_front: Front<PartitionName, Arc<Loaded>>,
+    sealing_front: Front<(PartitionName, Kind), Arc<Sealing>>,
+    opened_front: Front<EpochId, Arc<Epoch>>,
     unknown_partitions: Cache<PartitionName, ()>,
     /// Highest verified version; outlives the record's own entry.
     versions: Cache<PartitionName, u64>,
@@ -147,6 +182,9 @@ impl Caches {
         let lru = EvictionPolicy::lru;
         Self {
             partitions: Cache::builder().max_capacity(PARTITIONS).eviction_policy(lru()).build(),
+            partition_front: Front::default(),
+            sealing_front: Front::default(),
+            opened_front: Front::default(),
             unknown_partitions: Cache::builder().max_capacity(SMALL).time_to_live(NEGATIVE).build(),
             versions: Cache::builder().max_capacity(SMALL).eviction_policy(lru()).build(),
             sealing: Cache::builder().max_capacity(SEALING).time_to_idle(IDLE).eviction_policy(lru()).build(),
@@ -174,7 +212,8 @@ impl Caches {
 
     pub fn partition(&self, name: &PartitionName) -> Option<Arc<Loaded>> {
         let [count, ..] = &self.counts;
-        count.of(self.partitions.get(name))
+        let cache = || self.partitions.get(name).map(|loaded| (name.clone(), loaded));
+        count.of(self.partition_front.get(self.generation(), |of| of == name, cache))
     }
 
     /// Takes a verified record and lets go of what its state forbids.
@@ -225,7 +264,11 @@ impl Caches {
 
     pub fn sealing(&self, name: &PartitionName, kind: Kind) -> Option<Arc<Sealing>> {
         let [_, count, ..] = &self.counts;
-        count.of(self.sealing.get(&(name.clone(), kind)))
+        let cache = || {
+            let key = (name.clone(), kind);
+            self.sealing.get(&key).map(|sealing| (key, sealing))
+        };
+        count.of(self.sealing_front.get(self.generation(), |of| of.1 == kind && of.0 == *name, cache))
     }
 
     pub fn put_sealing(&self, sealing: Arc<Sealing>) {
@@ -318,13 +361,16 @@ impl Caches {
 
     pub fn opened(&self, id: EpochId) -> Option<Arc<Epoch>> {
         let [_, _, count, _] = &self.counts;
-        count.of(self.opened.get(&id))
+        let cache = || self.opened.get(&id).map(|epoch| (id, epoch));
+        count.of(self.opened_front.get(self.generation(), |of| *of == id, cache))
     }
 
     pub fn put_opened(&self, epoch: &Arc<Epoch>) {
         self.homes.insert(epoch.id, epoch.partition.clone());
         self.unknown.invalidate(&epoch.id);
         self.opened.insert(epoch.id, epoch.clone());
+        // It may have been there before, under a lease that has ended.
+        self.changed();
     }
 
     pub fn home(&self, id: EpochId) -> Option<PartitionName> {
@@ -411,6 +457,7 @@ impl Caches {
 
     /// Lets evicted entries be dropped, and so zeroized, also when nobody uses the caches.
     pub fn tidy(&self) {
+        self.clear_fronts();
         self.sealing.run_pending_tasks();
         self.opened.run_pending_tasks();
         self.field_keys.run_pending_tasks();
@@ -437,6 +484,14 @@ impl Caches {
     /// To be called after a change: who sees the number of before may have read what was before.
     fn changed(&self) {
         self.generation.fetch_add(1, Ordering::Release);
+        // What is kept there would be used no more, but it holds keys.
+        self.clear_fronts();
+    }
+
+    fn clear_fronts(&self) {
+        self.partition_front.clear();
+        self.sealing_front.clear();
+        self.opened_front.clear();
     }
 
     fn drop_sealing(&self, name: &PartitionName) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Cached, Epoch, Keyring, Kind};
 use crate::crypto::random::Batch;
 use crate::name::{Class, PartitionName};
-use crate::token::v1::FieldKey;
+use crate::token::v1::InHand;
 use crate::token::{EpochId, Suite};
 
 /// Field keys that are remembered: of as many classes as most bodies have.
@@ -18,7 +18,7 @@ pub struct Memo {
     generation: u64,
     sealing: Option<(Kind, Arc<Epoch>)>,
     opening: Option<Arc<Epoch>>,
-    keys: Vec<Arc<FieldKey>>,
+    keys: Vec<InHand>,
     random: Batch,
 }
 
@@ -27,23 +27,23 @@ pub struct Memo {
 pub struct Recalled<'m> {
     /// Which.
     pub epoch: &'m Arc<Epoch>,
-    keys: &'m mut Vec<Arc<FieldKey>>,
+    keys: &'m mut Vec<InHand>,
     random: &'m mut Batch,
 }
 
 impl<'m> Recalled<'m> {
     /// As [`Keyring::field_key`], and random bytes for its nonces.
-    pub fn key(self, keyring: &Keyring, suite: Suite, class: &Class) -> (&'m FieldKey, &'m mut Batch) {
+    pub fn key(self, keyring: &Keyring, suite: Suite, class: &Class) -> (&'m mut InHand, &'m mut Batch) {
         let Self { epoch, keys, random } = self;
         let at = keys.iter().position(|key| key.is_of(epoch.id, suite, class)).unwrap_or_else(|| {
             if keys.len() >= KEYS {
                 keys.swap_remove(0);
             }
-            keys.push(keyring.field_key(epoch, suite, class));
+            keys.push(InHand::new(keyring.field_key(epoch, suite, class)));
             keys.len() - 1
         });
         #[expect(clippy::indexing_slicing, reason = "it was found there, or put there, just now")]
-        (&keys[at], random)
+        (&mut keys[at], random)
     }
 }
 

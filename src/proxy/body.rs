@@ -64,7 +64,8 @@ pub(crate) async fn request(
     body: Body,
 ) -> Result<Body, Refusal> {
     match &ctx.request {
-        Some(plan) if !body.is_end_stream() => message(ctx, plan, &mut parts.headers, body).await,
+        // Boxed, so that what no rule reads has no room for it.
+        Some(plan) if !body.is_end_stream() => Box::pin(message(ctx, plan, &mut parts.headers, body)).await,
         _ => Ok(body),
     }
 }
@@ -93,7 +94,7 @@ pub(crate) async fn response(
     if body.is_end_stream() {
         return Ok(body);
     }
-    message(ctx, &plan, &mut parts.headers, body).await
+    Box::pin(message(ctx, &plan, &mut parts.headers, body)).await
 }
 
 async fn message(

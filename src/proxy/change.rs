@@ -79,7 +79,7 @@ pub(super) async fn change(
         direction: plan.direction,
     };
     let decoder = decoder(ctx, headers).map_err(|error| name_rule(error.into(), plan))?;
-    match pump(body, decoder, edit, around).await.map_err(|refusal| name_rule(refusal, plan))? {
+    match pump(body, decoder, Box::new(edit), around).await.map_err(|refusal| name_rule(refusal, plan))? {
         Pumped::Unread(pipe) => {
             ctx.unread(plan.direction, &plan.rule, reading.invalid());
             Ok(Body::Stream(Box::pin(pipe)))

@@ -2,6 +2,7 @@
 //! answer's body → account.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Instant;
@@ -112,8 +113,8 @@ async fn in_time(
     account: &mut Account,
 ) -> Result<Outcome, Failure> {
     let total = connection.front.shared.settings.timeouts.total;
-    let ran = within(total, run(connection, request, account)).await;
-    ran.unwrap_or_else(|| {
+    let ran = pin!(run(connection, request, account));
+    within(total, ran).await.unwrap_or_else(|| {
         connection.front.metrics.limited(Limit::Total);
         Err(Refusal::new(Reason::Timeout, "the exchange took longer than timeouts.total").into())
     })
@@ -176,7 +177,11 @@ async fn run(
     if version == Version::HTTP_2 {
         headers::join_cookies(&mut parts.headers);
     }
-    let again = outside::request(&exchange, &mut parts, !body.is_end_stream()).await?;
+    // What most exchanges never come to is boxed: its room would be part of every one's.
+    let again = match &exchange.outside.0 {
+        Some(_) => Box::pin(outside::request(&exchange, &mut parts, !body.is_end_stream())).await?,
+        None => None,
+    };
     if let Some(plan) = &exchange.response {
         headers::ask_for_readable(&mut parts.headers, plan.changes());
     }
@@ -186,7 +191,7 @@ async fn run(
     validators::to_upstream(&exchange, &mut parts.headers);
     let body = match body.is_end_stream() {
         true => Body::Empty,
-        false => Body::Client(Inbound::new(body, connection, &exchange, version, &parts.headers)?),
+        false => Body::Client(Box::new(Inbound::new(body, connection, &exchange, version, &parts.headers)?)),
     };
     let body = outside::guarded(exchange.outside.0.as_ref(), body);
     let body = body::request(&exchange, &mut parts, body).await?;
@@ -202,11 +207,12 @@ async fn run(
     account.upstream = lease;
     let mut response = response.map(Body::Incoming);
     if let Some(parts) = again
-        && outside::found_nothing(&exchange.method, &mut response, shared.settings.timeouts.response_idle).await?
+        && Box::pin(outside::found_nothing(&exchange.method, &mut response, shared.settings.timeouts.response_idle))
+            .await?
     {
         drop(response);
         account.upstream = None;
-        let (second, lease) = connection.front.upstream.send(&exchange, parts, Body::Empty).await?;
+        let (second, lease) = Box::pin(connection.front.upstream.send(&exchange, parts, Body::Empty)).await?;
         account.upstream = lease;
         response = second.map(Body::Incoming);
     }
@@ -225,11 +231,13 @@ async fn run(
     }
     let status = response.status();
     let (mut parts, body) = response.into_parts();
-    let begun = exchange.outside.1.is_some().then(Instant::now);
-    let became = outside::response(&exchange, &mut parts).await;
-    begun.into_iter().for_each(|begun| exchange.charge(begun));
-    if let Err(refusal) = became {
-        return Err(Failure::Response(refusal, status));
+    if exchange.outside.1.is_some() {
+        let begun = Instant::now();
+        let became = Box::pin(outside::response(&exchange, &mut parts)).await;
+        exchange.charge(begun);
+        if let Err(refusal) = became {
+            return Err(Failure::Response(refusal, status));
+        }
     }
     validators::to_client(&exchange, &mut parts.headers);
     let body = outside::guarded(exchange.outside.1.as_ref(), body);
@@ -270,17 +278,24 @@ fn open(connection: &Connection, account: &Account, parts: &request::Parts) -> R
     }
     let words = caller.words(connection, &parts.headers);
     let looks_up = matches!(parts.method, Method::GET | Method::HEAD);
+    let body = |direction| HalfPlan::new(direction, &route.rules, words).map(|plan| plan.map(Arc::new));
+    let outside =
+        |direction| HalfPlan::outside(direction, &route.rules, words, looks_up).map(|plan| plan.map(Arc::new));
+    let (bodies, outside) = match route.rules.is_empty() {
+        true => ((None, None), (None, None)),
+        false => (
+            (body(Direction::Request)?, body(Direction::Response)?),
+            (outside(Direction::Request)?, outside(Direction::Response)?),
+        ),
+    };
     Ok(Exchange {
         shared: Arc::clone(&front.shared),
         worker: front.worker,
         listener: Arc::clone(listener),
         method: parts.method.clone(),
-        request: HalfPlan::new(Direction::Request, &route.rules, words)?.map(Arc::new),
-        response: HalfPlan::new(Direction::Response, &route.rules, words)?.map(Arc::new),
-        outside: (
-            HalfPlan::outside(Direction::Request, &route.rules, words, looks_up)?.map(Arc::new),
-            HalfPlan::outside(Direction::Response, &route.rules, words, looks_up)?.map(Arc::new),
-        ),
+        request: bodies.0,
+        response: bodies.1,
+        outside,
         role: caller.role,
         may_see_plaintext: connection.open,
         request_id: Arc::clone(&account.id),
@@ -362,4 +377,22 @@ fn request_id(connection: &Connection, headers: &HeaderMap) -> Arc<str> {
         return given.into();
     }
     str::from_utf8(&connection.front.ids.id()).unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of what an asynchronous function gives.
+    fn room<A, B, F>(_: impl FnOnce(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_has_room_for_what_most_exchanges_come_to() {
+        // Each connection has one of these for as long as it lasts.
+        let room = room(serve);
+        assert!(room <= 8 * 1024, "{room}");
+        assert!(size_of::<Body>() <= 64, "{}", size_of::<Body>());
+    }
 }

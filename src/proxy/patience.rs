@@ -2,7 +2,7 @@
 //! bytes that then come take a second off again: who keeps to the rate waits for ever, who stands still or trickles does not.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -59,9 +59,8 @@ impl Patience {
     }
 }
 
-/// The output of `future`, or `None` after `time`.
-pub(super) async fn within<F: Future>(time: Option<Duration>, future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
+/// The output of `future`, or `None` after `time`. It is pinned where it was made: moved in here, it would take its room twice.
+pub(super) async fn within<F: Future>(time: Option<Duration>, mut future: Pin<&mut F>) -> Option<F::Output> {
     // Boxed, so that who has no limit pays nothing for it.
     let mut timer = time.map(|time| Box::pin(tokio::time::sleep(time)));
     poll_fn(|cx| match (future.as_mut().poll(cx), &mut timer) {

@@ -22,8 +22,9 @@ pub enum Body {
     Full(Bytes),
     /// As it comes from the upstream.
     Incoming(Incoming),
-    /// As it comes from the client, within limits.
-    Client(Inbound),
+    /// As it comes from the client, within limits. Boxed, since requests without a body would have its room, too, in each place of the
+    /// queues to the upstream.
+    Client(Box<Inbound>),
     /// Made on the way. An error cuts the connection, so that nobody takes a part for the whole.
     Stream(Pin<Box<dyn HttpBody<Data = Bytes, Error = BoxError> + Send>>),
 }

@@ -72,7 +72,7 @@ pub struct Surroundings {
 pub async fn pump<B>(
     body: B,
     decoder: Option<Box<Decoder>>,
-    edit: BodyEdit,
+    edit: Box<BodyEdit>,
     around: Surroundings,
 ) -> Result<Pumped, Refusal>
 where
@@ -160,7 +160,8 @@ enum Drive<'a> {
 }
 
 struct Run {
-    edit: BodyEdit,
+    /// Boxed, since it moves.
+    edit: Box<BodyEdit>,
     around: Surroundings,
     lease: Lease,
     /// What is leased beside output and held values.

@@ -104,6 +104,17 @@ impl Stream {
         })
     }
 
+    /// The socket, if what comes over it is what its user reads, and can be looked at before.
+    pub(crate) fn in_the_clear(&self) -> Option<&TcpStream> {
+        match &self.io {
+            Io::Plain(io) => match io.inner() {
+                Socket::Tcp(stream) => Some(stream),
+                Socket::Unix(_) => None,
+            },
+            Io::Tls(_) => None,
+        }
+    }
+
     fn socket(&self) -> &Socket {
         match &self.io {
             Io::Plain(io) => io.inner(),

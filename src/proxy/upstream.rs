@@ -204,7 +204,7 @@ impl Upstream {
                     }
                 }
                 Link::Http2(standing) => {
-                    match self.send_http2(exchange, &endpoint, &standing, parts, body, may_repeat).await {
+                    match Box::pin(self.send_http2(exchange, &endpoint, &standing, parts, body, may_repeat)).await {
                         Ok(response) => {
                             self.targets.well(&endpoint);
                             return Ok((response, None));
@@ -326,12 +326,24 @@ impl Upstream {
                 self.metrics.reused.inc();
                 return Ok(Link::Http1(connection));
             }
-            if !chooses {
-                let limit = self.share(tries);
-                tries.began.get_or_insert_with(Instant::now);
-                let stream = self.connector.connect_within(&endpoint.target, Offer::Http1, limit).await;
-                return self.begin_http1(stream.map_err(|e| Failure::connecting(&e))?).await.map(Link::Http1);
-            }
+        }
+        // Boxed, since most requests find a connection.
+        Box::pin(self.connect(endpoint, permit, chooses, tries)).await
+    }
+
+    /// A new connection, or another stream of the one in HTTP/2.
+    async fn connect(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        permit: &mut Option<OwnedSemaphorePermit>,
+        chooses: bool,
+        tries: &mut Tries,
+    ) -> Result<Link, Failure> {
+        if self.protocol != UpstreamProtocol::Http2 && !chooses {
+            let limit = self.share(tries);
+            tries.began.get_or_insert_with(Instant::now);
+            let stream = self.connector.connect_within(&endpoint.target, Offer::Http1, limit).await;
+            return self.begin_http1(stream.map_err(|e| Failure::connecting(&e))?).await.map(Link::Http1);
         }
         let waited = time::timeout(self.connector.timeout(), endpoint.http2.place()).await;
         let mut place = waited.map_err(|_| Failure::connect("another request waits for it already"))?;

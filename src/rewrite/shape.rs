@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(envelope.cut(&body).unwrap().as_ref(), &body[10..body.len() - 2]);
         let some = Shape { members: vec!["ssn".into(), "n".into()], ..envelope.clone() };
         assert_eq!(some.cut(&body).unwrap().as_ref(), br#"{"s\u0073n":"1-\u00e9","n":1.50}"#);
-        let others = Shape { without: vec!["id".into(), "at".into()], ..envelope.clone() };
+        let others = Shape { without: vec!["id".into(), "at".into()], ..envelope };
         assert_eq!(others.cut(&body).unwrap().as_ref(), br#"{"s\u0073n":"1-\u00e9","n":1.50}"#);
         assert!(others.cut(&Bytes::from_static(b"[]")).unwrap_err().contains("--record"));
         assert!(Shape { without: vec!["a".into()], ..Shape::default() }.cut(&Bytes::from_static(b"[1]")).is_err());

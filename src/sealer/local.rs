@@ -76,11 +76,13 @@ impl Local {
     ) {
         let Some(audit) = &self.2 else { return };
         let permissions = permissions();
-        for (class, what, values) in done {
-            let silent = matches!(permissions, Cached::Hit(permissions) if !what.is_recorded(permissions));
-            if !silent {
-                audit.count(role, partition, class, *what, *values);
-            }
+        let silent =
+            |(_, what, _): &Done<'_>| matches!(permissions, Cached::Hit(permissions) if !what.is_recorded(permissions));
+        if done.iter().any(silent) {
+            let recorded: Vec<Done<'_>> = done.iter().filter(|done| !silent(done)).copied().collect();
+            audit.count(role, partition, &recorded);
+        } else {
+            audit.count(role, partition, done);
         }
     }
 }
@@ -121,7 +123,7 @@ impl Sealer for Local {
         };
         let epoch = recalled.epoch.id;
         let (key, random) = recalled.key(&self.0, job.suite, job.class);
-        match key.seal_with(&plain, random, out) {
+        match key.seal(&plain, random, out) {
             Ok(()) => Ok(Ready::Now(())),
             Err(SealError::Exhausted) => Ok(Ready::After(Need::Fresh(job.partition.clone(), kind, epoch))),
             Err(error) => Err(error.into()),

@@ -13,8 +13,8 @@ use crate::secret::{Secret, SecretBytes, wipe};
 
 use super::{EpochId, Suite};
 use aad::Head;
-use cipher::Cipher;
 pub use cipher::PrefixCache;
+use cipher::{Cipher, Recent};
 pub use form::{AnyToken, Inspection, Token, inspect, parse, parse_any, token_len};
 
 mod aad;
@@ -37,6 +37,13 @@ pub struct FieldKey {
     /// What stands before and beside an unsigned and unbound string, and another value.
     of_string: Head,
     of_other: Head,
+}
+
+/// A key in the hands of one piece of work. Holds what the key was used with last, so nobody keeps it for longer than that.
+#[derive(Debug)]
+pub struct InHand {
+    key: Arc<FieldKey>,
+    recent: Recent,
 }
 
 /// What is sealed.
@@ -133,11 +140,16 @@ impl FieldKey {
 
     /// Appends the token's text to `out`; on failure nothing.
     pub fn seal(&self, plain: &Plain<'_>, out: &mut Vec<u8>) -> Result<(), SealError> {
-        self.seal_with(plain, &mut Batch::default(), out)
+        self.seal_with(plain, &mut Batch::default(), &mut Recent::default(), out)
     }
 
-    /// The same with random bytes that serve several values.
-    pub fn seal_with(&self, plain: &Plain<'_>, random: &mut Batch, out: &mut Vec<u8>) -> Result<(), SealError> {
+    fn seal_with(
+        &self,
+        plain: &Plain<'_>,
+        random: &mut Batch,
+        recent: &mut Recent,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SealError> {
         let signed = plain.signer.is_some();
         if self.suite == Suite::Siv && (signed || plain.record_id.is_some()) {
             return Err(SealError::NotDeterministic);
@@ -152,7 +164,7 @@ impl FieldKey {
         let signature = plain.signer.map(|signer| self.signature(signer, plain)).transpose()?;
         let start = out.len();
         let sealed = self.head(plain.is_string, signed, plain.record_id.is_some(), |head| {
-            self.append(head, plain, (padded, signature.as_deref()), random, out)
+            self.append(head, plain, (padded, signature.as_deref()), (random, recent), out)
         });
         if sealed.is_err() {
             // It may hold the plaintext.
@@ -168,7 +180,7 @@ impl FieldKey {
         head: &Head,
         plain: &Plain<'_>,
         (padded, signature): (usize, Option<&[u8]>),
-        random: &mut Batch,
+        (random, recent): (&mut Batch, &mut Recent),
         out: &mut Vec<u8>,
     ) -> Result<(), SealError> {
         let length = form::body_len(self.suite, padded, signature.is_some());
@@ -184,7 +196,7 @@ impl FieldKey {
         out.resize(out.len() + (padded - plain.text.len()), padding::FILL);
         out.resize(body_at + length, 0);
         let (before, body) = out.split_at_mut_checked(body_at).ok_or(SealError::Unsealable)?;
-        head.aad(plain.record_id, |aad| self.cipher.seal(aad, random, body))?;
+        head.aad(plain.record_id, |aad| self.cipher.seal(aad, random, recent, body))?;
         base64url::encode_public_to(body, before.get_mut(text_at..).unwrap_or_default());
         out.truncate(body_at);
         Ok(())
@@ -199,15 +211,15 @@ impl FieldKey {
         signers: &[VerifyingKey],
         prefixes: &PrefixCache,
     ) -> Result<Opened, OpenError> {
-        self.open_in_place(token.clone(), record_id, signers, prefixes)
+        self.open_in_place(token.clone(), record_id, signers, &mut Recent::default(), prefixes)
     }
 
-    /// The same; the plaintext takes the place of the token's body.
-    pub fn open_in_place(
+    fn open_in_place(
         &self,
         token: Token,
         record_id: Option<&[u8]>,
         signers: &[VerifyingKey],
+        recent: &mut Recent,
         prefixes: &PrefixCache,
     ) -> Result<Opened, OpenError> {
         let bound = record_id.is_some_and(|id| !id.is_empty());
@@ -217,7 +229,7 @@ impl FieldKey {
         let mut text = SecretBytes::new(token.body);
         let body = text.expose_mut();
         let mut plain = self.head(token.is_string, token.signed, bound, |head| {
-            head.aad(record_id, |aad| self.cipher.open(aad, body, prefixes))
+            head.aad(record_id, |aad| self.cipher.open(aad, body, recent, prefixes))
         })?;
         let mut signer = None;
         if token.signed {
@@ -276,6 +288,34 @@ impl FieldKey {
             record_id.unwrap_or_default(),
             value,
         ]
+    }
+}
+
+impl InHand {
+    /// Nothing was done with it yet.
+    pub fn new(key: Arc<FieldKey>) -> Self {
+        Self { key, recent: Recent::default() }
+    }
+
+    /// As [`FieldKey::is_of`].
+    pub fn is_of(&self, epoch: EpochId, suite: Suite, class: &Class) -> bool {
+        self.key.is_of(epoch, suite, class)
+    }
+
+    /// As [`FieldKey::seal`], with random bytes that serve several values.
+    pub fn seal(&mut self, plain: &Plain<'_>, random: &mut Batch, out: &mut Vec<u8>) -> Result<(), SealError> {
+        self.key.seal_with(plain, random, &mut self.recent, out)
+    }
+
+    /// As [`FieldKey::open`]; the plaintext takes the place of the token's body.
+    pub fn open_in_place(
+        &mut self,
+        token: Token,
+        record_id: Option<&[u8]>,
+        signers: &[VerifyingKey],
+        prefixes: &PrefixCache,
+    ) -> Result<Opened, OpenError> {
+        self.key.open_in_place(token, record_id, signers, &mut self.recent, prefixes)
     }
 }
 

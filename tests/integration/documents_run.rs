@@ -67,6 +67,10 @@ fn no_document_with_commands_is_left_out() {
     let (mut run, mut not) = (0, Vec::new());
     for path in super::manual::documents() {
         let path = path.to_str().unwrap();
+        // What is typed there needs a cluster or a container engine: `tests/deploy` does the same with what the machine has.
+        if path.starts_with("deploy/") {
+            continue;
+        }
         let blocks = blocks(&text(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
         let shell: Vec<_> = blocks.iter().filter(|block| block.language == "sh").collect();
         assert!(shell.is_empty() || DOCUMENTS.contains(&path), "{path} has commands and is not run");

@@ -21,9 +21,16 @@ fn read(name: &str) -> String {
 /// All Markdown files, relative to the package.
 pub fn documents() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for directory in ["", "docs", "docs/adr", "docs/apis", "tests/bench"] {
-        let entries = std::fs::read_dir(root().join(directory)).unwrap().map(|entry| entry.unwrap().path());
-        found.extend(entries.filter(|path| path.extension().is_some_and(|e| e == "md")));
+    let mut directories: Vec<PathBuf> =
+        ["", "docs", "docs/adr", "docs/apis", "tests/bench", "deploy"].map(|name| root().join(name)).into();
+    while let Some(directory) = directories.pop() {
+        for path in std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() && path.starts_with(root().join("deploy")) {
+                directories.push(path);
+            } else if path.extension().is_some_and(|e| e == "md") {
+                found.push(path);
+            }
+        }
     }
     found.iter().map(|path| path.strip_prefix(root()).unwrap().to_owned()).collect()
 }

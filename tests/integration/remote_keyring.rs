@@ -243,9 +243,9 @@ fn what_a_sidecar_counted_is_in_the_log_of_the_authority() {
     let reports = Reports::start(Arc::new(sidecar(&place, address, "sidecar"))).unwrap();
     for n in 0..300 {
         let class = Class::new(&format!("class-{n}"));
-        reports.count("teller", &name("tenant"), &class, Use::Opened, 3);
+        reports.count("teller", &name("tenant"), &[(&class, Use::Opened, 3)]);
     }
-    reports.count("teller", &name("nowhere"), &Class::new("class"), Use::Sealed, 1);
+    reports.count("teller", &name("nowhere"), &[(&Class::new("class"), Use::Sealed, 1)]);
     reports.stop();
     place.authority.audit.flush().unwrap();
     let lines = place.authority.keyring.records().unwrap().audit_after(0, 100).unwrap();

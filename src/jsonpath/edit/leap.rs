@@ -4,6 +4,7 @@
 use super::{Chunk, Editor, Mode};
 use crate::json::index::{Index, Mark};
 use crate::json::scan::Kind;
+use crate::json::splice::{EditError, Replace, Step};
 use crate::jsonpath::matcher::{Begun, Within};
 
 /// Whether there is more to leap over.
@@ -11,12 +12,20 @@ use crate::jsonpath::matcher::{Begun, Within};
 enum Next {
     GoOn,
     Land,
+    /// What stands behind this colon is selected.
+    Selected(usize),
 }
 
 impl Editor {
     /// Goes on as far as no event matters.
     #[inline]
-    pub(super) fn leap(&mut self, index: &mut Index<'_>, chunk: &mut Chunk<'_>) -> Result<(), &'static str> {
+    pub(super) fn leap<R: Replace>(
+        &mut self,
+        index: &mut Index<'_>,
+        chunk: &mut Chunk<'_>,
+        out: &mut Vec<u8>,
+        replace: &mut R,
+    ) -> Result<(), EditError<R::Error>> {
         if index.is_pointless(chunk.at) {
             return Ok(());
         }
@@ -24,9 +33,9 @@ impl Editor {
             Mode::Passing => match self.matcher.within() {
                 None | Some(Within::Each) => {}
                 Some(_) => {
-                    self.walk(index, chunk);
+                    self.walk(index, chunk, out, replace)?;
                     if matches!(self.mode, Mode::Refused) {
-                        return Err("what is selected was not foreseen");
+                        return Err(EditError::Undecided("what is selected was not foreseen"));
                     }
                 }
             },
@@ -55,12 +64,65 @@ impl Editor {
         }
     }
 
-    /// To the next value that is selected, or must be looked at.
-    fn walk(&mut self, index: &mut Index<'_>, chunk: &mut Chunk<'_>) {
+    /// To the next value that must be looked at. Strings that are selected and wholly in sight are replaced on the way.
+    fn walk<R: Replace>(
+        &mut self,
+        index: &mut Index<'_>,
+        chunk: &mut Chunk<'_>,
+        out: &mut Vec<u8>,
+        replace: &mut R,
+    ) -> Result<(), EditError<R::Error>> {
         if !index.enter(&self.scanner, chunk.at) {
-            return;
+            return Ok(());
         }
-        while self.mark(index, chunk) == Next::GoOn {}
+        loop {
+            match self.mark(index, chunk) {
+                Next::GoOn => {}
+                Next::Land => return Ok(()),
+                Next::Selected(colon) => {
+                    if !self.replace_in_sight(colon, index, chunk, out, replace)? {
+                        self.land_behind(Some(colon), chunk);
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Replaces a selected string as the scanner's events would; `false`: they have to.
+    fn replace_in_sight<R: Replace>(
+        &mut self,
+        colon: usize,
+        index: &mut Index<'_>,
+        chunk: &mut Chunk<'_>,
+        out: &mut Vec<u8>,
+        replace: &mut R,
+    ) -> Result<bool, EditError<R::Error>> {
+        // What is held is checked in any case, which only a full look has done. What follows the string is in sight, too, so that
+        // nobody lands before it.
+        let Some(string) = Some(colon).filter(|_| self.sight.is_full()).and_then(|colon| index.string_behind(colon))
+        else {
+            return Ok(false);
+        };
+        let (Some(raw), Begun::Selected(selector)) =
+            (chunk.input.get(string.clone()), self.matcher.begin(Kind::Scalar))
+        else {
+            return Ok(false);
+        };
+        if raw.len() > replace.begin(selector) {
+            return Ok(false);
+        }
+        chunk.pass(string.start, out);
+        let step = replace.replace(selector, raw, None, out).map_err(|refused| {
+            self.mode = Mode::Refused;
+            EditError::Refused(refused)
+        })?;
+        if step == Step::Wait {
+            return Ok(false);
+        }
+        chunk.passed = string.end;
+        index.pass_string(&string);
+        Ok(true)
     }
 
     fn mark(&mut self, index: &mut Index<'_>, chunk: &mut Chunk<'_>) -> Next {
@@ -88,8 +150,7 @@ impl Editor {
                 }
                 self.matcher.name(name.map(|(raw, _)| raw));
                 if self.matcher.selects() {
-                    self.land_behind(Some(at), chunk);
-                    return Next::Land;
+                    return Next::Selected(at);
                 }
                 if !self.matcher.goes_on() {
                     return Next::GoOn;

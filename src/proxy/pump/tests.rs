@@ -103,7 +103,9 @@ async fn a_whole_body_is_paid_for_until_it_has_left() {
     let around = around(1_000);
     let budget = around.budget.clone();
     let body = pieces([format!("[{}1]", r#"{"ssn":1},"#.repeat(20))]);
-    let Ok(Pumped::Whole(bytes, None)) = pump(body, None, edit("enforce"), around).await else { panic!("not whole") };
+    let Ok(Pumped::Whole(bytes, None)) = pump(body, None, Box::new(edit("enforce")), around).await else {
+        panic!("not whole")
+    };
     assert!(bytes.len() > 80_000);
     assert!(budget.used() >= bytes.len(), "{} of {}", budget.used(), bytes.len());
     drop(bytes);
@@ -114,7 +116,7 @@ async fn a_whole_body_is_paid_for_until_it_has_left() {
 async fn little_waits_for_a_slow_reader() {
     let items = r#"{"ssn":1},"#.repeat(20);
     let body = pieces([format!("[{items}"), items.clone(), format!("{items}1]")]);
-    let Ok(Pumped::Streaming(mut pipe)) = pump(body, None, edit("enforce"), around(100)).await else {
+    let Ok(Pumped::Streaming(mut pipe)) = pump(body, None, Box::new(edit("enforce")), around(100)).await else {
         panic!("not streaming")
     };
     let mut total = 0;
@@ -154,7 +156,7 @@ async fn signing_many_values_lets_others_have_their_turn() {
         }
     });
     let body = pieces([format!("[{}1]", r#"{"ssn":1},"#.repeat(200))]);
-    let pumped = pump(body, None, edit_with("enforce", "sign: true"), around(10_000)).await;
+    let pumped = pump(body, None, Box::new(edit_with("enforce", "sign: true")), around(10_000)).await;
     assert!(matches!(pumped, Ok(Pumped::Whole(bytes, None)) if bytes.len() > 800_000));
     assert!(turns.load(std::sync::atomic::Ordering::Relaxed) >= 8);
     other.abort();
@@ -235,7 +237,7 @@ async fn delegated(sealer: Turning, body: Pieces, buffer: usize) -> (Result<Vec<
     let around = Surroundings { sealer: Arc::clone(&sealer) as _, budget: Budget::new(4 << 20), ..around(buffer) };
     let budget = around.budget.clone();
     let mut out = Vec::new();
-    let result = match pump(body, None, edit, around).await {
+    let result = match pump(body, None, Box::new(edit), around).await {
         Ok(Pumped::Whole(bytes, None)) => {
             out.extend_from_slice(&bytes);
             Ok(())

@@ -70,6 +70,13 @@ pub(super) struct Prefix {
     uses: AtomicU64,
 }
 
+/// What a key was used with last by one piece of work, which asks the key, that all threads share, but once.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    sealing: Option<Arc<Prefix>>,
+    opened: Option<Arc<Derived>>,
+}
+
 impl Cipher {
     /// The cipher whose key HKDF makes of `dek` and `info`.
     pub(super) fn derive(suite: Suite, dek: &Secret<32>, info: &[u8], uses: Arc<AtomicU64>) -> Self {
@@ -88,19 +95,22 @@ impl Cipher {
 
     /// Encrypts `body` in place: [`super::form::head_len`] bytes are left for the nonce or synthetic IV, then comes the plaintext,
     /// then room for the tag, where the suite has one.
-    pub(super) fn seal(&self, aad: &[u8], random: &mut Batch, body: &mut [u8]) -> Result<(), SealError> {
+    pub(super) fn seal(
+        &self,
+        aad: &[u8],
+        random: &mut Batch,
+        recent: &mut Recent,
+        body: &mut [u8],
+    ) -> Result<(), SealError> {
         match self {
             Self::Xaes { xaes, sealing, .. } => {
                 let (before, rest) = body.split_first_chunk_mut::<12>().ok_or(SealError::Unsealable)?;
-                let current = sealing.load();
-                let made;
-                let prefix = match current.as_deref().filter(|prefix| prefix.is_good_for_one_more()) {
+                let current = recent.sealing.take().or_else(|| sealing.load_full());
+                let prefix = match current.filter(|prefix| prefix.is_good_for_one_more()) {
                     Some(prefix) => prefix,
-                    None => {
-                        made = fresh_prefix(xaes, sealing)?;
-                        &*made
-                    }
+                    None => fresh_prefix(xaes, sealing)?,
                 };
+                let prefix = recent.sealing.insert(prefix);
                 *before = prefix.bytes;
                 seal_gcm(&prefix.gcm, aad, random, rest)?;
             }
@@ -119,12 +129,21 @@ impl Cipher {
     }
 
     /// Decrypts a body in place; the plaintext then lies in this range of it.
-    pub(super) fn open(&self, aad: &[u8], body: &mut [u8], prefixes: &PrefixCache) -> Result<Range<usize>, OpenError> {
+    pub(super) fn open(
+        &self,
+        aad: &[u8],
+        body: &mut [u8],
+        recent: &mut Recent,
+        prefixes: &PrefixCache,
+    ) -> Result<Range<usize>, OpenError> {
         match self {
             Self::Xaes { xaes, serial, opened, .. } => {
                 let (prefix, rest) = body.split_first_chunk_mut::<12>().ok_or(TOO_SHORT)?;
                 let behind = |plain: Range<usize>| plain.start + 12..plain.end + 12;
-                if let Some(last) = opened.load().as_deref()
+                if recent.opened.as_ref().is_none_or(|last| last.bytes != *prefix) {
+                    recent.opened = opened.load_full();
+                }
+                if let Some(last) = recent.opened.as_deref()
                     && last.bytes == *prefix
                 {
                     return open_gcm(&last.gcm, aad, rest).map(behind);
@@ -196,13 +215,13 @@ mod tests {
         let mut body = vec![0; head];
         body.extend_from_slice(b"value");
         body.extend_from_slice(&[0; TAG]);
-        cipher.seal(b"aad", &mut Batch::default(), &mut body).unwrap();
+        cipher.seal(b"aad", &mut Batch::default(), &mut Recent::default(), &mut body).unwrap();
         body
     }
 
     fn opened(cipher: &Cipher, aad: &[u8], body: &[u8], prefixes: &PrefixCache) -> Result<Vec<u8>, OpenError> {
         let mut body = body.to_vec();
-        let range = cipher.open(aad, &mut body, prefixes)?;
+        let range = cipher.open(aad, &mut body, &mut Recent::default(), prefixes)?;
         Ok(body[range].to_vec())
     }
 
@@ -232,7 +251,8 @@ mod tests {
         sealed(&one, 12);
         let again = Cipher::derive(Suite::Gcm, &key, b"info", uses);
         for cipher in [one, again] {
-            assert_eq!(cipher.seal(b"aad", &mut Batch::default(), &mut [0; 40]), Err(SealError::Exhausted));
+            let sealed = cipher.seal(b"aad", &mut Batch::default(), &mut Recent::default(), &mut [0; 40]);
+            assert_eq!(sealed, Err(SealError::Exhausted));
         }
     }
 

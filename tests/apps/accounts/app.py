@@ -1,10 +1,13 @@
 """An application of the old kind: customers in PostgreSQL, columns of a fixed width, SQL for look-ups, no idea of tokens.
 A customer's entity tag is the row's version; GET /customers takes `after` and `limit`, PUT takes If-Match.
 
-app.py PORT SOCKET USER DATABASE
+app.py [ADDRESS:]PORT (SOCKET | HOST:PORT) USER DATABASE
+
+Over TCP the password is what the file named by DATABASE_PASSWORD_FILE holds.
 """
 
 import json
+import os
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
@@ -18,9 +21,9 @@ SCHEMA = """create table if not exists customers (id serial primary key, name va
 
 
 class Database:
-    def __init__(self, socket, user, database):
+    def __init__(self, place, user, database):
         self.lock = Lock()
-        self.connection = pg8000.dbapi.connect(user=user, database=database, unix_sock=socket)
+        self.connection = pg8000.dbapi.connect(user=user, database=database, **reach(place))
         self.connection.autocommit = True
         # Several of these may start on one database at once.
         self.ask("select pg_advisory_lock(1)")
@@ -40,6 +43,14 @@ class Database:
 class Server(ThreadingHTTPServer):
     # Five would be the default.
     request_queue_size = 128
+
+
+def reach(place):
+    if place.startswith("/"):
+        return {"unix_sock": place}
+    host, _, port = place.rpartition(":")
+    with open(os.environ["DATABASE_PASSWORD_FILE"], encoding="utf-8") as file:
+        return {"host": host, "port": int(port), "password": file.read().strip()}
 
 
 class Application(BaseHTTPRequestHandler):
@@ -125,9 +136,10 @@ class Application(BaseHTTPRequestHandler):
 
 
 def main():
-    port, socket, user, database = sys.argv[1:]
-    Application.database = Database(socket, user, database)
-    Server(("127.0.0.1", int(port)), Application).serve_forever()
+    listen, place, user, database = sys.argv[1:]
+    address, _, port = listen.rpartition(":")
+    Application.database = Database(place, user, database)
+    Server((address or "127.0.0.1", int(port)), Application).serve_forever()
 
 
 if __name__ == "__main__":
