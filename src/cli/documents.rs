@@ -149,7 +149,7 @@ impl Engine {
         Ok(Self { sealer, runtime, max_value: config.proxy.limits.value })
     }
 
-    /// One document, or what a line holds of it.
+    /// One document; failures name it as `what`, unless that is empty.
     pub(super) fn document(
         &self,
         plan: &Arc<HalfPlan>,
@@ -160,6 +160,9 @@ impl Engine {
         let refused = |refusal: crate::refusal::Refusal| {
             let invalid = refusal.reason == Reason::InvalidJson;
             let mut failure = Failure::from(refusal);
+            if what.is_empty() {
+                return failure;
+            }
             failure.message = format!("{what}: {}", failure.message);
             if invalid {
                 let help = "the input is JSON: a text or token stands in double quotes; with --ndjson every line is a document";

@@ -267,7 +267,7 @@ impl Answer {
     }
 
     /// The reason that a proxy of ours gives.
-    fn refusal(&self) -> Option<String> {
+    pub fn refusal(&self) -> Option<String> {
         let problem: serde_json::Value = serde_json::from_slice(&self.body).ok()?;
         let word = problem.get("type")?.as_str()?.strip_prefix("urn:sidecloak:problem:")?;
         let sound = word.len() < 40 && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');

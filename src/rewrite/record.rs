@@ -89,6 +89,12 @@ fn failed<T>(step: &str, answer: &Answer) -> Result<T, Unwritten> {
     Err(Unwritten::Failed(why))
 }
 
+/// The application has written, and what it answers does not open: 502 says that it is the answer that is refused.
+fn ruined(answer: &Answer) -> Result<(), Unwritten> {
+    let is_token = answer.status == StatusCode::BAD_GATEWAY && answer.refusal().as_deref() == Some("token");
+    if is_token { Err(Unwritten::Halt(unopened(&answer.why()))) } else { Ok(()) }
+}
+
 fn is_gone(answer: &Answer) -> bool {
     matches!(answer.status.as_u16(), 404 | 410)
 }
@@ -139,6 +145,7 @@ impl Records {
                 None => return Err(Unwritten::Halt(no_tag())),
             }
             let written = self.through.send(self.method.clone(), path, &headers, body).await?;
+            ruined(&written)?;
             match written.status.as_u16() {
                 200..=299 => return self.seen(path, conflicts).await,
                 // Somebody else was faster, or has taken it away: reading it again tells.
@@ -169,6 +176,7 @@ impl Records {
         let mut headers = headers.clone();
         headers.insert(IF_MATCH, HeaderValue::from_static(NEVER));
         let answer = self.through.send(self.method.clone(), path, &headers, body.clone()).await?;
+        ruined(&answer)?;
         match answer.status.as_u16() {
             412 | 409 => *heeds = true,
             200..=299 => {
@@ -238,10 +246,7 @@ impl Records {
                 None => return Ok(()),
             }
         }
-        let message = format!("a record was written, and does not open again: {why}");
-        let help = "does the application or the column cut off or change what it stores? `max_length` on the rule refuses what would \
-                    not fit; the records written before this one were seen to open";
-        Err(Unwritten::Halt(Halt::new(HaltKind::Refused, message).help(help)))
+        Err(Unwritten::Halt(unopened(&why)))
     }
 
     /// Why what is stored so is not read as it should be.
@@ -258,6 +263,13 @@ impl Records {
             _ => Ok(Some(answer.why())),
         }
     }
+}
+
+fn unopened(why: &str) -> Halt {
+    let message = format!("a record was written, and does not open again: {why}");
+    Halt::new(HaltKind::Refused, message).help(
+        "does the application or the column cut off or change what it stores? `max_length` on the rule refuses what would not fit",
+    )
 }
 
 fn no_tag() -> Halt {

@@ -168,12 +168,10 @@ fn run(
     let file = args.file.as_deref().unwrap_or_else(|| Path::new("-"));
     let (mut input, progress) = input(file, out.err_terminal())?;
     let mut done = Done::default();
-    let mut row = 0u64;
     let result = deliver(args.output.as_deref(), out, |write| {
         let mut edit = |document: &[u8], edited: &mut Vec<u8>| -> Result<(), Failure> {
-            row += 1;
             let plan = plans.of(document)?;
-            engine.document(&plan, &mut &*document, "a value", &mut |bytes| {
+            engine.document(&plan, &mut &*document, "", &mut |bytes| {
                 edited.extend_from_slice(bytes);
                 Ok(())
             })
@@ -183,7 +181,8 @@ fn run(
     progress.finish_and_clear();
     if let Err(mut failure) = result {
         if failure.code != Exit::Ok && !failure.message.is_empty() {
-            failure.message = format!("{}, row {}: {}", file.display(), done.rows, failure.message);
+            let input = if file == Path::new("-") { "standard input".into() } else { file.display().to_string() };
+            failure.message = format!("{input}, row {}: {}", done.rows, failure.message);
         }
         return Err(failure);
     }
@@ -286,6 +285,7 @@ fn actions(args: &Stream, items: Vec<Item>) -> String {
         let mut set = |name: &str, value: Value| drop(members.insert(name.to_owned(), value));
         set(verb, json!([selector]));
         set("key", json!(args.partition));
+        set("mode", json!("migrate"));
         let optional = [("class", class.map(Value::from)), ("bind", args.bind.clone().map(Value::from))];
         let sealing = [("pad", args.pad.map(Value::from)), ("max_length", args.max_length.map(Value::from))];
         let sealing = sealing.into_iter().filter(|_| !args.open);

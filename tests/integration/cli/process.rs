@@ -127,10 +127,13 @@ fn store() -> Upstream {
         if !request.first_line().starts_with("GET") {
             stored.clone_from(&request.body);
         }
-        write!(out, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", stored.len())
-            .unwrap();
-        out.write_all(&stored).unwrap();
-        Next::KeepAlive
+        let head =
+            format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", stored.len());
+        // A proxy that was killed takes no answer.
+        match out.write_all(head.as_bytes()).and_then(|()| out.write_all(&stored)) {
+            Ok(()) => Next::KeepAlive,
+            Err(_) => Next::Close,
+        }
     })
 }
 
