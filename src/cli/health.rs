@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     fn args(probe: Option<String>, admin: Option<String>, config: Option<PathBuf>) -> Args {
-        Args { config, probe, admin, admin_token_file: None, timeout: 3 }
+        Args { config, probe, admin, admin_token_file: None, owner: None, timeout: 3 }
     }
 
     fn answer(mut stream: impl Read + Write, answer: &str) -> String {

@@ -39,6 +39,7 @@ impl PrefixCache {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each key, and nearly all are the large one")]
 pub(super) enum Cipher {
     Xaes {
         xaes: Xaes,
