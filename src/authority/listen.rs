@@ -324,7 +324,7 @@ fn run(
         for (front, socket) in fronts {
             loops.spawn(accept::run(front, socket));
         }
-        drain::run(loops, drain, closing, phase, "the authority").await;
+        drain::run(loops, drain, closing, phase, "the listeners").await;
     });
     // What blocks a thread, such as a store that does not answer, is not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));

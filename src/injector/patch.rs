@@ -1,6 +1,6 @@
 //! The JSON patch (RFC 6902) that carries a plan out. It touches what it names and nothing else.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Settings;
 use super::annotations::{INJECTED, STATUS, Wishes};
@@ -63,12 +63,17 @@ impl Patch {
     }
 
     /// Files of a Secret belong to root; by this group the sidecar may read them. A group that is there does as well, since every
-    /// container of the pod is in it.
+    /// container of the pod is in it. A large volume of the application's is not gone through at each start for it.
     fn group(&mut self, pod: Pod<'_>) {
+        const POLICY: &str = "OnRootMismatch";
+        let lacks = |context: &Map<String, Value>, key: &str| context.get(key).is_none_or(Value::is_null);
         match pod.spec().get("securityContext").and_then(Value::as_object) {
-            None => self.add("/spec/securityContext", json!({ "fsGroup": USER })),
-            Some(context) if context.get("fsGroup").is_none_or(Value::is_null) => {
+            None => self.add("/spec/securityContext", json!({ "fsGroup": USER, "fsGroupChangePolicy": POLICY })),
+            Some(context) if lacks(context, "fsGroup") => {
                 self.add("/spec/securityContext/fsGroup", USER);
+                if lacks(context, "fsGroupChangePolicy") {
+                    self.add("/spec/securityContext/fsGroupChangePolicy", POLICY);
+                }
             }
             Some(_) => {}
         }

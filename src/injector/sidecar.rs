@@ -62,10 +62,15 @@ pub(super) fn container(settings: &Settings, plan: &Plan<'_>) -> Value {
 pub(super) fn volumes(settings: &Settings, wishes: &Wishes<'_>) -> [Value; 3] {
     let config = wishes.config.unwrap_or(&settings.config_map);
     let secret = wishes.secret.unwrap_or(&settings.secret);
+    // With an authority that believes the cluster's tokens there is no secret to keep. One that is named is meant.
+    let keys = json!({ "secret": { "name": secret, "optional": wishes.secret.is_none() } });
+    // For the authority alone, and renewed by the kubelet.
+    let token =
+        json!({ "serviceAccountToken": { "audience": "sidecloak", "expirationSeconds": 3600, "path": "token" } });
     [
         json!({ "name": CONFIG, "configMap": { "name": config } }),
         // The group reads them: keys that everybody may read are refused.
-        json!({ "name": SECRET, "secret": { "secretName": secret, "defaultMode": 0o440 } }),
+        json!({ "name": SECRET, "projected": { "defaultMode": 0o440, "sources": [keys, token] } }),
         json!({ "name": TMP, "emptyDir": { "sizeLimit": "256Mi" } }),
     ]
 }

@@ -7,9 +7,12 @@ use crate::refusal::{Reason, Refusal};
 
 use super::account::Account;
 use super::connection::Connection;
+use super::worker::SMALLEST_HEADER_LIMIT;
 
 /// What a field counts beside its name and value: as in HTTP/2 (RFC 9113 6.5.2).
 const FIELD: usize = 32;
+/// `: ` and the end of the line.
+const AROUND_FIELD: usize = 4;
 /// ` HTTP/1.1` and the space before the target.
 const AROUND_TARGET: usize = 10;
 
@@ -28,9 +31,13 @@ pub(super) fn admit(connection: &Connection, account: &Account, parts: &request:
         let detail = "there are more fields than limits.headers";
         return Err(refused(connection, Limit::Headers, Reason::HeaderTooLarge, detail));
     }
+    let fields: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if parts.version == Version::HTTP_2 {
-        let fields: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD).sum();
-        connection.watch.used((line + fields) as u64);
+        connection.watch.used((line + fields + parts.headers.len() * FIELD) as u64);
+    } else if line + fields + parts.headers.len() * AROUND_FIELD > limits.header.max(SMALLEST_HEADER_LIMIT) {
+        // hyper looks when its buffer is full, and that may be larger.
+        let detail = "the header section is over limits.header";
+        return Err(refused(connection, Limit::Headers, Reason::HeaderTooLarge, detail));
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use crate::metrics::Metrics;
 use crate::refusal::Reason;
+use crate::transform::body::BodyEdit;
 use crate::transform::plan::Direction;
 
 use super::exchange::Exchange;
@@ -31,11 +32,6 @@ impl Ledger {
         Self { metrics: Metrics::default(), exchange: None }
     }
 
-    /// Where fields are counted.
-    pub fn metrics(&self) -> &Metrics {
-        &self.metrics
-    }
-
     /// Charges what passes until [`Ledger::end`].
     pub fn begin(&self) -> Instant {
         Instant::now()
@@ -45,6 +41,14 @@ impl Ledger {
     pub fn end(&self, begun: Instant) {
         if let Some(exchange) = &self.exchange {
             exchange.charge(begun);
+        }
+    }
+
+    /// Counts what a body held.
+    pub fn account(&self, direction: Direction, edit: &BodyEdit) {
+        edit.account(&self.metrics);
+        if let (Some(exchange), Some(rule)) = (&self.exchange, edit.unread()) {
+            exchange.note_unread(direction, rule, Reason::InvalidJson);
         }
     }
 
@@ -75,6 +79,10 @@ impl Exchange {
     /// Counts a message that a rule could not read and that passed.
     pub(super) fn unread(&self, direction: Direction, rule: &str, reason: Reason) {
         self.shared.metrics.passed_unread(rule, reason);
+        self.note_unread(direction, rule, reason);
+    }
+
+    fn note_unread(&self, direction: Direction, rule: &str, reason: Reason) {
         let of = |(met, _): &&(Arc<crate::rules::Rule>, _)| *met.name == *rule;
         if let Some((rule, _)) = self.route.rules.iter().find(of) {
             rule.stats.get().unread(direction == Direction::Response, reason);

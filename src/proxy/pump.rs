@@ -190,7 +190,7 @@ impl Run {
 
     async fn finish(&mut self) -> Result<(), Refusal> {
         self.drive(Drive::Finish).await?;
-        self.edit.account(self.around.ledger.metrics());
+        self.around.ledger.account(self.around.direction, &self.edit);
         Ok(())
     }
 

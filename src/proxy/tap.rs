@@ -90,7 +90,7 @@ impl<B> Tap<B> {
             return self.unread(reason(error));
         }
         match unread(&edit.finish(&mut self.scratch)) {
-            None => edit.account(self.ledger.metrics()),
+            None => self.ledger.account(self.direction, &edit),
             Some(reason) => self.unread(reason),
         }
         self.scratch.clear();

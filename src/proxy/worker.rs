@@ -27,7 +27,7 @@ use super::stream;
 use super::upstream::Upstream;
 
 /// hyper's smallest; a smaller `limits.header` is rounded up to it.
-const SMALLEST_HEADER_LIMIT: usize = 8 * 1024;
+pub(super) const SMALLEST_HEADER_LIMIT: usize = 8 * 1024;
 /// Bytes of one answer that wait for an HTTP/2 client's window.
 const HTTP2_SEND_BUFFER: usize = 64 * 1024;
 /// Streams that the client resets before we have seen them (CVE-2023-44487).

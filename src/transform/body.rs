@@ -232,6 +232,11 @@ impl BodyEdit {
         self.fields.later.held()
     }
 
+    /// Whether documents of it passed unread, and which rule is named for it.
+    pub fn unread(&self) -> Option<&Arc<str>> {
+        (self.documents.unread() > 0).then_some(&self.fields.plan.rule)
+    }
+
     /// Counts what happened.
     pub fn account(&self, metrics: &Metrics) {
         if self.documents.unread() > 0 {

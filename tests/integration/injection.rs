@@ -8,8 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use json_patch::Patch;
 use rustix::process::Signal;
 use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
+use sidecloak::config::{self, Machine, Overrides, Purpose};
 use sidecloak::crypto::base64;
+use sidecloak::injector::{Outcome, Settings, inject};
+use sidecloak::rules::compile::{Context, load_text};
 use sidecloak::tls::{ClientTls, client};
 
 use crate::cli::Place;
@@ -188,6 +192,36 @@ fn webhook_and_policy_do_the_same_to_pods() {
     assert!(done, "{out}{complaints}");
 }
 
+/// The ConfigMap of the README, with what the injector tells the sidecar.
+#[test]
+fn the_configuration_that_is_shown_runs_as_it_is_injected() {
+    let text = String::from_utf8(read(&repository().join("deploy/kubernetes/injection/README.md"))).unwrap();
+    let block = text.split("    apiVersion: v1\n    kind: ConfigMap\n").nth(1).unwrap();
+    let block: String =
+        block.lines().take_while(|line| line.starts_with("    ")).map(|line| format!("{}\n", &line[4..])).collect();
+    let map: Value = serde_saphyr::from_str(&block).unwrap();
+    let pod = match inject(&Settings::default(), &web()) {
+        Outcome::Injected(patch) => patch.last().unwrap()["value"].clone(),
+        other => panic!("{other:?}"),
+    };
+    let told = |name: &str| {
+        let entry = pod["env"].as_array().unwrap().iter().find(|entry| entry["name"] == name).unwrap();
+        entry["value"].as_str().unwrap().to_owned()
+    };
+    let flags = Overrides {
+        listen: vec![told("SIDECLOAK_LISTEN")],
+        upstream: vec![told("SIDECLOAK_UPSTREAM")],
+        probe: Some(told("SIDECLOAK_PROBE")),
+        ..Overrides::default()
+    };
+    let file = map["data"]["sidecloak.yaml"].as_str().unwrap();
+    let machine = Machine { memory: 1 << 30, cpus: 2 };
+    let loaded = config::load_text("sidecloak.yaml", file, &flags, Purpose::Proxy, machine);
+    assert!(loaded.config.is_some() && loaded.findings.0.is_empty(), "{}", loaded.findings);
+    let rules = load_text("rules.yaml", map["data"]["rules.yaml"].as_str().unwrap(), &Context::default());
+    assert!(rules.rules.is_some(), "{}", rules.findings);
+}
+
 #[test]
 fn an_update_is_judged_by_what_it_brings() {
     let hook = Hook::start(&[]);
@@ -234,7 +268,7 @@ fn settings_reach_the_sidecar_and_namespaces_are_left_alone() {
     assert_eq!(sidecar["env"][0]["value"], "0.0.0.0:9000");
     assert_eq!(sidecar["resources"]["limits"]["memory"], "1Gi");
     assert_eq!(
-        (&volumes[0]["configMap"]["name"], &volumes[1]["secret"]["secretName"]),
+        (&volumes[0]["configMap"]["name"], &volumes[1]["projected"]["sources"][0]["secret"]["name"]),
         (&json!("all"), &json!("keys"))
     );
     for namespace in ["own", "a", "b", "kube-system", "kube-public", "kube-node-lease"] {
@@ -392,6 +426,23 @@ fn with_a_client_authority_nobody_else_is_let_in() {
     assert_eq!(status(Some(server)), Some(200));
     assert_eq!(status(None), None);
     assert_eq!(status(Some(Ca::new("others").client("urn:kube-apiserver").write(&place.path(""), "other"))), None);
+}
+
+/// What `certificate.sh` makes is what an API server asks for: the Service's name, by the authority that is written into the webhook.
+#[test]
+fn a_certificate_by_hand() {
+    let (place, name) = (Place::empty(), "certificate.sh");
+    place.write(name, read(&repository().join("deploy/kubernetes/injection/webhook/by-hand").join(name)));
+    let made = Process::start(Command::new("sh").arg(place.path(name))).finish();
+    assert!(made.0, "{}{}", made.1, made.2);
+    let patch: Value = serde_saphyr::from_str(&place.read("caBundle.yaml")).unwrap();
+    assert_eq!(patch[0]["path"], "/webhooks/0/clientConfig/caBundle");
+    place.write("ca.pem", base64::decode(patch[0]["value"].as_str().unwrap().as_bytes(), 1 << 16).unwrap());
+    assert_eq!(place.mode("tls.key") & 0o077, 0);
+    let process = Running::command(&place, &["injector", "--tls-cert", "tls.crt", "--tls-key", "tls.key"]);
+    let service = ServerName::try_from("sidecloak-injector.sidecloak-system.svc").unwrap();
+    let mut connection = Secure::to(process.front, service, &trusting(&place, "ca.pem", None)).unwrap();
+    assert_eq!(call(&mut connection, "/mutate", &review(&creation(&web())).to_string()).status(), 200);
 }
 
 #[test]

@@ -164,10 +164,11 @@ fn messages_that_a_rule_cannot_read_are_counted_by_direction() {
     let stage = Stage::with(&rules("observe"), "", ADMIN);
     stage.call("POST", "/c/1", &[("content-type", "text/plain")], "{}");
     stage.call("POST", "/c/2", &[("content-type", "application/json")], "{");
+    stage.call("POST", "/c/3", &[("content-type", "application/x-ndjson")], "{\"ssn\":\"1\"}\n{]\n{\"ssn\":\"2\"}\n");
     stage.answer("/c/page", 200, &[("content-type", "text/html")], "<p>");
     stage.get("/c/page");
-    let rule = settled(&stage, 3)["rules"][0].clone();
-    assert_eq!(rule["unread_requests"], serde_json::json!({ "invalid-json": 1, "media-type": 1 }));
+    let rule = settled(&stage, 4)["rules"][0].clone();
+    assert_eq!(rule["unread_requests"], serde_json::json!({ "invalid-json": 2, "media-type": 1 }));
     assert_eq!(rule["unread_responses"]["media-type"], 1, "{rule}");
 }
 

@@ -14,6 +14,7 @@ import sys
 import kubernetes_validate
 import yaml
 
+import checked
 from cel import Policy
 
 VERSIONS = [f"1.{minor}" for minor in range(30, 37)]
@@ -58,18 +59,20 @@ def through_the_policy(name, case, mutation, refusals, guard):
     return {"outcome": "unchanged" if pod == case["pod"] else "injected", "pod": pod}
 
 
-def over_the_corpus(cases, results, mutation, refusals, guard):
-    checked = 0
+def over_the_corpus(cases, results, mutation, refusals, guard, checked_problem):
+    validated = 0
     for name, case in cases.items():
         ours, theirs = through_the_policy(name, case, mutation, refusals, guard), results[name]
+        if ours["outcome"] != "unchanged":
+            assert checked_problem(case["pod"]) == ours.get("message", ""), name
         assert ours["outcome"] == theirs["outcome"] == case["expect"], f"{name}: {ours} {theirs}"
         if ours["outcome"] == "refused":
             assert ours["message"] == theirs["message"] and case["says"] in ours["message"], f"{name}: {ours} {theirs}"
             continue
         assert text(ours["pod"]) == text(theirs["pod"]), f"{name}:\n{text(ours['pod'])}\n{text(theirs['pod'])}"
         assert theirs["again"] == theirs["pod"], f"{name}: the webhook changed it twice"
-        checked += valid(ours["pod"])
-    return checked
+        validated += valid(ours["pod"])
+    return validated
 
 
 def updates(cases, results, refusals, guard):
@@ -118,13 +121,13 @@ def asked_for(cases, documents):
 
 def manifests(files):
     """All of them, each for the versions that serve its kind."""
-    checked = 0
+    validated = 0
     for document in (document for file in files for document in load(file)):
         group, _, version = document["apiVersion"].rpartition("/")
         if group != "cert-manager.io":
             mutating = document["kind"].startswith("MutatingAdmissionPolicy")
-            checked += valid(document, SERVED[version] if mutating else VERSIONS)
-    return checked
+            validated += valid(document, SERVED[version] if mutating else VERSIONS)
+    return validated
 
 
 def main(root, results, *rendered):
@@ -142,10 +145,13 @@ def main(root, results, *rendered):
     assert mutating["spec"]["variables"][:shared] == validating["spec"]["variables"][:shared]
     mutation, refusals = Policy(mutating, params), Policy(validating, params)
     guard = next(d for d in everything if d["metadata"]["name"] == "sidecloak-guard")
-    pods = over_the_corpus(cases, results, mutation, refusals, Policy(guard))
+    typed = checked.check(mutating, validating, guard)
+    pods = over_the_corpus(
+        cases, results, mutation, refusals, Policy(guard), lambda pod: checked.problem(validating, params, pod)
+    )
     told = updates(cases, results, refusals, Policy(guard))
     asked_for(cases, everything)
-    print(f"{len(cases)} pods, {told} updates; {pods} validations of pods, {manifests(rendered)} of manifests")
+    print(f"{len(cases)} pods, {told} updates, {typed} expressions; {pods} validations of pods, {manifests(rendered)} of manifests")
 
 
 if __name__ == "__main__":
