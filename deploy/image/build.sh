@@ -38,7 +38,8 @@ binary() {
   cargo fetch --locked --target "$triple"
   # Of several that match, the last counts.
   flags=(-C target-feature=+crt-static "--remap-path-prefix=$home=/cargo")
-  export CFLAGS=${CFLAGS:-}
+  # Nothing unwinds through C.
+  export CFLAGS="${CFLAGS:-} -fno-asynchronous-unwind-tables"
   for crates in "$home"/registry/src/*/; do
     flags+=("--remap-path-prefix=${crates%/}=/crates")
     CFLAGS+=" -ffile-prefix-map=${crates%/}=/crates"
@@ -47,11 +48,12 @@ binary() {
   CFLAGS+=" -ffile-prefix-map=$root=/sidecloak"
   flags+=(-C link-arg=-Wl,--build-id=none)
   # What is not marked for it is inlined where it is small: README.md has what that saves, and costs.
-  flags+=(-C llvm-args=-inline-threshold=50)
+  flags+=(-C llvm-args=-inline-threshold=25)
   # Rust's own lld, which is the linker here: equal functions once, and relocations in a tenth of the room.
   if [ "$(uname -m)" = x86_64 ]; then flags+=(-C link-arg=-Wl,--icf=all,-z,pack-relative-relocs); fi
+  # The time is of no use to a compiler, and what is C would be compiled anew for each commit.
   CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && echo "${flags[*]}") \
-    cargo build --profile image --locked --target "$triple" --bin sidecloak
+    env -u SOURCE_DATE_EPOCH cargo build --profile image --locked --target "$triple" --bin sidecloak
   cp "$out/$triple/image/sidecloak" "$out/sidecloak"
   if readelf --program-headers "$out/sidecloak" | grep -q INTERP; then die 'the program is not static'; fi
   "$out/sidecloak" --version

@@ -40,6 +40,9 @@ pub(crate) struct Args {
     /// File with the token that the admin interface asks for
     #[arg(long, value_name = "FILE", env = "SIDECLOAK_ADMIN_TOKEN_FILE", hide_env_values = true)]
     pub admin_token_file: Option<PathBuf>,
+    /// Key id of the keyring's owner, where the configuration leaves it to the flag or variable
+    #[arg(long, value_name = "HEX", env = "SIDECLOAK_OWNER", hide_env_values = true)]
+    pub owner: Option<String>,
     /// Wait at most this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=MAX_SECONDS))]
     pub timeout: u64,
@@ -83,6 +86,8 @@ fn target(args: &Args, out: &mut Out) -> Result<(Address, Option<SecretBytes>), 
         probe: args.probe.clone(),
         admin: args.admin.clone(),
         admin_token_file: args.admin_token_file.clone(),
+        // A keyring at an authority is refused without it, also by who asks for the probe alone.
+        owner: args.owner.clone(),
         ..Overrides::default()
     };
     let source = KeyringArgs { config: args.config.clone(), ..KeyringArgs::default() };

@@ -34,6 +34,7 @@ def main():
 def on_podman(podman, tag):
     step("image, podman", build, podman)
     step("what is in it", image.holds_what_it_should, podman, tag)
+    step("the same twice", is_the_same_twice, podman, tag)
     step("bill of materials", image.is_described, TOOLS / "python")
     step("without rights; names", image.runs, podman, tag)
     made = step("python of Debian's packages", run, REPOSITORY / "deploy/compose/images.sh", "python", env={**podman.env, "ENGINE": podman.words})
@@ -47,8 +48,17 @@ def on_docker(docker, tag):
     step("compose", compose.comes_up, docker, TOOLS / "docker-compose", WORK)
 
 
-def build(engine):
-    return run(REPOSITORY / "deploy/image/build.sh", env={**engine.env, "ENGINE": engine.words}, limit=3600).splitlines()[-1]
+def build(engine, umask="022"):
+    command = f"umask {umask} && exec deploy/image/build.sh"
+    return run("bash", "-c", command, env={**engine.env, "ENGINE": engine.words}, limit=7200).splitlines()[-1]
+
+
+def is_the_same_twice(podman, tag):
+    """Of the same program and commit comes the same image, to its digest."""
+    first = podman.inspect("image", tag)["Id"]
+    build(podman, umask="077")
+    second = podman.inspect("image", tag)["Id"]
+    image.expect(first == second, f"{first} became {second}")
 
 
 def with_engine(name, make, use):
