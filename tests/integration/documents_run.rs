@@ -81,8 +81,7 @@ fn no_document_with_commands_is_left_out() {
             }
         }
     }
-    println!("{run} blocks are run, {} are not:\n{}", not.len(), not.join("\n"));
-    assert!(run > not.len(), "most commands must be run");
+    assert!(run > 2 * not.len(), "{run} blocks are run, {} are not:\n{}", not.len(), not.join("\n"));
 }
 
 /// The tests that the failure matrix names hold what it says.

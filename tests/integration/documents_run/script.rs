@@ -139,7 +139,7 @@ fn finish(mut isolated: Command, script: &Path, place: &TempDir, said: &TempDir)
         std::thread::sleep(Duration::from_millis(20));
     }
     let complaints = process.kill();
-    (std::fs::read_to_string(status).map_or("no end".to_owned(), |s| s.trim().to_owned()), complaints)
+    (std::fs::read_to_string(status).map_or_else(|_| "no end".to_owned(), |s| s.trim().to_owned()), complaints)
 }
 
 /// A command that runs what follows it with a network of its own, whose ports are all free, and as the first of its processes,
