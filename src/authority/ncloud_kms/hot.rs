@@ -53,7 +53,6 @@ pub struct Cipher {
 }
 
 /// A version's key, ready for use.
-#[expect(clippy::large_enum_variant, reason = "there is one for each version, and nearly all are the large one")]
 pub enum Ready {
     /// AES256.
     Aes(sealing::Aes),
