@@ -42,7 +42,8 @@ impl PrefixCache {
 #[expect(clippy::large_enum_variant, reason = "there is one for each key, and nearly all are the large one")]
 pub(super) enum Cipher {
     Xaes {
-        xaes: Xaes,
+        /// Boxed, since it is large and used for new prefixes alone.
+        xaes: Box<Xaes>,
         /// Names this object in a [`PrefixCache`], where no key may stand for another's.
         serial: u64,
         sealing: ArcSwapOption<Prefix>,
@@ -84,7 +85,7 @@ impl Cipher {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         match suite {
             Suite::Xaes => Self::Xaes {
-                xaes: Xaes::new(hkdf::<32>(dek.expose(), info).expose()),
+                xaes: Box::new(Xaes::new(hkdf::<32>(dek.expose(), info).expose())),
                 serial: SERIAL.fetch_add(1, Ordering::Relaxed),
                 sealing: ArcSwapOption::empty(),
                 opened: ArcSwapOption::empty(),
