@@ -187,7 +187,7 @@ fn a_key_set_is_a_file_or_is_fetched_safely() {
 fn why_a_file_cannot_be_read_is_told_once() {
     let key = ec();
     let (directory, set) = set(&[ec_jwk("one", &key)]);
-    let good = std::fs::read(directory.path().join("jwks.json")).unwrap();
+    let good = crate::bounded::read_file(&directory.path().join("jwks.json"), 1 << 20).unwrap();
     let (log, path) = (tempfile::NamedTempFile::new().unwrap(), directory.path().join("jwks.json"));
     let file = std::sync::Mutex::new(log.reopen().unwrap());
     let subscriber = tracing_subscriber::fmt().with_writer(file).with_ansi(false).finish();

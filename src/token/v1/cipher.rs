@@ -39,7 +39,6 @@ impl PrefixCache {
 }
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one for each key, and nearly all are the large one")]
 pub(super) enum Cipher {
     Xaes {
         /// Boxed, since it is large and used for new prefixes alone.
