@@ -294,7 +294,10 @@ fn health_of_nobody() {
     place.run(&["health", "--probe", &free_port().to_string()]).ends(1);
     place.run(&["health"]).ends(64).says("--probe");
     // The process's configuration, of which the owner stands in a variable.
-    place.write("sidecloak.yaml", format!("keyring: {{ store: 'https://localhost:1' }}\nprobe: {{ bind: {} }}\n", free_port()));
+    place.write(
+        "sidecloak.yaml",
+        format!("keyring: {{ store: 'https://localhost:1' }}\nprobe: {{ bind: {} }}\n", free_port()),
+    );
     place.run(&["health"]).ends(64).says("--owner");
     place.run(&["health", "--owner", &"0".repeat(64)]).ends(1).says("refused");
 }
