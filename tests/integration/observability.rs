@@ -191,11 +191,10 @@ fn alerts_and_board_ask_only_for_what_a_process_tells() {
         panels.iter().filter(|p| p["type"] == "row").map(|row| row["title"].as_str().unwrap()).collect();
     assert_eq!(rows, ["Roll-out by rule", "Traffic and latency", "Refusals", "Keys", "Upstreams", "Resources"]);
     for panel in panels.iter().filter(|panel| panel["type"] != "row") {
+        let label = Regex::new(r"\{\{([a-z_]+)\}\}").unwrap();
         for target in panel["targets"].as_array().unwrap() {
             let expression = target["expr"].as_str().unwrap();
-            for label in
-                Regex::new(r"\{\{([a-z_]+)\}\}").unwrap().captures_iter(target["legendFormat"].as_str().unwrap())
-            {
+            for label in label.captures_iter(target["legendFormat"].as_str().unwrap()) {
                 assert!(expression.contains(&label[1]) || TARGET.contains(&&label[1]), "{} in {panel}", &label[1]);
             }
             expressions.push(expression.to_owned());
