@@ -190,8 +190,8 @@ fn alerts_and_board_ask_only_for_what_a_process_tells() {
     let rows: Vec<&str> =
         panels.iter().filter(|p| p["type"] == "row").map(|row| row["title"].as_str().unwrap()).collect();
     assert_eq!(rows, ["Roll-out by rule", "Traffic and latency", "Refusals", "Keys", "Upstreams", "Resources"]);
+    let label = Regex::new(r"\{\{([a-z_]+)\}\}").unwrap();
     for panel in panels.iter().filter(|panel| panel["type"] != "row") {
-        let label = Regex::new(r"\{\{([a-z_]+)\}\}").unwrap();
         for target in panel["targets"].as_array().unwrap() {
             let expression = target["expr"].as_str().unwrap();
             for label in label.captures_iter(target["legendFormat"].as_str().unwrap()) {
