@@ -9,7 +9,7 @@ from pathlib import Path
 import compose
 import image
 import pod
-from engines import REPOSITORY, Docker, Failed, Podman, run
+from engines import REPOSITORY, Docker, Failed, Podman, Unable, run
 
 TOOLS = REPOSITORY / "target/tools/containers/venv/bin"
 WORK = REPOSITORY / "target/tmp/containers"
@@ -33,6 +33,7 @@ def main():
 
 def on_podman(podman, tag):
     step("image, podman", build, podman)
+    step("whether it runs here", podman.must_run, tag)
     step("what is in it", image.holds_what_it_should, podman, tag)
     step("the same twice", is_the_same_twice, podman, tag)
     step("bill of materials", image.is_described, TOOLS / "python")
@@ -44,6 +45,7 @@ def on_podman(podman, tag):
 
 def on_docker(docker, tag):
     step("image, docker", build, docker)
+    step("whether it runs here", docker.must_run, tag)
     step("what is in it", image.holds_what_it_should, docker, tag)
     step("compose", compose.comes_up, docker, TOOLS / "docker-compose", WORK)
 
@@ -74,6 +76,9 @@ def with_engine(name, make, use):
         return 0
     try:
         use(engine)
+    except Unable as why:
+        print(f"SKIPPED: {name} runs nothing here: {why}", flush=True)
+        return 0
     finally:
         engine.end()
     return 1

@@ -17,6 +17,10 @@ class Failed(Exception):
     """What was asked for did not come true."""
 
 
+class Unable(Failed):
+    """The machine does not allow it."""
+
+
 def run(*command, env=None, cwd=REPOSITORY, limit=600, check=True, text_in=""):
     """Standard output and error together; a failure shows them."""
     done = subprocess.run(
@@ -43,6 +47,15 @@ class Engine:
 
     def __call__(self, *words, **options):
         return run(*self.command, *words, env=self.env, **options)
+
+    def must_run(self, image):
+        """Whether the machine lets it run a container in a network of its own: 125 is an engine's word for that it could not."""
+        network = "sidecloak-try"
+        for words in [("network", "create", network), ("run", "--rm", "--network", network, image, "--version")]:
+            done = self(*words, check=False)
+            if done.returncode != 0 and (words[0] == "network" or done.returncode == 125):
+                raise Unable(" ".join(done.stdout.split()[-40:]))
+        self("network", "rm", network)
 
     def inspect(self, kind, name):
         found = json.loads(self(kind, "inspect", name))
