@@ -11,7 +11,7 @@ import urllib.request
 
 from engines import REPOSITORY, Failed, run
 
-LIMIT = 25 << 20
+LIMIT = 25_000_000
 
 # Type, mode and owner of all that is in it.
 EXPECTED = {

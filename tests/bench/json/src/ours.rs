@@ -85,7 +85,7 @@ impl Bodies {
             serde_json::to_string(fields).expect("JSON")
         );
         let rules = load_text("bench.yaml", &text, &Context::default()).rules.expect("rules");
-        let headers = Default::default();
+        let headers = http::HeaderMap::new();
         let path = NormalPath("/".into());
         let facts = RequestFacts { method: "POST", path: &path, ignore_case: false, listener: "", host: None, words: (&headers).into() };
         let route = rules.route(&facts);
