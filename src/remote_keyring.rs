@@ -15,7 +15,7 @@ use crate::name::PartitionName;
 use crate::secret::Secret;
 use crate::token::EpochId;
 
-mod client;
+pub(crate) mod client;
 mod credential;
 mod events;
 mod place;

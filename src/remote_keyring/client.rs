@@ -301,7 +301,7 @@ impl Answer {
 }
 
 /// An error with what caused it: "client error (Connect)" alone helps nobody.
-fn reasons(error: &dyn std::error::Error) -> String {
+pub(crate) fn reasons(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use super::pace::Pace;
 use super::{Halt, HaltKind, retry};
 use crate::clock::SharedClock;
+use crate::remote_keyring::client::reasons;
 use crate::tls::{self, ClientTls};
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -273,15 +274,4 @@ impl Answer {
         let sound = word.len() < 40 && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
         sound.then(|| word.to_owned())
     }
-}
-
-/// An error with what caused it.
-fn reasons(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
