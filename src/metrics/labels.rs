@@ -59,6 +59,9 @@ pub(super) struct WorkerLabels {
 }
 
 impl FieldEvent {
+    /// How many there are.
+    pub const COUNT: usize = Self::Refused as usize + 1;
+
     /// What may become of a value.
     pub const ENDS: [Self; 9] = [
         Self::Sealed,

@@ -106,8 +106,8 @@ impl Joined {
 }
 
 impl Sealer for Joined {
-    fn permissions(&self, partition: &PartitionName, role: &str) -> Cached<Permissions> {
-        let here = self.local.permissions(partition, role);
+    fn permissions(&self, partition: &PartitionName, role: &str, memo: &mut Memo) -> Cached<Permissions> {
+        let here = self.local.permissions(partition, role, memo);
         match here {
             Cached::Hit(here) => match self.standing(partition) {
                 Err(Unheard) => Cached::Miss,
@@ -162,11 +162,12 @@ impl Sealer for Joined {
     }
 
     fn record(&self, role: &str, partition: &PartitionName, done: &[Done<'_>]) {
-        self.local.record_for(|| self.permissions(partition, role), (role, partition), done);
+        let permissions = || self.permissions(partition, role, &mut Memo::default());
+        self.local.record_for(permissions, (role, partition), done);
     }
 
-    fn at_hand(&self, need: &Need) -> Cached<()> {
-        match self.local.at_hand(need) {
+    fn at_hand(&self, need: &Need, memo: &mut Memo) -> Cached<()> {
+        match self.local.at_hand(need, memo) {
             // Whoever asks first refuses: what was opened must not outlast that.
             Cached::Denied(state) => {
                 if let Some((partition, _)) = self.of(need) {

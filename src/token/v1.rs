@@ -133,11 +133,6 @@ impl FieldKey {
         Self { epoch, suite, partition: partition.clone(), class: class.clone(), cipher, of_string, of_other }
     }
 
-    /// Whether it is the key of this epoch, suite and class.
-    pub fn is_of(&self, epoch: EpochId, suite: Suite, class: &Class) -> bool {
-        self.epoch == epoch && self.suite == suite && self.class == *class
-    }
-
     /// Appends the token's text to `out`; on failure nothing.
     pub fn seal(&self, plain: &Plain<'_>, out: &mut Vec<u8>) -> Result<(), SealError> {
         self.seal_with(plain, &mut Batch::default(), &mut Recent::default(), out)
@@ -304,11 +299,6 @@ impl InHand {
     /// Nothing was done with it yet.
     pub fn new(key: Arc<FieldKey>) -> Self {
         Self { key, recent: Recent::default() }
-    }
-
-    /// As [`FieldKey::is_of`].
-    pub fn is_of(&self, epoch: EpochId, suite: Suite, class: &Class) -> bool {
-        self.key.is_of(epoch, suite, class)
     }
 
     /// As [`FieldKey::seal`], with random bytes that serve several values.

@@ -100,6 +100,8 @@ pub(super) struct Told {
     pub(super) memo: Memo,
     pub(super) parser: Parser,
     permissions: Option<(PartitionName, Permissions)>,
+    /// The epoch of the token before, whose partition is this one.
+    epoch: Option<(EpochId, PartitionName)>,
 }
 
 /// What became of one value.
@@ -421,24 +423,38 @@ impl Fields {
     ) -> Result<Outcome, Refusal> {
         self.home = None;
         let start = out.len();
-        let outcome = match self.failed.take() {
-            Some(error) => after_failed_fetch(field, self.asked.take().as_ref(), &error, raw, out),
-            None => match field.action.verb {
+        let outcome = if self.failed.is_some() {
+            self.failed_fetch(field, raw, out)
+        } else {
+            match field.action.verb {
                 Verb::Seal => seal::value(self, field, raw, field.bound(record), out),
                 Verb::Open => open::value(self, field, raw, field.bound(record), out),
-            },
+            }
         };
-        let outcome = outcome.inspect_err(|_| self.broke(selector, field))?;
-        if let Outcome::Done(event) = outcome {
-            self.done(selector, event);
-            if field.action.verb == Verb::Seal {
-                self.weigh(selector, field, event, raw, out.len() - start);
+        match &outcome {
+            Ok(Outcome::Done(event)) => {
+                self.done(selector, *event);
+                if field.action.verb == Verb::Seal {
+                    self.weigh(selector, field, *event, raw, out.len() - start);
+                }
+                if self.home.is_some()
+                    && let Some(what) = used(*event)
+                {
+                    self.stray(selector, field, what);
+                }
             }
-            if let Some(what) = used(event) {
-                self.stray(selector, field, what);
-            }
+            Ok(Outcome::Later(_) | Outcome::Wait(_)) => {}
+            Err(_) => self.broke(selector, field),
         }
-        Ok(outcome)
+        outcome
+    }
+
+    /// What a value waited for did not come.
+    #[cold]
+    fn failed_fetch(&mut self, field: &PlannedField, raw: &[u8], out: &mut Vec<u8>) -> Result<Outcome, Refusal> {
+        let (asked, failed) = (self.asked.take(), self.failed.take());
+        let error = failed.unwrap_or_else(|| KeyringError::Unavailable("a fetch failed".into()));
+        after_failed_fetch(field, asked.as_ref(), &error, raw, out)
     }
 
     /// A value ended so.
@@ -486,22 +502,23 @@ impl Fields {
     /// Writes down what was done with the values, also of a message that was not done to its end: some may have left.
     pub(super) fn record(&self) {
         let role = &self.caller.role;
-        let mut done = Vec::with_capacity(self.plan.fields.len());
-        let mut index = 0;
-        for same in self.plan.fields.chunk_by(|a, b| a.target.partition() == b.target.partition()) {
-            done.clear();
-            for field in same {
-                if let Some(class) = field.class() {
-                    let broke = |what| u64::from(what == Use::Refused && self.broke == Some(index));
-                    let uses = self.tally.uses(index).map(|(what, values)| (class, what, values + broke(what)));
-                    done.extend(uses.into_iter().filter(|(.., values)| *values > 0));
-                }
-                index += 1;
-            }
-            if let Some(partition) = same.first().and_then(|field| field.target.partition())
-                && !done.is_empty()
+        let mut done = Vec::new();
+        let mut fields = self.plan.fields.iter().enumerate().peekable();
+        while let Some((index, field)) = fields.next() {
+            let Some(partition) = field.target.partition() else { continue };
+            let broke = self.broke == Some(index);
+            if (broke || self.tally.any(index))
+                && let Some(class) = field.class()
             {
+                let refused = |what| u64::from(broke && what == Use::Refused);
+                let uses = self.tally.uses(index).map(|(what, values)| (class, what, values + refused(what)));
+                done.extend(uses.into_iter().filter(|(.., values)| *values > 0));
+            }
+            // Those of one partition are told together.
+            let more = fields.peek().is_some_and(|(_, next)| next.target.partition() == Some(partition));
+            if !more && !done.is_empty() {
                 self.sealer.record(role, partition, &done);
+                done.clear();
             }
         }
         for (index, partition, what, values) in &self.strays {
@@ -571,7 +588,7 @@ impl Fields {
         {
             return Cached::Hit(*permissions);
         }
-        let answer = self.sealer.permissions(partition, &self.caller.role);
+        let answer = self.sealer.permissions(partition, &self.caller.role, &mut self.told.memo);
         if let Cached::Hit(permissions) = answer {
             self.told.permissions = Some((partition.clone(), permissions));
         }
@@ -581,6 +598,19 @@ impl Fields {
     /// The partition that a token belongs to.
     pub(super) fn partition_of(&mut self, epoch: EpochId) -> Cached<PartitionName> {
         self.sealer.partition_of(epoch, &mut self.told.memo)
+    }
+
+    /// What the caller may do in this partition, if the token before was of it and of the same epoch.
+    pub(super) fn known(&self, epoch: EpochId, partition: &PartitionName) -> Option<Permissions> {
+        let Told { permissions: Some((of, permissions)), epoch: Some((last, home)), .. } = &self.told else {
+            return None;
+        };
+        (*last == epoch && home == partition && of == partition).then_some(*permissions)
+    }
+
+    /// The token at hand is of this epoch, and so of this partition.
+    pub(super) fn is_of(&mut self, epoch: EpochId, partition: &PartitionName) {
+        self.told.epoch = Some((epoch, partition.clone()));
     }
 
     /// `required`: every selector of such an action must have matched, in a mode that acts.

@@ -98,7 +98,7 @@ impl Fake {
 }
 
 impl Sealer for Fake {
-    fn permissions(&self, name: &PartitionName, _: &str) -> Cached<Permissions> {
+    fn permissions(&self, name: &PartitionName, _: &str, _: &mut Memo) -> Cached<Permissions> {
         assert_eq!(*name, partition());
         if self.misses > 0 && !self.asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.misses + 1) {
             return Cached::Miss;
@@ -125,7 +125,7 @@ impl Sealer for Fake {
     fn record(&self, _: &str, name: &PartitionName, done: &[Done<'_>]) {
         self.used.lock().unwrap().extend(done.iter().map(|(_, what, values)| (name.to_string(), *what, *values)));
     }
-    fn at_hand(&self, _: &Need) -> Cached<()> {
+    fn at_hand(&self, _: &Need, _: &mut Memo) -> Cached<()> {
         match *self.state.lock().unwrap() {
             State::Active => Cached::Hit(()),
             state => Cached::Denied(state),
