@@ -1,8 +1,6 @@
 //! Over what no path selects, from mark to mark. A leap takes note of nothing that the scanner's events would not have told, and
 //! ends where the next of them matters, or where the index does: from there the scanner goes on.
 
-use std::sync::Arc;
-
 use super::{Chunk, Editor, Mode};
 use crate::json::index::{Index, Mark, Marks};
 use crate::json::scan::Kind;
@@ -88,7 +86,9 @@ impl Editor {
                 Next::GoOn => {}
                 Next::Land => return Ok(()),
                 Next::Selected(colon, selector) => {
-                    if !self.replace_in_sight((colon, selector), index, chunk, out, replace)? {
+                    // What is held is checked in any case, which only a full look has done.
+                    let full = self.sight.is_full();
+                    if !full || !replace_in_sight((colon, selector), &mut self.mode, index, chunk, out, replace)? {
                         self.land_behind(Some(colon), chunk);
                         return Ok(());
                     }
@@ -105,11 +105,11 @@ impl Editor {
         out: &mut Vec<u8>,
         replace: &mut R,
     ) -> Result<(), EditError<R::Error>> {
-        let table = Arc::clone(self.matcher.table());
+        let table = self.matcher.table();
         let id = |text: &[u8], length, escapes| table.id_as_written(text, length, escapes);
         while let Some((_, colon, id)) = index.next_named(Marks::Colons, id) {
             let Some(selector) = self.matcher.selected_anywhere(id) else { continue };
-            if !self.replace_in_sight((colon, selector), index, chunk, out, replace)? {
+            if !replace_in_sight((colon, selector), &mut self.mode, index, chunk, out, replace)? {
                 let Some(nest) = index.nest_at(colon) else {
                     self.mode = Mode::Refused;
                     return Ok(());
@@ -123,38 +123,6 @@ impl Editor {
         }
         self.land_between(index, chunk);
         Ok(())
-    }
-
-    /// Replaces a selected string, number or literal as the scanner's events would; `false`: they have to.
-    fn replace_in_sight<R: Replace>(
-        &mut self,
-        (colon, selector): (usize, usize),
-        index: &mut Index<'_>,
-        chunk: &mut Chunk<'_>,
-        out: &mut Vec<u8>,
-        replace: &mut R,
-    ) -> Result<bool, EditError<R::Error>> {
-        // What is held is checked in any case, which only a full look has done. What follows it is in sight, too, so that
-        // nobody lands before it.
-        let Some(scalar) = Some(colon).filter(|_| self.sight.is_full()).and_then(|colon| index.scalar_behind(colon))
-        else {
-            return Ok(false);
-        };
-        let Some(raw) = chunk.input.get(scalar.clone()) else { return Ok(false) };
-        if raw.len() > replace.begin(selector) {
-            return Ok(false);
-        }
-        chunk.pass(scalar.start, out);
-        let step = replace.replace(selector, raw, None, out).map_err(|refused| {
-            self.mode = Mode::Refused;
-            EditError::Refused(refused)
-        })?;
-        if step == Step::Wait {
-            return Ok(false);
-        }
-        chunk.passed = scalar.end;
-        index.pass_scalar(&scalar);
-        Ok(true)
     }
 
     #[inline(always)]
@@ -299,6 +267,34 @@ impl Editor {
             chunk.at = mark + 1;
         }
     }
+}
+
+/// Replaces a selected string, number or literal as the scanner's events would; `false`: they have to.
+fn replace_in_sight<R: Replace>(
+    (colon, selector): (usize, usize),
+    mode: &mut Mode,
+    index: &mut Index<'_>,
+    chunk: &mut Chunk<'_>,
+    out: &mut Vec<u8>,
+    replace: &mut R,
+) -> Result<bool, EditError<R::Error>> {
+    // What follows it is in sight, too, so that nobody lands before it.
+    let Some(scalar) = index.scalar_behind(colon) else { return Ok(false) };
+    let Some(raw) = chunk.input.get(scalar.clone()) else { return Ok(false) };
+    if raw.len() > replace.begin(selector) {
+        return Ok(false);
+    }
+    chunk.pass(scalar.start, out);
+    let step = replace.replace(selector, raw, None, out).map_err(|refused| {
+        *mode = Mode::Refused;
+        EditError::Refused(refused)
+    })?;
+    if step == Step::Wait {
+        return Ok(false);
+    }
+    chunk.passed = scalar.end;
+    index.pass_scalar(&scalar);
+    Ok(true)
 }
 
 fn kind_at(at: usize, chunk: &Chunk<'_>) -> Kind {
