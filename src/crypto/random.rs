@@ -6,8 +6,9 @@ use getrandom::rand_core::TryRng;
 
 use crate::secret::{Secret, SecretBytes, wipe};
 
-/// The first calls of a [`Batch`]: as many bytes as cost no more than one does.
-const FEW: usize = 32;
+/// The first calls of a [`Batch`]: the nonces of five values. Two calls for half of it each, as three values would need, cost a
+/// quarter more.
+const FEW: usize = 64;
 
 /// So many of those, then it asks for many.
 const CAREFUL: u8 = 3;
@@ -41,7 +42,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// `N` random bytes, at most 32, that are no secret once they are used (nonces).
+    /// `N` random bytes, at most 64, that are no secret once they are used (nonces).
     pub fn take<const N: usize>(&mut self) -> Result<[u8; N], RandomError> {
         const { assert!(N <= FEW) };
         if self.bytes.expose().len() < N {
@@ -101,7 +102,7 @@ mod tests {
         let first: [u8; 12] = batch.take().unwrap();
         assert_eq!(batch.bytes.expose().len(), FEW - 12);
         assert!(!batch.bytes.expose().windows(12).any(|left| left == first));
-        let second: [u8; 20] = batch.take().unwrap();
+        let second: [u8; 52] = batch.take().unwrap();
         assert!(batch.bytes.expose().is_empty());
         assert_ne!(first[..], second[..12]);
         assert_eq!(format!("{batch:?}"), "Batch(…)");
