@@ -168,6 +168,8 @@ pub struct Carry {
     after_comma: u64,
     after_colon: u64,
     after_name: u64,
+    /// All bits, if the innermost container is an object.
+    object: u64,
     /// The string is a member name.
     name: u64,
     /// So many bytes from the first on are of a literal that was looked at.
@@ -221,9 +223,10 @@ pub enum Place {
 }
 
 impl Carry {
-    /// At the beginning.
-    pub fn at(place: Place) -> Self {
+    /// At the beginning, with these containers around it.
+    pub fn at(place: Place, nest: &Nest) -> Self {
         Self {
+            object: nest.objects(),
             after_open: u64::from(place == Place::Opened),
             after_comma: u64::from(place == Place::Comma),
             ..Self::default()
@@ -281,7 +284,7 @@ pub fn step<S: Simd>(
         backslash,
     };
     let mut found = Found { block, wrong: 0, last: None };
-    let objects = brackets(&mut found, loaded.at_least(0x60), nest);
+    let objects = brackets(&mut found, loaded.at_least(0x60), nest, &mut carry.object);
     if full {
         let strings = Strings { inside, quote, backslash, escaped };
         found.wrong |= text(loaded, folded, &strings, &mut carry.text);
@@ -323,9 +326,9 @@ fn escaped(backslash: u64, carry: &mut u64) -> u64 {
 
 /// Matches the brackets. All positions whose innermost container is an object.
 #[inline(always)]
-fn brackets(found: &mut Found, braces: u64, nest: &mut Nest) -> u64 {
+fn brackets(found: &mut Found, braces: u64, nest: &mut Nest, object: &mut u64) -> u64 {
     let Block { open, close, .. } = found.block;
-    let mut inner = nest.objects();
+    let mut inner = *object;
     let mut objects = inner;
     let mut rest = open | close;
     while rest != 0 {
@@ -354,17 +357,18 @@ fn brackets(found: &mut Found, braces: u64, nest: &mut Nest) -> u64 {
         }
         objects ^= (before ^ inner) & !(bit | (bit - 1));
     }
+    *object = inner;
     objects
 }
 
-/// The same for blocks that were good before.
+/// The same for blocks that were good before, which this input begins with.
 pub fn replay(blocks: &[Block], input: &[u8], nest: &mut Nest) {
-    for (block, bytes) in blocks.iter().zip(input.chunks(BLOCK)) {
+    for (n, block) in blocks.iter().enumerate() {
         let mut rest = block.open | block.close;
         while rest != 0 {
             let bit = rest.trailing_zeros();
             if block.open >> bit & 1 == 1 {
-                nest.push(bytes.get(bit as usize) == Some(&b'{'));
+                nest.push(input.get(n * BLOCK + bit as usize) == Some(&b'{'));
             } else {
                 nest.pop();
             }
@@ -417,10 +421,11 @@ fn tokens<S: Simd>(
 ) -> u64 {
     let outside = !strings.inside;
     let (opening, closing) = (strings.quote & strings.inside, strings.quote & outside);
-    let white = if loaded.at_most(0x20) & outside == 0 {
-        0
+    let space = loaded.are(b' ') & outside;
+    let white = if loaded.at_most(0x20) & outside == space {
+        space
     } else {
-        (loaded.are(b' ') | loaded.are(b'\n') | loaded.are(b'\r') | loaded.are(b'\t')) & outside
+        space | (loaded.are(b'\n') | loaded.are(b'\r') | loaded.are(b'\t')) & outside
     };
     let scalar = outside & !(closing | white | block.open | block.close | block.comma | block.colon);
     let starts = scalar & !behind_of(scalar, carry.number.scalar);

@@ -331,52 +331,68 @@ impl<'a> Index<'a> {
         rest.iter().copied().find(|byte| !is_white(*byte))
     }
 
-    /// The string behind the colon at `at`, which was the last mark, with its quotes; `None`: there is none, or what follows it is not
-    /// in sight. Behind it a reader can go on.
-    #[inline]
-    pub fn string_behind(&mut self, at: usize) -> Option<Range<usize>> {
-        let inside = at.checked_sub(self.base)?;
-        let mut n = inside / BLOCK;
-        let mut quotes = self.blocks.get(n)?.quote & (!1 << (inside % BLOCK));
-        let open = self.quote_in(&mut n, &mut quotes, at)?;
-        if !self.input.get(at + 1..open)?.iter().all(|byte| is_white(*byte)) {
+    /// The string, number or literal behind the colon at `at`, which was the last mark, a string with its quotes; `None`: there is none,
+    /// or what follows it is not in sight. Behind it a reader can go on. Only where the whole grammar is checked.
+    #[inline(always)]
+    pub fn scalar_behind(&mut self, at: usize) -> Option<Range<usize>> {
+        let (from, first) = match self.input.get(at + 1..self.end)? {
+            // Mostly there is one space at most.
+            [b'"', ..] => (at + 1, b'"'),
+            [b' ', b'"', ..] => (at + 2, b'"'),
+            rest => {
+                let white = rest.iter().position(|byte| !is_white(*byte))?;
+                (at + 1 + white, *rest.get(white)?)
+            }
+        };
+        if first != b'"' {
+            return self.bare_behind(at, from, first);
+        }
+        let inside = from.checked_sub(self.base)?;
+        let after = self.blocks.get(inside / BLOCK)?.quote & (!1 << (inside % BLOCK));
+        let close = self.first_of(at, inside / BLOCK, after, |block| block.quote)?;
+        let end = self.end + usize::from(self.closed);
+        let follows = match self.input.get(close + 1..end)? {
+            [b',' | b'}', ..] => true,
+            rest => matches!(rest.iter().find(|byte| !is_white(**byte)), Some(b',' | b'}')),
+        };
+        follows.then_some(from..close + 1)
+    }
+
+    /// The number or literal that begins there with this byte.
+    #[inline(never)]
+    fn bare_behind(&mut self, at: usize, from: usize, first: u8) -> Option<Range<usize>> {
+        if matches!(first, b'{' | b'[') {
             return None;
         }
-        let close = self.quote_in(&mut n, &mut quotes, at)?;
-        let end = self.end + usize::from(self.closed);
-        let mut rest = self.input.get(close + 1..end)?.iter().skip_while(|byte| is_white(**byte));
-        matches!(rest.next(), Some(b',' | b'}')).then_some(open..close + 1)
+        let inside = from.checked_sub(self.base)?;
+        let ends = |block: &Block| block.comma | block.close;
+        let after = ends(self.blocks.get(inside / BLOCK)?) & (!0 << (inside % BLOCK));
+        let end = self.first_of(at, inside / BLOCK, after, ends).or_else(|| self.closed_at())?;
+        let white = self.input.get(from..end)?.iter().rev().take_while(|byte| is_white(**byte)).count();
+        Some(from..end - white)
     }
 
-    /// Moves the reader behind what [`Index::string_behind`] found.
-    pub fn pass_string(&mut self, string: &Range<usize>) {
-        self.cursor = string.end;
+    /// Moves the reader behind what [`Index::scalar_behind`] found.
+    pub fn pass_scalar(&mut self, scalar: &Range<usize>) {
+        self.cursor = scalar.end;
     }
 
-    /// Takes the first of these quotes of block `n`, or of those behind it. Where the blocks end, more are looked at, but none from that
+    /// The first of these bits of block `n`, or of those of the blocks behind it. Where they end, more are looked at, but none from that
     /// of `from` on is given up.
-    #[inline]
-    fn quote_in(&mut self, n: &mut usize, quotes: &mut u64, from: usize) -> Option<usize> {
-        while *quotes == 0 {
-            *n += 1;
-            if *n >= self.len {
-                let first = (from - self.base) / BLOCK;
-                if first == 0 || self.over {
-                    return None;
-                }
-                self.floor = self.nest_before(first * BLOCK)?;
-                self.advance_keeping(first);
-                self.floor_at = 0;
-                *n -= first;
-                if *n >= self.len {
+    #[inline(always)]
+    fn first_of(&mut self, from: usize, n: usize, bits: u64, of: impl Fn(&Block) -> u64) -> Option<usize> {
+        let (mut n, mut bits) = (n, bits);
+        while bits == 0 {
+            n += 1;
+            if n >= self.len {
+                n -= self.advance_from(from)?;
+                if n >= self.len {
                     return None;
                 }
             }
-            *quotes = self.blocks.get(*n)?.quote;
+            bits = of(self.blocks.get(n)?);
         }
-        let quote = self.base + *n * BLOCK + quotes.trailing_zeros() as usize;
-        *quotes &= *quotes - 1;
-        Some(quote)
+        Some(self.base + n * BLOCK + bits.trailing_zeros() as usize)
     }
 
     /// The last bracket, comma or colon before the end.
@@ -444,7 +460,7 @@ impl<'a> Index<'a> {
             self.not_before = usize::MAX;
             return false;
         };
-        self.carry = Carry::at(place);
+        self.carry = Carry::at(place, &nest);
         (self.nest, self.floor, self.floor_at) = (nest, nest, 0);
         (self.base, self.len, self.end, self.over) = (at, 0, at, false);
         (self.quotes, self.last, self.closed) = ([usize::MAX; 2], None, false);
@@ -459,7 +475,20 @@ impl<'a> Index<'a> {
         self.advance_keeping(self.len - kept);
     }
 
-    /// The same, and keeps the blocks from this one on, which is not the first of as many as there may be.
+    /// The same, and keeps the blocks from that of `from` on; how many were given up.
+    #[inline(never)]
+    fn advance_from(&mut self, from: usize) -> Option<usize> {
+        let keep = (from - self.base) / BLOCK;
+        if keep == 0 || self.over {
+            return None;
+        }
+        self.floor = self.nest_before(keep * BLOCK)?;
+        self.floor_at = 0;
+        self.advance_keeping(keep);
+        Some(keep)
+    }
+
+    /// Keeps the blocks from this one on, which is not the first of as many as there may be.
     fn advance_keeping(&mut self, keep: usize) {
         self.remember_quotes(keep);
         self.last = self.last_of(keep);

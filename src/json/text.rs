@@ -6,7 +6,7 @@ use crate::json::scan::{Scanner, Text, is_white};
 use crate::secret::SecretBytes;
 
 /// Of names and short values.
-const SHORT: usize = 24;
+const SHORT: usize = 48;
 
 /// Whether these bytes may stand between the quotes of a JSON string.
 pub fn is_string_content(raw: &[u8]) -> bool {
@@ -50,8 +50,10 @@ pub fn is_value(raw: &[u8]) -> bool {
 /// The content of a string with its escapes resolved; a lone surrogate becomes its three-byte generalised UTF-8 form.
 pub fn unescape(raw: &[u8]) -> Cow<'_, [u8]> {
     // In a short one a search by vectors costs more than it saves.
-    let first = if raw.len() < SHORT { raw.iter().position(|byte| *byte == b'\\') } else { memchr::memchr(b'\\', raw) };
-    let Some(first) = first else { return Cow::Borrowed(raw) };
+    if raw.len() < SHORT && !may_hold_backslash(raw) {
+        return Cow::Borrowed(raw);
+    }
+    let Some(first) = memchr::memchr(b'\\', raw) else { return Cow::Borrowed(raw) };
     // Never longer than its source, so the buffer never moves and leaves no copy behind.
     let mut out = Vec::with_capacity(raw.len());
     let (before, mut rest) = raw.split_at(first);
@@ -69,6 +71,20 @@ pub fn unescape(raw: &[u8]) -> Cow<'_, [u8]> {
     // Empty, unless the content was not a string's.
     out.extend_from_slice(rest);
     Cow::Owned(out)
+}
+
+/// Whether a byte is a backslash, eight at a time; may say so where none is.
+fn may_hold_backslash(raw: &[u8]) -> bool {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let holds = |bytes: &[u8; 8]| {
+        let word = u64::from_le_bytes(*bytes) ^ (ONES * u64::from(b'\\'));
+        word.wrapping_sub(ONES) & !word & (ONES << 7) != 0
+    };
+    // The last eight overlap those before them.
+    match raw.last_chunk() {
+        Some(last) => holds(last) || raw.as_chunks().0.iter().any(holds),
+        None => raw.contains(&b'\\'),
+    }
 }
 
 /// Tells where in the content of a string, as it is written, bytes of [`unescape`]'s result come from.

@@ -69,7 +69,7 @@ impl Editor {
         }
     }
 
-    /// To the next value that must be looked at. Strings that are selected and wholly in sight are replaced on the way.
+    /// To the next value that must be looked at. Scalars that are selected and wholly in sight are replaced on the way.
     fn walk<R: Replace>(
         &mut self,
         index: &mut Index<'_>,
@@ -122,12 +122,10 @@ impl Editor {
             }
         }
         self.land_between(index, chunk);
-        self.matcher.stand_in(self.scanner.stack());
-        self.name_at_end(index, chunk);
         Ok(())
     }
 
-    /// Replaces a selected string as the scanner's events would; `false`: they have to.
+    /// Replaces a selected string, number or literal as the scanner's events would; `false`: they have to.
     fn replace_in_sight<R: Replace>(
         &mut self,
         (colon, selector): (usize, usize),
@@ -136,17 +134,17 @@ impl Editor {
         out: &mut Vec<u8>,
         replace: &mut R,
     ) -> Result<bool, EditError<R::Error>> {
-        // What is held is checked in any case, which only a full look has done. What follows the string is in sight, too, so that
+        // What is held is checked in any case, which only a full look has done. What follows it is in sight, too, so that
         // nobody lands before it.
-        let Some(string) = Some(colon).filter(|_| self.sight.is_full()).and_then(|colon| index.string_behind(colon))
+        let Some(scalar) = Some(colon).filter(|_| self.sight.is_full()).and_then(|colon| index.scalar_behind(colon))
         else {
             return Ok(false);
         };
-        let Some(raw) = chunk.input.get(string.clone()) else { return Ok(false) };
+        let Some(raw) = chunk.input.get(scalar.clone()) else { return Ok(false) };
         if raw.len() > replace.begin(selector) {
             return Ok(false);
         }
-        chunk.pass(string.start, out);
+        chunk.pass(scalar.start, out);
         let step = replace.replace(selector, raw, None, out).map_err(|refused| {
             self.mode = Mode::Refused;
             EditError::Refused(refused)
@@ -154,8 +152,8 @@ impl Editor {
         if step == Step::Wait {
             return Ok(false);
         }
-        chunk.passed = string.end;
-        index.pass_string(&string);
+        chunk.passed = scalar.end;
+        index.pass_scalar(&scalar);
         Ok(true)
     }
 
@@ -257,25 +255,27 @@ impl Editor {
     /// The index has ended between the children of the innermost container.
     fn out_of_sight(&mut self, index: &Index<'_>, chunk: &mut Chunk<'_>) -> Next {
         self.land_between(index, chunk);
-        self.name_at_end(index, chunk);
         Next::Land
     }
 
     /// Before the bracket that ends the document, or behind the last mark in the index.
     fn land_between(&mut self, index: &Index<'_>, chunk: &mut Chunk<'_>) {
-        match index.closed_at().filter(|end| *end >= chunk.at && self.sight.is_full()) {
+        let closed = index.closed_at().filter(|end| *end >= chunk.at && self.sight.is_full());
+        match closed {
             Some(end) => {
                 self.scanner.land_before_close(1, end - chunk.at);
                 chunk.at = end;
             }
             None => self.land_at_end(index, chunk),
         }
-    }
-
-    /// Of what the index ended behind a colon of, what comes is for the scanner to see.
-    fn name_at_end(&mut self, index: &Index<'_>, chunk: &Chunk<'_>) {
-        if let Some(colon) = index.last().filter(|last| *last + 1 == chunk.at && chunk.input.get(*last) == Some(&b':'))
+        if self.matcher.is_flat() {
+            self.matcher.stand_in(self.scanner.stack());
+        }
+        if closed.is_none()
+            && let Some(colon) =
+                index.last().filter(|last| *last + 1 == chunk.at && chunk.input.get(*last) == Some(&b':'))
         {
+            // What comes of its value is for the scanner to see.
             self.matcher.name(index.name_before(colon).and_then(|(name, _)| chunk.input.get(name)));
         }
     }

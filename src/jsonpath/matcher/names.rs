@@ -13,8 +13,8 @@ pub struct Names {
     all: Vec<Box<[u8]>>,
     /// What each begins with.
     heads: Vec<u64>,
-    /// For each length up to [`SHORT`] where its names begin; those of the greatest end at the last one.
-    starts: Vec<usize>,
+    /// For each length up to [`SHORT`] which are of that.
+    of_length: Vec<(usize, usize)>,
     longest: usize,
     ends: Ends,
 }
@@ -26,10 +26,11 @@ impl Names {
         all.dedup();
         let longest = all.last().map_or(0, |name| name.len());
         let heads = all.iter().map(|name| head(name, name.len()).unwrap_or_else(|| short_head(name))).collect();
-        let lengths = if all.is_empty() { 0 } else { longest.min(SHORT) + 2 };
-        let starts = (0..lengths).map(|length| all.partition_point(|name| name.len() < length)).collect();
+        let before = |length| all.partition_point(|name| name.len() < length);
+        let lengths = if all.is_empty() { 0 } else { longest.min(SHORT) + 1 };
+        let of_length = (0..lengths).map(|length| (before(length), before(length + 1))).collect();
         let ends = Ends::of(all.iter().map(AsRef::as_ref));
-        Self { all, heads, starts, longest, ends }
+        Self { all, heads, of_length, longest, ends }
     }
 
     /// How many.
@@ -56,19 +57,24 @@ impl Names {
     }
 
     /// The id of the unescaped name of this length that `text` begins with.
-    #[inline]
+    #[inline(always)]
     pub fn id_at(&self, text: &[u8], length: usize) -> Option<usize> {
-        let (Some(from), Some(to)) = (self.starts.get(length), self.starts.get(length + 1)) else {
-            return text.get(..length).filter(|_| length > SHORT).and_then(|name| self.id(name));
-        };
+        let Some((from, to)) = self.of_length.get(length).copied() else { return self.long_id_at(text, length) };
         if from == to {
             return None;
         }
-        let Some(head) = head(text, length) else { return text.get(..length).and_then(|name| self.id(name)) };
-        let rest = if length > 8 { text.get(8..length)? } else { &[] };
-        let same = |id: usize| rest.is_empty() || self.all.get(id).and_then(|name| name.get(8..)) == Some(rest);
-        let heads = self.heads.get(*from..*to)?;
-        (*from..).zip(heads).find(|(id, candidate)| **candidate == head && same(*id)).map(|(id, _)| id)
+        let Some(head) = head(text, length) else { return self.long_id_at(text, length) };
+        let mut ids = (from..).zip(self.heads.get(from..to)?).filter(|(_, candidate)| **candidate == head);
+        if length <= 8 {
+            return ids.next().map(|(id, _)| id);
+        }
+        let name = text.get(..length)?;
+        ids.map(|(id, _)| id).find(|id| self.all.get(*id).is_some_and(|candidate| **candidate == *name))
+    }
+
+    #[cold]
+    fn long_id_at(&self, text: &[u8], length: usize) -> Option<usize> {
+        self.id(text.get(..length)?)
     }
 }
 

@@ -197,17 +197,16 @@ impl Table {
     }
 
     /// The same for the name of this length that `text` begins with, as it is written. `escapes`: it may have some.
-    #[inline]
+    #[inline(always)]
     pub fn id_as_written(&self, text: &[u8], length: usize, escapes: bool) -> Option<usize> {
         #[cfg(test)]
         let escapes = escapes && !mutant::IGNORES_ESCAPES.get();
-        if escapes {
-            return text
-                .get(..length)
-                .filter(|raw| raw.len() <= self.longest_raw())
-                .and_then(|raw| self.id(&unescape(raw)));
-        }
-        self.names.id_at(text, length)
+        if escapes { self.id_of_escaped(text.get(..length)?) } else { self.names.id_at(text, length) }
+    }
+
+    #[cold]
+    fn id_of_escaped(&self, raw: &[u8]) -> Option<usize> {
+        Some(raw).filter(|raw| raw.len() <= self.longest_raw()).and_then(|raw| self.id(&unescape(raw)))
     }
 
     /// See [`Within`].

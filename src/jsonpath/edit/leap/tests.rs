@@ -119,6 +119,24 @@ fn bad_ones_fail_at_the_same_byte() {
 }
 
 #[test]
+fn scalars_are_replaced_at_every_place() {
+    let long = format!("\"{}\"", "t".repeat(1_500));
+    for pad in (0..70).chain(900..1_100).step_by(3) {
+        let pad = "p".repeat(pad);
+        for scalar in ["1", "-1.5e+10", "true", "null", r#""""#, r#""\"""#, r#"[1,{"ssn":2}]"#, &long] {
+            for (before, after) in [("", ""), (" ", " "), ("\n\t ", " \r\n")] {
+                let document = format!(
+                    r#"{{"x":["{pad}",{{"ssn":{before}{scalar}{after},"b":3}}],"ssn":{before}{scalar}{after}}}"#
+                );
+                for selectors in [&["$..ssn"][..], &["$.x..ssn", "$.ssn"]] {
+                    holds(document.as_bytes(), selectors, 2_000, &[usize::MAX]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn escaped_names_are_seen_at_every_place() {
     for pad in 0..200 {
         let document = format!(
