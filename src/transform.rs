@@ -54,8 +54,9 @@ pub trait Sealer: Send + Sync + 'static {
     /// Opens one token, whose partition the caller has compared with its rule's.
     fn open(&self, job: OpenJob<'_>, memo: &mut Memo) -> Result<Ready<Opened>, OpenFailure>;
 
-    /// Records what was done with values of one partition for a caller of this role. Never blocks.
-    fn record(&self, _role: &str, _partition: &PartitionName, _done: &[Done<'_>]) {}
+    /// Records what was done with values of one partition for a caller of this role. `known`: what the role may do there, if that was
+    /// asked a moment ago. Never blocks.
+    fn record(&self, _role: &str, _partition: &PartitionName, _known: Option<Permissions>, _done: &[Done<'_>]) {}
 
     /// Whether [`Sealer::fetch`] would find this at hand.
     fn at_hand(&self, need: &Need, memo: &mut Memo) -> Cached<()>;

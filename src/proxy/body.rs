@@ -34,17 +34,29 @@ const SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
 /// Fetches what the plans know to need, so that a missing key refuses the request before the upstream acts on it.
 pub(crate) async fn prepare(ctx: &Exchange, has_body: bool) -> Result<(), Refusal> {
     let request = ctx.request.as_deref().filter(|_| has_body);
-    for plan in request.into_iter().chain(ctx.response.as_deref()).filter(|plan| plan.changes()) {
+    let plans = || request.into_iter().chain(ctx.response.as_deref()).filter(|plan| plan.changes());
+    if let Some(plan) = plans().next()
+        && none_is_missing(&*sealer(ctx, plan)?, plans())?
+    {
+        return Ok(());
+    }
+    for plan in plans() {
         fetch(ctx, plan).await?;
     }
     Ok(())
+}
+
+/// Whether everything is at hand, as it mostly is.
+fn none_is_missing<'a>(sealer: &dyn Sealer, mut plans: impl Iterator<Item = &'a HalfPlan>) -> Result<bool, Refusal> {
+    let mut memo = Memo::default();
+    plans.try_fold(true, |all, plan| Ok(all && missing(sealer, plan, 0, &mut memo)?.is_none()))
 }
 
 /// Fetches what one plan knows to need.
 pub(super) async fn fetch(ctx: &Exchange, plan: &HalfPlan) -> Result<(), Refusal> {
     let sealer = sealer(ctx, plan)?;
     let mut done = 0;
-    while let Some((at, need, field)) = missing(&*sealer, plan, done)? {
+    while let Some((at, need, field)) = missing(&*sealer, plan, done, &mut Memo::default())? {
         if let Err(error) = sealer.fetch(need.clone()).await {
             unavailable(field, need, &error)?;
         }
@@ -58,10 +70,10 @@ fn missing<'a>(
     sealer: &dyn Sealer,
     plan: &'a HalfPlan,
     done: usize,
+    memo: &mut Memo,
 ) -> Result<Option<(usize, &'a Need, &'a PlannedField)>, Refusal> {
-    let mut memo = Memo::default();
     for (at, (need, field)) in plan.needs().enumerate().skip(done) {
-        match sealer.at_hand(need, &mut memo) {
+        match sealer.at_hand(need, memo) {
             Cached::Hit(()) => {}
             Cached::Denied(state) => denied(field, state)?,
             Cached::Unknown | Cached::Miss => return Ok(Some((at, need, field))),

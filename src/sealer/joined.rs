@@ -161,9 +161,9 @@ impl Sealer for Joined {
         self.local.open(job, memo)
     }
 
-    fn record(&self, role: &str, partition: &PartitionName, done: &[Done<'_>]) {
-        let permissions = || self.permissions(partition, role, &mut Memo::default());
-        self.local.record_for(permissions, (role, partition), done);
+    fn record(&self, role: &str, partition: &PartitionName, known: Option<Permissions>, done: &[Done<'_>]) {
+        let ask = || self.permissions(partition, role, &mut Memo::default());
+        self.local.record_for(|| known.map_or_else(ask, Cached::Hit), (role, partition), done);
     }
 
     fn at_hand(&self, need: &Need, memo: &mut Memo) -> Cached<()> {

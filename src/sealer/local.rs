@@ -177,8 +177,9 @@ impl Sealer for Local {
         Ok(Ready::Now(key.open_in_place(job.token, job.record_id, &signers, self.0.prefixes())?))
     }
 
-    fn record(&self, role: &str, partition: &PartitionName, done: &[Done<'_>]) {
-        self.record_for(|| self.permissions(partition, role, &mut Memo::default()), (role, partition), done);
+    fn record(&self, role: &str, partition: &PartitionName, known: Option<Permissions>, done: &[Done<'_>]) {
+        let ask = || self.permissions(partition, role, &mut Memo::default());
+        self.record_for(|| known.map_or_else(ask, Cached::Hit), (role, partition), done);
     }
 
     fn at_hand(&self, need: &Need, memo: &mut Memo) -> Cached<()> {

@@ -26,7 +26,7 @@ use super::later::Later;
 use super::parsed::{self, Parsing};
 use super::plan::{HalfPlan, PlannedField, Target, changes};
 use super::tally::{Tally, used};
-use super::{Need, Sealer, open, seal};
+use super::{Done, Need, Sealer, open, seal};
 
 /// Nesting deeper than this is refused: no real document needs it, and every reader of ours is bounded by it.
 pub const MAX_DEPTH: usize = 512;
@@ -73,6 +73,8 @@ pub(super) struct Fields {
     pub(super) told: Told,
     /// Where the token belongs that was looked at last; a glob does not say.
     pub(super) home: Option<PartitionName>,
+    /// What the caller was last found to be allowed; for the audit log, which may hear of it later.
+    allowed: Option<(PartitionName, Permissions)>,
     /// What was done with the values of globs, by field.
     strays: Vec<(usize, PartitionName, Use, u64)>,
     /// The field whose value ended the body.
@@ -382,6 +384,7 @@ impl Fields {
             failed: None,
             told: Told::default(),
             home: None,
+            allowed: None,
             strays: Vec::new(),
             broke: None,
             later: Later::default(),
@@ -501,7 +504,6 @@ impl Fields {
 
     /// Writes down what was done with the values, also of a message that was not done to its end: some may have left.
     pub(super) fn record(&self) {
-        let role = &self.caller.role;
         let mut done = Vec::new();
         let mut fields = self.plan.fields.iter().enumerate().peekable();
         while let Some((index, field)) = fields.next() {
@@ -517,15 +519,21 @@ impl Fields {
             // Those of one partition are told together.
             let more = fields.peek().is_some_and(|(_, next)| next.target.partition() == Some(partition));
             if !more && !done.is_empty() {
-                self.sealer.record(role, partition, &done);
+                self.recorded(partition, &done);
                 done.clear();
             }
         }
         for (index, partition, what, values) in &self.strays {
             if let Some(class) = self.plan.fields.get(*index).and_then(PlannedField::class) {
-                self.sealer.record(role, partition, &[(class, *what, *values)]);
+                self.recorded(partition, &[(class, *what, *values)]);
             }
         }
+    }
+
+    /// Has this written down.
+    pub(super) fn recorded(&self, partition: &PartitionName, done: &[Done<'_>]) {
+        let known = self.allowed.as_ref().filter(|(of, _)| of == partition).map(|(_, permissions)| *permissions);
+        self.sealer.record(&self.caller.role, partition, known, done);
     }
 
     /// A value, or what must be looked at to find it, is larger than it may be.
@@ -577,7 +585,7 @@ impl Fields {
             self.strays.push((index, home, what, 1));
         } else if let Some(class) = field.class() {
             // Written down at once rather than remembered.
-            self.sealer.record(&self.caller.role, &home, &[(class, what, 1)]);
+            self.recorded(&home, &[(class, what, 1)]);
         }
     }
 
@@ -591,6 +599,7 @@ impl Fields {
         let answer = self.sealer.permissions(partition, &self.caller.role, &mut self.told.memo);
         if let Cached::Hit(permissions) = answer {
             self.told.permissions = Some((partition.clone(), permissions));
+            self.allowed.clone_from(&self.told.permissions);
         }
         answer
     }

@@ -1,5 +1,6 @@
 //! One value on its way to whoever never sees plaintext.
 
+use crate::audit::Use;
 use crate::json::text;
 use crate::keyring::{Cached, Kind, Permissions};
 use crate::metrics::FieldEvent;
@@ -171,7 +172,7 @@ pub(super) fn previous(
     let start = out.len();
     match fields.sealer.seal_previous(&job, &mut fields.told.memo, out) {
         Ok(Ready::Now(true)) => {
-            fields.sealer.record(&fields.caller.role, partition, &[(class, crate::audit::Use::Sealed, 1)]);
+            fields.recorded(partition, &[(class, Use::Sealed, 1)]);
             Ok(Texted::Changed)
         }
         Ok(Ready::After(need)) => {

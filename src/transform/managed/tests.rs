@@ -122,7 +122,7 @@ impl Sealer for Fake {
         let opened = self.key(job.token.suite, job.class).open(&job.token, job.record_id, &[], &self.prefixes)?;
         Ok(Ready::Now(opened))
     }
-    fn record(&self, _: &str, name: &PartitionName, done: &[Done<'_>]) {
+    fn record(&self, _: &str, name: &PartitionName, _: Option<Permissions>, done: &[Done<'_>]) {
         self.used.lock().unwrap().extend(done.iter().map(|(_, what, values)| (name.to_string(), *what, *values)));
     }
     fn at_hand(&self, _: &Need, _: &mut Memo) -> Cached<()> {
