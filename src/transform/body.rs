@@ -15,6 +15,7 @@ use crate::rules::media::Reading;
 use crate::rules::{OnBad, OnUnreadable, Part, Verb};
 
 use crate::token::EpochId;
+use crate::token::v1::Parser;
 
 use super::content::Content;
 use super::delegate::{Answer, DelegateError, Delegated};
@@ -97,6 +98,7 @@ pub(super) struct Fields {
 #[derive(Default)]
 pub(super) struct Told {
     pub(super) memo: Memo,
+    pub(super) parser: Parser,
     permissions: Option<(PartitionName, Permissions)>,
 }
 

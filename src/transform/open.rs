@@ -51,7 +51,11 @@ pub(super) fn value(
             return Ok(Outcome::Done(FieldEvent::Withheld));
         }
         Ok(Ready::Now(Verdict::Later(job))) => return Ok(Outcome::Later(job)),
-        Ok(Ready::Now(Verdict::Authentic(authentic))) => return Ok(reveal(action, &authentic, out)),
+        Ok(Ready::Now(Verdict::Authentic(authentic))) => {
+            let outcome = reveal(action, &authentic, out);
+            fields.told.parser.take_back(authentic.opened.text);
+            return Ok(outcome);
+        }
         // While a roll-out is under way, what is no ciphertext of the API's is a plaintext.
         Err(Failure::Api { error: DelegateError::Refused(_), bare: true }) if action.mode < Mode::Enforce => {
             return plaintext(action, lexeme, out);
@@ -154,7 +158,7 @@ pub(super) fn authenticate(
     {
         return managed::authenticate(fields, field, (profile, api), form, bound, purpose);
     }
-    let token = token::v1::parse(content).map_err(|e| Failure::Open(e.into()))?;
+    let token = fields.told.parser.parse(content).map_err(|e| Failure::Open(e.into()))?;
     let partition = match fields.partition_of(token.epoch) {
         Cached::Hit(partition) => partition,
         Cached::Miss => return Ok(Ready::After(Need::Opening(token.epoch))),

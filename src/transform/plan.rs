@@ -257,10 +257,9 @@ impl HalfPlan {
 
     /// The paths in the form that is matched.
     pub fn selectors(&self) -> Selectors {
-        let make = || Selectors::new(&self.paths);
         match self.sole.as_ref().and_then(|rule| rule.selectors.get(self.direction as usize)) {
-            Some(kept) => kept.get_or_init(make).clone(),
-            None => make(),
+            Some(kept) => kept.get_or_init(|| Selectors::new(&self.paths)).clone(),
+            None => Selectors::once(&self.paths),
         }
     }
 

@@ -1,19 +1,24 @@
 //! Over what no path selects, from mark to mark. A leap takes note of nothing that the scanner's events would not have told, and
 //! ends where the next of them matters, or where the index does: from there the scanner goes on.
 
+use std::sync::Arc;
+
 use super::{Chunk, Editor, Mode};
-use crate::json::index::{Index, Mark};
+use crate::json::index::{Index, Mark, Marks};
 use crate::json::scan::Kind;
 use crate::json::splice::{EditError, Replace, Step};
 use crate::jsonpath::matcher::{Begun, Within};
+
+/// No deeper than this is it left to the end what containers are open.
+const SHALLOW: usize = 32;
 
 /// Whether there is more to leap over.
 #[derive(PartialEq, Eq)]
 enum Next {
     GoOn,
     Land,
-    /// What stands behind this colon is selected.
-    Selected(usize),
+    /// What stands behind this colon is selected, by this path first.
+    Selected(usize, usize),
 }
 
 impl Editor {
@@ -75,12 +80,15 @@ impl Editor {
         if !index.enter(&self.scanner, chunk.at) {
             return Ok(());
         }
+        if self.sight.is_full() && self.scanner.depth() <= SHALLOW && self.matcher.is_flat() {
+            return self.walk_by_names(index, chunk, out, replace);
+        }
         loop {
             match self.mark(index, chunk) {
                 Next::GoOn => {}
                 Next::Land => return Ok(()),
-                Next::Selected(colon) => {
-                    if !self.replace_in_sight(colon, index, chunk, out, replace)? {
+                Next::Selected(colon, selector) => {
+                    if !self.replace_in_sight((colon, selector), index, chunk, out, replace)? {
                         self.land_behind(Some(colon), chunk);
                         return Ok(());
                     }
@@ -89,10 +97,40 @@ impl Editor {
         }
     }
 
+    /// The same where names alone say what is selected: what is open is made out where the scanner goes on.
+    fn walk_by_names<R: Replace>(
+        &mut self,
+        index: &mut Index<'_>,
+        chunk: &mut Chunk<'_>,
+        out: &mut Vec<u8>,
+        replace: &mut R,
+    ) -> Result<(), EditError<R::Error>> {
+        let table = Arc::clone(self.matcher.table());
+        let id = |text: &[u8], length, escapes| table.id_as_written(text, length, escapes);
+        while let Some((_, colon, id)) = index.next_named(Marks::Colons, id) {
+            let Some(selector) = self.matcher.selected_anywhere(id) else { continue };
+            if !self.replace_in_sight((colon, selector), index, chunk, out, replace)? {
+                let Some(nest) = index.nest_at(colon) else {
+                    self.mode = Mode::Refused;
+                    return Ok(());
+                };
+                self.scanner.land_in(&nest, colon + 1 - chunk.at, b':');
+                chunk.at = colon + 1;
+                self.matcher.stand_in(self.scanner.stack());
+                self.matcher.named(id);
+                return Ok(());
+            }
+        }
+        self.land_between(index, chunk);
+        self.matcher.stand_in(self.scanner.stack());
+        self.name_at_end(index, chunk);
+        Ok(())
+    }
+
     /// Replaces a selected string as the scanner's events would; `false`: they have to.
     fn replace_in_sight<R: Replace>(
         &mut self,
-        colon: usize,
+        (colon, selector): (usize, usize),
         index: &mut Index<'_>,
         chunk: &mut Chunk<'_>,
         out: &mut Vec<u8>,
@@ -104,11 +142,7 @@ impl Editor {
         else {
             return Ok(false);
         };
-        let (Some(raw), Begun::Selected(selector)) =
-            (chunk.input.get(string.clone()), self.matcher.begin(Kind::Scalar))
-        else {
-            return Ok(false);
-        };
+        let Some(raw) = chunk.input.get(string.clone()) else { return Ok(false) };
         if raw.len() > replace.begin(selector) {
             return Ok(false);
         }
@@ -125,6 +159,7 @@ impl Editor {
         Ok(true)
     }
 
+    #[inline(always)]
     fn mark(&mut self, index: &mut Index<'_>, chunk: &mut Chunk<'_>) -> Next {
         let within = match self.matcher.within() {
             None | Some(Within::Each) => {
@@ -133,7 +168,10 @@ impl Editor {
             }
             Some(within) => within,
         };
-        let Some((mark, at)) = index.next(within != Within::Elements) else {
+        let table = self.matcher.table();
+        let marks = if within == Within::Elements { Marks::Brackets } else { Marks::Both };
+        let id = |text: &[u8], length, escapes| table.id_as_written(text, length, escapes);
+        let Some((mark, at, id)) = index.next_named(marks, id) else {
             return self.out_of_sight(index, chunk);
         };
         match mark {
@@ -144,13 +182,9 @@ impl Editor {
                 Next::GoOn
             }
             Mark::Colon => {
-                let name = index.name_before(at);
-                if name.is_some_and(|(raw, escapes)| !self.matcher.table().may_be_named(raw, escapes)) {
-                    return Next::GoOn;
-                }
-                self.matcher.name(name.map(|(raw, _)| raw));
-                if self.matcher.selects() {
-                    return Next::Selected(at);
+                self.matcher.named(id);
+                if let Some(selector) = self.matcher.selected() {
+                    return Next::Selected(at, selector);
                 }
                 if !self.matcher.goes_on() {
                     return Next::GoOn;
@@ -160,7 +194,7 @@ impl Editor {
                         self.land_behind(Some(at), chunk);
                         Next::Land
                     }
-                    Some(b'{' | b'[') => match index.next(false) {
+                    Some(b'{' | b'[') => match index.next_bracket() {
                         Some((Mark::Open, at)) => self.enter(at, index, chunk),
                         _ => self.out_of_sight(index, chunk),
                     },
@@ -222,12 +256,28 @@ impl Editor {
 
     /// The index has ended between the children of the innermost container.
     fn out_of_sight(&mut self, index: &Index<'_>, chunk: &mut Chunk<'_>) -> Next {
-        if let Some(colon) = index.last().filter(|last| *last >= chunk.at && chunk.input.get(*last) == Some(&b':')) {
-            // What comes of its value is for the scanner to see.
-            self.matcher.name(index.name_before(colon).map(|(raw, _)| raw));
-        }
-        self.land_at_end(index, chunk);
+        self.land_between(index, chunk);
+        self.name_at_end(index, chunk);
         Next::Land
+    }
+
+    /// Before the bracket that ends the document, or behind the last mark in the index.
+    fn land_between(&mut self, index: &Index<'_>, chunk: &mut Chunk<'_>) {
+        match index.closed_at().filter(|end| *end >= chunk.at && self.sight.is_full()) {
+            Some(end) => {
+                self.scanner.land_before_close(1, end - chunk.at);
+                chunk.at = end;
+            }
+            None => self.land_at_end(index, chunk),
+        }
+    }
+
+    /// Of what the index ended behind a colon of, what comes is for the scanner to see.
+    fn name_at_end(&mut self, index: &Index<'_>, chunk: &Chunk<'_>) {
+        if let Some(colon) = index.last().filter(|last| *last + 1 == chunk.at && chunk.input.get(*last) == Some(&b':'))
+        {
+            self.matcher.name(index.name_before(colon).and_then(|(name, _)| chunk.input.get(name)));
+        }
     }
 
     /// Behind the last mark in the index.
