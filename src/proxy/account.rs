@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use http::{Method, Version};
+use tokio::time;
 
 use crate::metrics::Limit;
 use crate::refusal::{Reason, Refusal};
@@ -103,8 +104,12 @@ impl Account {
 
     /// The upstream's part is over, though the client has not got all of it.
     pub(super) fn upstream_done(&mut self) {
+        self.upstream_done_at(None);
+    }
+
+    fn upstream_done_at(&mut self, now: Option<Instant>) {
         if let Some(lease) = self.upstream.take() {
-            lease.done();
+            lease.done(now.unwrap_or_else(Instant::now));
         }
     }
 
@@ -127,14 +132,16 @@ pub(super) fn refusal_in<'a>(error: &'a (dyn std::error::Error + 'static)) -> Op
 
 impl Drop for Account {
     fn drop(&mut self) {
+        // One look at the clock for all.
+        let now = time::Instant::now();
         if self.complete {
-            self.upstream_done();
+            self.upstream_done_at(Some(now.into_std()));
         }
         let front = &self.connection.front;
-        let took = self.started.elapsed();
+        let took = now.into_std().duration_since(self.started);
         front.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
         let called_back = !self.complete && self.failure.is_none();
-        self.connection.watch.over(called_back, &front.shared.settings.limits);
+        self.connection.watch.over(called_back, &front.shared.settings.limits, now);
         front.metrics.in_flight.dec();
         front.metrics.finished(self.status, took);
         if let Some(exchange) = &self.exchange {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use http_body::Body as _;
 
@@ -23,7 +23,7 @@ use super::headers::forget_validators;
 use super::validators;
 
 /// Headers that cover a body whatever they say.
-const SIGNATURES: [HeaderName; 3] = [
+static SIGNATURES: [HeaderName; 3] = [
     HeaderName::from_static("x-jws-signature"),
     HeaderName::from_static("x-hub-signature-256"),
     HeaderName::from_static("stripe-signature"),
@@ -101,19 +101,16 @@ pub(crate) async fn response(
     parts: &mut http::response::Parts,
     body: Body,
 ) -> Result<Body, Refusal> {
+    let Some(plan) = &ctx.response else { return Ok(body) };
     let content_type = content_type(&parts.headers).unwrap_or(Some("?"));
     let meets = |rule: &Rule| rule.acts_on_response(parts.status.as_u16(), content_type);
     let acts = |action: &Action| {
         let rule = ctx.route.rules.iter().map(|(rule, _)| rule).find(|rule| rule.name == action.rule);
         rule.is_some_and(|rule| meets(rule))
     };
-    let plan = match &ctx.response {
-        // Most meet one rule, and all of it.
-        Some(plan) if ctx.route.rules.iter().all(|(rule, _)| meets(rule)) => Some(Arc::clone(plan)),
-        Some(plan) => plan.only(acts),
-        None => None,
-    };
-    let Some(plan) = plan else { return Ok(body) };
+    // Most meet one rule, and all of it.
+    let whole = ctx.route.rules.iter().all(|(rule, _)| meets(rule));
+    let Some(plan) = (if whole { Some(Arc::clone(plan)) } else { plan.only(acts) }) else { return Ok(body) };
     if ctx.method == Method::HEAD || parts.status == StatusCode::NOT_MODIFIED {
         // What these say of a body is about bytes that nobody will get.
         if plan.changes() {
@@ -135,6 +132,9 @@ async fn message(
     headers: &mut HeaderMap,
     body: Body,
 ) -> Result<Body, Refusal> {
+    if plan.all().all(|field| changes(&field.action)) {
+        return change(ctx, plan, headers, body).await;
+    }
     // Apart, since a value that a watching action selects must not hide one that is to be sealed inside it.
     let body = match plan.only(|action| !changes(action)) {
         Some(watching) => watch(ctx, &watching, headers, body)?,
@@ -226,13 +226,13 @@ fn is_utf8(content_type: Option<&str>) -> bool {
 }
 
 fn is_signed(plan: &HalfPlan, headers: &HeaderMap) -> bool {
-    let digest = headers
-        .get_all(&SIGNATURE_INPUT)
-        .iter()
-        .any(|v| v.to_str().map_or(true, |v| v.to_ascii_lowercase().contains("digest")));
-    digest
-        || SIGNATURES.iter().any(|name| headers.contains_key(name))
-        || plan.signature_headers.iter().any(|name| headers.contains_key(name.as_str()))
+    let covers = |value: &HeaderValue| value.to_str().map_or(true, |v| v.to_ascii_lowercase().contains("digest"));
+    // One look at each name that is there costs less than a look-up for each of these.
+    headers.keys().any(|name| {
+        SIGNATURES.contains(name)
+            || plan.signature_headers.iter().any(|known| known.eq_ignore_ascii_case(name.as_str()))
+            || *name == SIGNATURE_INPUT && headers.get_all(name).iter().any(covers)
+    })
 }
 
 pub(super) fn sealer(ctx: &Exchange, plan: &HalfPlan) -> Result<Arc<dyn Sealer>, Refusal> {

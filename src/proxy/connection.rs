@@ -164,8 +164,8 @@ async fn converse(connection: Arc<Connection>, arrival: Arrival, builder: &auto:
     let service = {
         let connection = Arc::clone(&connection);
         service_fn(move |request| {
-            let connection = Arc::clone(&connection);
-            async move { Ok::<_, Infallible>(exchange::serve(connection, request).await) }
+            // Boxed, so that its 7 KB are there while it runs, and not for as long as the connection lasts.
+            Box::pin(exchange::serve(Arc::clone(&connection), request))
         })
     };
     let patience = Patience::new(timeouts.send, limits.min_rate);
@@ -260,7 +260,7 @@ impl Ids {
     /// 128 bits that do not repeat among workers and processes, in hex.
     pub(super) fn id(&self) -> [u8; 32] {
         let mut id = [0; 32];
-        hex(&mut id, self.long());
+        hex(&mut id, &self.long());
         id
     }
 
@@ -268,22 +268,20 @@ impl Ids {
     pub(super) fn traceparent(&self) -> [u8; 55] {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
         let (before_parent, parent) = text.split_at_mut(36);
-        hex(before_parent.get_mut(3..35).unwrap_or_default(), self.long());
-        hex(parent.get_mut(..16).unwrap_or_default(), self.short().into());
+        hex(before_parent.get_mut(3..35).unwrap_or_default(), &self.long());
+        hex(parent.get_mut(..16).unwrap_or_default(), &self.short().to_be_bytes());
         text
     }
 
-    fn long(&self) -> u128 {
-        (u128::from(self.1 ^ self.short()) << 64) | u128::from(self.short())
+    fn long(&self) -> [u8; 16] {
+        ((u128::from(self.1 ^ self.short()) << 64) | u128::from(self.short())).to_be_bytes()
     }
 }
 
-/// The low digits of `number`, as many as there is room for.
-fn hex(into: &mut [u8], mut number: u128) {
-    for digit in into.iter_mut().rev() {
-        let nibble = (number & 0xf) as u8;
-        *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
-        number >>= 4;
+fn hex(into: &mut [u8], bytes: &[u8]) {
+    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+    for (two, byte) in into.as_chunks_mut().0.iter_mut().zip(bytes) {
+        *two = [digit(byte >> 4), digit(byte & 0xf)];
     }
 }
 

@@ -1,13 +1,14 @@
 //! The life of a request, from top to bottom: accept → route → match rules → the request's body → upstream → the
 //! answer's body → account.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Instant;
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -74,7 +75,10 @@ pub(crate) struct Exchange {
 }
 
 /// Serves one request; whatever happens, there is an answer.
-pub(super) async fn serve(connection: Arc<Connection>, request: Request<Incoming>) -> Response<Answer> {
+pub(super) async fn serve(
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Infallible> {
     let method = request.method().clone();
     let version = request.version();
     let id = request_id(&connection, request.headers());
@@ -82,12 +86,17 @@ pub(super) async fn serve(connection: Arc<Connection>, request: Request<Incoming
     // Where framing is in doubt, so is where the next request begins.
     let mut last = headers::two_framings(request.headers());
 
-    let mut response = match in_time(&connection, request, &mut account).await {
+    let outcome = {
+        // Pinned where it is made, as what it waits for in its turn: awaited at once, each future of some KB is moved first.
+        let ran = pin!(run(&connection, request, &mut account));
+        in_time(&connection, ran).await
+    };
+    let mut response = match outcome {
         Ok(Outcome::Answer(response)) => response,
         Ok(Outcome::Switch(client, mut response)) => {
             account.status = response.status().as_u16();
             tunnel::join(&connection, client, &mut response, account);
-            return response.map(|_| Answer::none());
+            return Ok(response.map(|_| Answer::none()));
         }
         Err(Failure::Request(refusal)) => {
             account.refused(&refusal);
@@ -103,17 +112,15 @@ pub(super) async fn serve(connection: Arc<Connection>, request: Request<Incoming
     if version != Version::HTTP_2 && (last || *connection.front.closing.borrow()) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response.map(|body| Answer::new(body, account))
+    Ok(response.map(|body| Answer::new(body, account)))
 }
 
 /// Within `timeouts.total`, until the answer begins.
 async fn in_time(
-    connection: &Arc<Connection>,
-    request: Request<Incoming>,
-    account: &mut Account,
+    connection: &Connection,
+    ran: Pin<&mut impl Future<Output = Result<Outcome, Failure>>>,
 ) -> Result<Outcome, Failure> {
     let total = connection.front.shared.settings.timeouts.total;
-    let ran = pin!(run(connection, request, account));
     within(total, ran).await.unwrap_or_else(|| {
         connection.front.metrics.limited(Limit::Total);
         Err(Refusal::new(Reason::Timeout, "the exchange took longer than timeouts.total").into())
@@ -203,7 +210,10 @@ async fn run(
     }
     let asked = Instant::now();
     let again = again.map(|again| again.ask(&parts));
-    let (response, lease) = connection.front.upstream.send(&exchange, parts, body).await?;
+    let (response, lease) = {
+        let sent = pin!(connection.front.upstream.send(&exchange, parts, body));
+        sent.await?
+    };
     account.upstream = lease;
     let mut response = response.map(Body::Incoming);
     if let Some(parts) = again
@@ -354,21 +364,22 @@ fn for_upstream(connection: &Connection, exchange: &Exchange, version: Version, 
     headers.reserve(NEW_FIELDS);
     forwarded::set(connection, headers);
     headers.append(header::VIA, exchange.shared.via.of(version));
-    if !headers.contains_key(&REQUEST_ID)
+    if let Entry::Vacant(entry) = headers.entry(REQUEST_ID)
         && let Ok(id) = HeaderValue::from_str(&exchange.request_id)
     {
-        headers.insert(REQUEST_ID, id);
+        entry.insert(id);
     }
-    if !headers.contains_key(&TRACEPARENT)
+    if let Entry::Vacant(entry) = headers.entry(TRACEPARENT)
         && let Ok(parent) = HeaderValue::from_bytes(&connection.front.ids.traceparent())
     {
-        headers.insert(TRACEPARENT, parent);
+        entry.insert(parent);
     }
 }
 
 /// The peer's `X-Request-Id` if the peer is trusted and it is one word; else our own.
 fn request_id(connection: &Connection, headers: &HeaderMap) -> Arc<str> {
-    let given = headers.get(&REQUEST_ID).filter(|_| connection.trusted).and_then(|id| id.to_str().ok());
+    let given = if connection.trusted { headers.get(&REQUEST_ID) } else { None };
+    let given = given.and_then(|id| id.to_str().ok());
     let fits = |id: &&str| {
         (1..=128).contains(&id.len())
             && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
@@ -389,8 +400,8 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_has_room_for_what_most_exchanges_come_to() {
-        // Each connection has one of these for as long as it lasts.
+    fn an_exchange_has_room_for_what_most_come_to() {
+        // Each request that is under way has one of these.
         let room = room(serve);
         assert!(room <= 8 * 1024, "{room}");
         assert!(size_of::<Body>() <= 64, "{}", size_of::<Body>());

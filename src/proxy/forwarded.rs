@@ -49,7 +49,8 @@ impl PeerHeaders {
         let text = host.to_str().ok().filter(|host| !host.contains(['"', '\\']));
         let host_part = text.map_or_else(String::new, |host| format!(";host=\"{host}\""));
         let element = HeaderValue::try_from(format!("{}{host_part}", self.element)).ok()?;
-        *last = Some((host.clone(), element.clone()));
+        // Copied: the value itself is a part of what was read with it, and would keep all of that as long as the connection lasts.
+        *last = HeaderValue::from_bytes(host.as_bytes()).ok().map(|host| (host, element.clone()));
         Some(element)
     }
 }
@@ -116,4 +117,21 @@ fn join<'a>(before: impl Iterator<Item = &'a HeaderValue>, last: &'a [u8]) -> Op
         list.extend_from_slice(part);
     }
     HeaderValue::from_maybe_shared(bytes::Bytes::from(list)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_a_host_keeps_nothing_that_came_with_it() {
+        let peer = PeerHeaders::of(Some(IpAddr::from([192, 0, 2, 1])), false);
+        let read = bytes::Bytes::from(vec![b'h'; 8192]);
+        let host = HeaderValue::from_maybe_shared(read.slice(..2)).unwrap();
+        for _ in 0..2 {
+            assert_eq!(peer.forwarded(Some(&host)).unwrap(), "for=192.0.2.1;proto=http;host=\"hh\"");
+        }
+        drop(host);
+        assert!(read.is_unique());
+    }
 }

@@ -1,12 +1,14 @@
 //! Header fields that a proxy must change (RFC 9110 § 7.6), and those that a changed body makes false.
 
+use std::borrow::Cow;
+
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Uri, Version, request};
 
 use crate::refusal::{Reason, Refusal};
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 /// What a changed body makes false; `ETag` is `validators`' business.
 static VALIDATORS: [HeaderName; 6] = [
     header::ACCEPT_RANGES,
@@ -21,13 +23,20 @@ static VALIDATORS: [HeaderName; 6] = [
 /// `trailers`, the only value that a proxy may pass on.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     // One look at each name is cheaper than a look-up for each of ours.
-    if !headers.keys().any(is_hop_by_hop) {
+    let mut others = false;
+    let mut connection = false;
+    for name in headers.keys() {
+        connection |= *name == header::CONNECTION;
+        others |= is_hop_by_hop(name);
+    }
+    if !connection && !others {
         return;
     }
-    let trailers = headers.contains_key(header::TE) && has_token(headers, &header::TE, "trailers");
-    if headers.contains_key(header::CONNECTION) {
+    let trailers = others && headers.contains_key(header::TE) && has_token(headers, &header::TE, "trailers");
+    // What most connections say names nothing that is not removed below.
+    let plain = |said: &HeaderValue| matches!(said.as_bytes(), b"keep-alive" | b"close");
+    if connection && !headers.get_all(header::CONNECTION).iter().all(plain) {
         let listed: Vec<HeaderName> = tokens(headers, &header::CONNECTION)
-            // What most connections say names nothing that is not removed below.
             .filter(|name| *name != "keep-alive" && *name != "close")
             .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
             // Framing and the target belong to the message; a client that lists them wants them lost on the way. What
@@ -42,16 +51,18 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
         for name in listed {
             headers.remove(name);
         }
+    }
+    if connection {
         headers.remove(header::CONNECTION);
-        if !trailers && !headers.keys().any(is_hop_by_hop) {
-            return;
-        }
+    }
+    if !others {
+        return;
     }
     if headers.remove(header::TRANSFER_ENCODING).is_some() {
         headers.remove(header::CONTENT_LENGTH);
     }
-    headers.remove(KEEP_ALIVE);
-    headers.remove(PROXY_CONNECTION);
+    headers.remove(&KEEP_ALIVE);
+    headers.remove(&PROXY_CONNECTION);
     headers.remove(header::UPGRADE);
     headers.remove(header::TE);
     if trailers {
@@ -59,8 +70,9 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Beside `Connection` itself.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
-    matches!(*name, header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE | header::TE)
+    matches!(*name, header::TRANSFER_ENCODING | header::UPGRADE | header::TE)
         || *name == KEEP_ALIVE
         || *name == PROXY_CONNECTION
 }
@@ -159,14 +171,17 @@ pub(super) fn settle_host(parts: &mut request::Parts) -> Result<(), Refusal> {
 }
 
 /// The host that rules see: lower case, without the port.
-pub fn host(headers: &HeaderMap) -> Option<String> {
+pub fn host(headers: &HeaderMap) -> Option<Cow<'_, str>> {
     let text = headers.get(header::HOST)?.to_str().ok()?;
     let host = match text.rfind(':') {
         // A colon within the brackets of an IPv6 address begins no port.
         Some(colon) if !text.get(colon..)?.contains(']') => text.get(..colon)?,
         _ => text,
     };
-    Some(host.to_ascii_lowercase())
+    Some(match host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => host.to_ascii_lowercase().into(),
+        false => host.into(),
+    })
 }
 
 /// The target's path as it came, without the query.
@@ -195,8 +210,15 @@ pub(super) fn ask_for_readable(headers: &mut HeaderMap, changes: bool) {
 
 /// Removes what a changed body makes false, in either direction: digests, and the offer of ranges.
 pub fn forget_validators(headers: &mut HeaderMap) {
-    for name in &VALIDATORS {
-        headers.remove(name);
+    remove_any(headers, &VALIDATORS);
+}
+
+/// Removes fields that few messages have: one look at each name that is there costs less than a look-up for each of these.
+pub(super) fn remove_any(headers: &mut HeaderMap, names: &[HeaderName]) {
+    if headers.keys().any(|name| names.contains(name)) {
+        for name in names {
+            headers.remove(name);
+        }
     }
 }
 
@@ -232,6 +254,16 @@ mod tests {
     }
 
     #[test]
+    fn all_of_a_list_go_if_any_is_there() {
+        let mut headers = map(&[("digest", "1"), ("host", "a"), ("accept-ranges", "bytes")]);
+        headers.append("digest", HeaderValue::from_static("2"));
+        forget_validators(&mut headers);
+        assert_eq!(headers, map(&[("host", "a")]));
+        forget_validators(&mut headers);
+        assert_eq!(headers.len(), 1);
+    }
+
+    #[test]
     fn what_few_fields_say_counts_as_much() {
         for (before, after) in [
             (&[("connection", "te"), ("te", "trailers")][..], &[("te", "trailers")][..]),
@@ -263,7 +295,7 @@ mod tests {
                 request = request.header("host", *host);
             }
             let (mut parts, ()) = request.body(()).unwrap().into_parts();
-            settle_host(&mut parts).map(|()| host(&parts.headers))
+            settle_host(&mut parts).map(|()| host(&parts.headers).map(Cow::into_owned))
         };
         assert_eq!(settle("/", Version::HTTP_11, &["A.b:80"]).unwrap().as_deref(), Some("a.b"));
         assert_eq!(settle("/", Version::HTTP_11, &["[::1]"]).unwrap().as_deref(), Some("[::1]"));

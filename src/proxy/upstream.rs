@@ -150,7 +150,11 @@ impl Upstream {
         body: Body,
     ) -> Result<(Response<Incoming>, Option<Lease>), Refusal> {
         let leave = self.breaker.as_ref().map_or(Ok(Leave::free()), Breaker::enter)?;
-        match self.exchange(exchange, parts, body).await {
+        let exchanged = {
+            let exchanged = pin!(self.exchange(exchange, parts, body));
+            exchanged.await
+        };
+        match exchanged {
             Ok((response, _)) if response.headers().len() > self.headers => {
                 leave.failed();
                 let detail = "the upstream's answer has more fields than limits.headers";
@@ -186,7 +190,10 @@ impl Upstream {
             let mut spare = may_repeat.then(|| Spare::of(&parts, link.room()));
             let sent = match link {
                 Link::Http1(connection) => {
-                    let sent = self.send_http1(exchange, &endpoint, connection, parts, body, may_repeat).await;
+                    let sent = {
+                        let sent = pin!(self.send_http1(exchange, &endpoint, connection, parts, body, may_repeat));
+                        sent.await
+                    };
                     match sent {
                         Ok((response, mut connection)) => {
                             connection.room = spare.take().map_or_else(Vec::new, Spare::into_room);

@@ -21,11 +21,11 @@ use crate::rules::{Key, KeyPart, Verb};
 use crate::transform::plan::{HalfPlan, PlannedField, Target, changes};
 
 use super::exchange::Exchange;
-use super::headers::has_token;
+use super::headers::{has_token, remove_any};
 use tag::{Tags, Variant};
 
 /// What asks for a digest that a changed body would make false.
-const WANTS: [HeaderName; 4] = [
+static WANTS: [HeaderName; 4] = [
     HeaderName::from_static("want-digest"),
     HeaderName::from_static("want-content-digest"),
     HeaderName::from_static("want-repr-digest"),
@@ -33,7 +33,7 @@ const WANTS: [HeaderName; 4] = [
 ];
 
 /// What makes some caches keep an answer whatever `Cache-Control` says.
-const FOR_CACHES: [HeaderName; 8] = [
+static FOR_CACHES: [HeaderName; 8] = [
     EXPIRES,
     AGE,
     PRAGMA,
@@ -52,9 +52,7 @@ pub(super) fn to_upstream(exchange: &Exchange, headers: &mut HeaderMap) {
     let safe = matches!(exchange.method, Method::GET | Method::HEAD);
     let plan = changing(exchange);
     if plan.is_some() {
-        for name in &WANTS {
-            headers.remove(name);
-        }
+        remove_any(headers, &WANTS);
     }
     let variant = || plan.map(|plan| variant(exchange, plan));
     if headers.contains_key(IF_MATCH) {
@@ -105,9 +103,7 @@ pub(super) fn opened(plan: &HalfPlan, headers: &mut HeaderMap) {
     if !opens(plan) || plan.keep_cache {
         return;
     }
-    for name in &FOR_CACHES {
-        headers.remove(name);
-    }
+    remove_any(headers, &FOR_CACHES);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }
 

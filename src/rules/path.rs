@@ -23,6 +23,14 @@ pub fn normalize(raw: &str, ignore_case: bool) -> Result<NormalPath, Ambiguous> 
         None if raw.is_empty() => "",
         None => return Err(Ambiguous("the path does not begin with a slash")),
     };
+    match !ignore_case && is_normal(rest) {
+        true => Ok(NormalPath(raw.to_owned())),
+        false => resolve(rest, ignore_case),
+    }
+}
+
+/// The same, of what follows the first slash, in whatever form it is.
+fn resolve(rest: &str, ignore_case: bool) -> Result<NormalPath, Ambiguous> {
     // Empty segments are kept until the end: `/a//../b` is `/a/b` to RFC 3986 and `/b` to whoever merges slashes first.
     let mut stack: Vec<String> = Vec::new();
     for raw_segment in rest.split('/') {
@@ -46,7 +54,7 @@ pub fn normalize(raw: &str, ignore_case: bool) -> Result<NormalPath, Ambiguous> 
             _ => stack.push(if ignore_case { fold(&segment)? } else { segment }),
         }
     }
-    let mut path = String::with_capacity(raw.len() + 1);
+    let mut path = String::with_capacity(rest.len() + 1);
     for segment in stack.iter().filter(|s| !s.is_empty()) {
         path.push('/');
         path.push_str(segment);
@@ -55,6 +63,21 @@ pub fn normalize(raw: &str, ignore_case: bool) -> Result<NormalPath, Ambiguous> 
         path.push('/');
     }
     Ok(NormalPath(path))
+}
+
+/// Whether nothing of what follows a path's first slash has a second form, so that the path is its own normal one: most are. Errs
+/// on `false`.
+fn is_normal(rest: &str) -> bool {
+    let mut begins = true;
+    let plain = rest.bytes().all(|byte| {
+        let fits = match byte {
+            b'/' | b'.' => !begins,
+            _ => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~'),
+        };
+        begins = byte == b'/';
+        fits
+    });
+    plain && !begins
 }
 
 /// Where the segments of the normalised path stand in a path that normalises, each without its `;parameters`.
@@ -289,6 +312,13 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn what_is_taken_for_normal_is(raw in "/[a-cA-C0-9._~/-]{0,20}|/[a-c/;%2]{0,8}") {
+            if let Some(rest) = raw.strip_prefix('/').filter(|rest| is_normal(rest)) {
+                proptest::prop_assert_eq!(resolve(rest, false), Ok(NormalPath(raw.clone())));
+            }
+        }
+
         #[test]
         fn every_segment_is_found_where_it_is_written(raw in "/[a-cA-C%2eEfF./;5c ~é]{0,40}") {
             if let Ok(NormalPath(path)) = normalize(&raw, false) {

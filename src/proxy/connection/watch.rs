@@ -104,11 +104,12 @@ impl Watch {
     }
 
     /// An exchange is over; `called_back`: before its answer was, and by the client.
-    pub(in crate::proxy) fn over(&self, called_back: bool, limits: &Limits) {
+    pub(in crate::proxy) fn over(&self, called_back: bool, limits: &Limits, now: Instant) {
+        let now = millis(now.duration_since(self.born));
         if self.running.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.since.store(self.now(), Ordering::Relaxed);
+            self.since.store(now, Ordering::Relaxed);
         }
-        if called_back && self.is_http2() && self.resets.is_one_too_many(self.now(), limits.http2.resets) {
+        if called_back && self.is_http2() && self.resets.is_one_too_many(now, limits.http2.resets) {
             self.breaks(Limit::Resets);
         }
     }
@@ -288,7 +289,7 @@ mod tests {
         watch.begun(Version::HTTP_11, &Limits::default());
         after(1000).await;
         assert!(look(&watch, false).is_ok(), "an exchange runs");
-        watch.over(false, &Limits::default());
+        watch.over(false, &Limits::default(), Instant::now());
         after(74).await;
         assert_eq!(look(&watch, false), Ok(Duration::from_secs(1)));
         watch.hears(1, false);
@@ -304,7 +305,7 @@ mod tests {
         let watch = Watch::new();
         watch.begun(Version::HTTP_11, &Limits::default());
         assert!(look(&watch, true).is_ok());
-        watch.over(false, &Limits::default());
+        watch.over(false, &Limits::default(), Instant::now());
         assert!(look(&watch, false).is_ok());
         assert_eq!(look(&watch, true), Err(End::InOrder));
         after(75).await;
@@ -328,7 +329,7 @@ mod tests {
             let watch = Watch::new();
             for n in 0..400 {
                 watch.begun(Version::HTTP_2, &limits);
-                watch.over(n % (kept + 1) == 0, &limits);
+                watch.over(n % (kept + 1) == 0, &limits, Instant::now());
             }
             watch.broken.get().copied()
         };

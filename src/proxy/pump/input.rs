@@ -1,5 +1,8 @@
 //! A body as it comes, decoded if it is coded.
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -89,6 +92,10 @@ where
             if let Some(trailers) = self.trailers.take() {
                 return Ok(Some(Piece::Trailers(trailers)));
             }
+            // A body of known length has ended with its last piece; to ask for one more tells nothing new.
+            if self.decoder.is_none() && self.body.is_end_stream() {
+                return Ok(None);
+            }
             let Some(frame) = frame(&mut self.body, self.direction, self.idle).await? else {
                 self.end()?;
                 return Ok(None);
@@ -162,16 +169,22 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
 {
-    let frame = match direction {
-        Direction::Request => body.frame().await,
-        Direction::Response => match tokio::time::timeout(idle, body.frame()).await {
-            Ok(frame) => frame,
-            Err(_) => return Err(Refusal::new(Reason::Timeout, "the body stood still for too long")),
-        },
+    let told = |frame: Option<Result<Frame<Bytes>, B::Error>>| {
+        let broken = |error: BoxError| {
+            let reason = if direction == Direction::Request { Reason::BadRequest } else { Reason::Upstream };
+            refusal_in(&*error).cloned().unwrap_or_else(|| Refusal::new(reason, "the body broke off"))
+        };
+        frame.transpose().map_err(|error| broken(error.into()))
     };
-    let broken = |error: BoxError| {
-        let reason = if direction == Direction::Request { Reason::BadRequest } else { Reason::Upstream };
-        refusal_in(&*error).cloned().unwrap_or_else(|| Refusal::new(reason, "the body broke off"))
-    };
-    frame.transpose().map_err(|error| broken(error.into()))
+    if direction == Direction::Request {
+        return told(body.frame().await);
+    }
+    // Most have come with the header section: no timer for these.
+    if let Poll::Ready(frame) = poll_fn(|cx| Poll::Ready(Pin::new(&mut *body).poll_frame(cx).map(told))).await {
+        return frame;
+    }
+    match tokio::time::timeout(idle, body.frame()).await {
+        Ok(frame) => told(frame),
+        Err(_) => Err(Refusal::new(Reason::Timeout, "the body stood still for too long")),
+    }
 }

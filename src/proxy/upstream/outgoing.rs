@@ -12,9 +12,12 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use crate::proxy::exchange::Exchange;
 use crate::proxy::payload::{Body, BoxError};
 
-/// The body of one try.
+/// The body of one try; `None`: there is none. A pointer, since each of the 64 places of a connection's queue has room for it.
 #[derive(Debug)]
-pub(super) struct Outgoing {
+pub(super) struct Outgoing(Option<Box<Moving>>);
+
+#[derive(Debug)]
+struct Moving {
     source: Source,
     exchange: Arc<Exchange>,
 }
@@ -47,32 +50,37 @@ pub(super) enum Again {
 impl Outgoing {
     /// The body of a try after which there is no other.
     pub(super) fn once(body: Body, exchange: &Arc<Exchange>) -> Self {
-        Self { source: Source::Own(body), exchange: Arc::clone(exchange) }
+        if body.is_end_stream() { Self(None) } else { Self::of(Source::Own(body), exchange) }
     }
 
     /// The body of a try that another may follow.
     pub(super) fn kept(body: Body, exchange: &Arc<Exchange>) -> (Self, Again) {
         let (source, again) = match body {
-            body if body.is_end_stream() => (Source::Own(Body::Empty), Again::Empty),
+            body if body.is_end_stream() => return (Self(None), Again::Empty),
             Body::Full(bytes) => (Source::Own(Body::Full(bytes.clone())), Again::Full(bytes)),
             body => {
                 let kept = Arc::new(Mutex::new(Kept { body: Some(body), begun: false, whole: None }));
                 (Source::Shared(Arc::clone(&kept)), Again::Kept(kept))
             }
         };
-        (Self { source, exchange: Arc::clone(exchange) }, again)
+        (Self::of(source, exchange), again)
+    }
+
+    fn of(source: Source, exchange: &Arc<Exchange>) -> Self {
+        Self(Some(Box::new(Moving { source, exchange: Arc::clone(exchange) })))
     }
 
     /// The body of a try that the upstream never saw.
     pub(super) fn into_body(self) -> Option<Body> {
-        match self.source {
-            Source::Own(body) => Some(body),
-            Source::Shared(kept) => take_back(&kept),
+        match self.0.map(|moving| moving.source) {
+            None => Some(Body::Empty),
+            Some(Source::Own(body)) => Some(body),
+            Some(Source::Shared(kept)) => take_back(&kept),
         }
     }
 
     fn look<T>(&self, look: impl FnOnce(&Body) -> T) -> Option<T> {
-        match &self.source {
+        match &self.0.as_ref()?.source {
             Source::Own(body) => Some(look(body)),
             Source::Shared(kept) => kept.lock().unwrap_or_else(PoisonError::into_inner).body.as_ref().map(look),
         }
@@ -104,19 +112,23 @@ impl HttpBody for Outgoing {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = ready!(match &mut self.source {
+        let Some(moving) = &mut self.0 else { return Poll::Ready(None) };
+        let frame = ready!(match &mut moving.source {
             Source::Own(body) => Pin::new(body).poll_frame(cx),
             Source::Shared(kept) => kept.lock().unwrap_or_else(PoisonError::into_inner).poll(cx),
         });
-        self.exchange.moved.store(true, Ordering::Relaxed);
+        moving.exchange.moved.store(true, Ordering::Relaxed);
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.look(HttpBody::is_end_stream).unwrap_or(false)
+        self.0.is_none() || self.look(HttpBody::is_end_stream).unwrap_or(false)
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.0.is_none() {
+            return SizeHint::with_exact(0);
+        }
         self.look(HttpBody::size_hint).unwrap_or_default()
     }
 }
@@ -145,5 +157,15 @@ impl std::fmt::Debug for Source {
             Self::Own(_) => "Own",
             Self::Shared(_) => "Shared",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_takes_a_pointer_in_a_queue() {
+        assert_eq!(size_of::<Outgoing>(), size_of::<usize>());
     }
 }

@@ -87,9 +87,9 @@ pub(in crate::proxy) struct Lease {
 
 impl Lease {
     /// The answer has been read to its end: the connection may serve the next exchange.
-    pub(in crate::proxy) fn done(self) {
+    pub(in crate::proxy) fn done(self, now: Instant) {
         let Self { connection, endpoint, pool, .. } = self;
-        pool.put(&endpoint, connection);
+        pool.put(&endpoint, connection, now);
     }
 }
 
@@ -137,7 +137,7 @@ impl Pool {
     }
 
     /// Keeps a connection for later, if it can serve again.
-    fn put(&self, endpoint: &Endpoint, mut connection: Box<Connection>) {
+    fn put(&self, endpoint: &Endpoint, mut connection: Box<Connection>, now: Instant) {
         // Not ready: the answer came before the request had left, or more came than the answer.
         if !connection.sender.is_ready()
             || connection.patience.is_zero()
@@ -146,7 +146,7 @@ impl Pool {
         {
             return;
         }
-        connection.since = Instant::now();
+        connection.since = now;
         if connection.since > connection.retires {
             return;
         }
