@@ -194,7 +194,14 @@ impl List {
             self.found_nothing(&answer)?;
         }
         let next = self.next(at, names.len() as u64, &answer, client.prefix())?;
-        Ok(Page { names, next: next.filter(|next| next != at), passed: <(String, String)>::default() })
+        let next = next.filter(|next| next != at || names.len() > 1);
+        if next.as_ref() == Some(at) {
+            // It could be the end, or a cursor that moves on by itself, of which nobody could tell where it was.
+            let message = "the list says of a page that the next one is that page again, and it has several records";
+            let help = "choose another way of paging, such as from the last record's id on";
+            return Err(Halt::new(HaltKind::Refused, message).help(help));
+        }
+        Ok(Page { names, next, passed: <(String, String)>::default() })
     }
 
     fn target(&self, at: &Position) -> String {
@@ -259,6 +266,10 @@ impl List {
             let found = select(&answer.body, &self.next).unwrap_or_default();
             let raw = found.first().and_then(|one| answer.body.get(one.span.clone())).unwrap_or_default();
             let Some(text) = scalar(raw).filter(|text| !text.is_empty()) else { return Ok(None) };
+            if text.len() > MAX_LINE {
+                let message = "what --next selects is too long to be a place in a list";
+                return Err(Halt::new(HaltKind::Refused, message).help("does it select a cursor, or an address?"));
+            }
             if self.path.contains("{cursor}") {
                 return Ok(Some(Position::Cursor(text)));
             }
@@ -416,6 +427,8 @@ mod tests {
         let header = answer("[]", "</c?x=2>; rel=next");
         assert_eq!(next(&list("/c", ""), Position::First, 1, &header), Some(Position::Link("/c?x=2".into())));
         assert_eq!(numbered.names(&some).unwrap(), ["1", "b"]);
+        let long = Answer { body: format!(r#"{{"next":"{}"}}"#, "x".repeat(70_000)).into(), ..answer("", "") };
+        assert!(cursor.next(&Position::First, 1, &long, "").unwrap_err().message.contains("too long"));
         assert!(numbered.names(&answer(r#"[{"id":null}]"#, "")).unwrap_err().help.unwrap().contains("--id"));
     }
 

@@ -224,6 +224,15 @@ fn list(records: &BTreeMap<String, (String, u64)>, query: &str) -> (u16, String,
         Some("cursor") => {
             (200, String::new(), format!("{{\"items\":[{}],\"next\":{}}}", bodies.join(","), json!(last)))
         }
+        // As of a search that moves on by itself.
+        Some("still") => (
+            200,
+            String::new(),
+            format!(
+                "{{\"items\":[{}],\"next\":\"0\"}}",
+                bodies[usize::from(get("after").is_some_and(|after| !after.is_empty()))..].join(",")
+            ),
+        ),
         Some("link") => {
             let next = last.map_or_else(String::new, |last| {
                 let after = percent_encoding::utf8_percent_encode(&last, percent_encoding::NON_ALPHANUMERIC);

@@ -37,6 +37,8 @@ pub(crate) use args::Args;
 const MAX_HEADERS: u64 = 64 << 10;
 /// So many times a record is read again that others have written meanwhile.
 const CONFLICTS: u32 = 8;
+/// What the name of a header has in it whose value is a secret.
+const SECRET: [&str; 5] = ["token", "secret", "password", "api-key", "apikey"];
 /// Running processes follow a roll-over within a second: what is sealed anew right after it shall be so under the new epoch.
 const SETTLED: Duration = Duration::from_secs(2);
 
@@ -251,7 +253,9 @@ fn headers(args: &Args) -> Result<HeaderMap, Failure> {
     let mut headers = HeaderMap::new();
     for line in &args.headers {
         let (name, value) = header("--header", line, 1)?;
-        if [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].contains(&name) {
+        let is_secret = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].contains(&name)
+            || SECRET.iter().any(|word| name.as_str().contains(word));
+        if is_secret {
             let failure = Failure::new(Exit::Usage, format!("--header: everybody on this machine could read {name}"));
             return Err(failure.help("put it into a file, and name that with --header-file or --bearer-file"));
         }

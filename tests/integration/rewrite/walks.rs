@@ -270,6 +270,9 @@ fn a_walk_that_finds_nothing_is_no_success() {
         assert_eq!(done.json()["unselected"], 9);
     }
     go(&["--items", "$.data[*]"]).says("no array where --items says");
+    // A cursor that stays the same might go on by itself.
+    let still = ["--list", "/customers?style=still&after={cursor}", "--items", "$.items[*]", "--next", "$.next"];
+    place.run(&api(&through, &[&still[..], &["--dry-run"]].concat())).ends(1).says("that page again");
     assert_eq!((shop.count("PUT"), shop.sealed()), (0, 0));
     // What is chosen by a path may meet other rules than the first.
     place
@@ -404,6 +407,7 @@ fn credentials_are_read_from_files_alone_and_redirects_are_not_followed() {
         .run(&api(&through, &[&NUMBERED, &["-H", "Authorization: Bearer secret-x"][..]].concat()))
         .ends(64)
         .says("--header-file");
+    place.run(&api(&through, &[&NUMBERED, &["-H", "X-API-Key: secret-x"][..]].concat())).ends(64).says("--header-file");
     let bad = place.write("bad", "secret thing\n");
     bad.chmod("bad", 0o600);
     let done = place
