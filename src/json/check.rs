@@ -57,9 +57,6 @@ pub struct Ends {
 }
 
 impl Ends {
-    /// Whatever they end in.
-    pub const ANY: Self = Self { bytes: [0; 6], any: true };
-
     /// Of unescaped names.
     pub fn of<'a>(names: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut all = Vec::with_capacity(6);
