@@ -130,7 +130,7 @@ impl App {
         let key_sets = Refresher::start(shared.callers.key_sets())?;
         shared.health.rules_loaded();
         if let Some(keyring) = &keyring {
-            keys::watch_stats(keyring, audit.as_ref(), &shared.metrics);
+            keys::watch_stats(keyring, (audit.as_ref(), reports.as_ref()), &shared.metrics);
         }
         shared.health.keyring_works(keyring.as_deref().is_none_or(keys::canary));
 

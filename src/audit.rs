@@ -158,6 +158,11 @@ impl Audit {
         self.flusher.chain().alarms()
     }
 
+    /// Whether something waits that the log's store does not take.
+    pub fn is_behind(&self) -> bool {
+        self.flusher.is_behind()
+    }
+
     /// Flushes, signs and ends the thread; what is counted afterwards is flushed by hand alone.
     pub fn stop(&self) {
         if let Some(thread) = self.thread().take() {

@@ -22,11 +22,7 @@ pub mod base64url {
 
     /// How many characters so many bytes become.
     pub fn encoded_len(bytes: usize) -> usize {
-        let rest = match bytes % 3 {
-            0 => 0,
-            rest => rest + 1,
-        };
-        (bytes / 3).saturating_mul(4).saturating_add(rest)
+        bytes.saturating_add(bytes.div_ceil(3))
     }
 
     /// Encodes bytes that are no secret into `space`, which is as long as [`encoded_len`] says; otherwise nothing is written.
@@ -46,6 +42,11 @@ pub mod base64url {
     /// Decodes what is no secret; `None` for anything but canonical base64url.
     pub fn decode_public(text: &[u8]) -> Option<Vec<u8>> {
         URL_SAFE_NO_PAD.decode_to_vec(text).ok()
+    }
+
+    /// Appends what comes of it to `out`; on failure nothing.
+    pub fn decode_public_into(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
+        URL_SAFE_NO_PAD.decode_append(text, out).ok()
     }
 
     /// The same where `N` bytes must come of it.
@@ -113,6 +114,9 @@ mod tests {
             prop_assert_eq!(&secret, &public);
             prop_assert_eq!(base64url::decode_public(&public), Some(bytes));
             for text in [text, long] {
+                let (mut out, strict) = (b"kept".to_vec(), base64url::decode(text.as_bytes()));
+                prop_assert_eq!(base64url::decode_public_into(text.as_bytes(), &mut out), strict.as_ref().map(|_| ()));
+                prop_assert_eq!(out, [b"kept", strict.unwrap_or_default().as_slice()].concat());
                 prop_assert_eq!(base64url::decode_public(text.as_bytes()), base64url::decode(text.as_bytes()));
             }
         }

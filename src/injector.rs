@@ -65,8 +65,10 @@ pub enum Outcome {
 /// What becomes of this pod on its creation.
 pub fn inject(settings: &Settings, pod: &Value) -> Outcome {
     let pod = pod::Pod(pod);
+    if pod.has_sidecar() {
+        return Outcome::Unchanged;
+    }
     match annotations::Wishes::read(pod) {
-        Ok(Some(_)) if pod.has_sidecar() => Outcome::Unchanged,
         Ok(Some(wishes)) => match plan::Plan::make(settings, pod, &wishes) {
             Ok(plan) => Outcome::Injected(patch::patch(settings, pod, &wishes, &plan)),
             Err(refused) => Outcome::Refused(refused),

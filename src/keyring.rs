@@ -43,7 +43,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-use caches::Caches;
+use caches::{Caches, Loaded};
 use master::{Masters, PrivateKeys};
 use mirror::Mirror;
 use store::{Counted, KeyRow, Service, ServiceError, Store};
@@ -156,11 +156,15 @@ impl Keyring {
 
     /// The partition's verified record, whatever its state. Never blocks.
     pub fn partition_cached(&self, name: &PartitionName) -> Cached<Arc<Partition>> {
+        self.loaded_cached(name).map(|loaded| Arc::clone(&loaded.partition))
+    }
+
+    fn loaded_cached(&self, name: &PartitionName) -> Cached<Arc<Loaded>> {
         if !self.is_fresh() {
             return Cached::Miss;
         }
         match self.caches.partition(name) {
-            Some(loaded) => Cached::Hit(loaded.partition.clone()),
+            Some(loaded) => Cached::Hit(loaded),
             None if self.caches.is_unknown_partition(name) => Cached::Unknown,
             None => Cached::Miss,
         }
@@ -181,10 +185,13 @@ impl Keyring {
             Cached::Denied(state) => return Cached::Denied(state),
             Cached::Miss => return Cached::Miss,
         }
-        match self.caches.sealing(name, self.effective(kind)) {
-            Some(sealing) if self.seals(&sealing.epoch) => Cached::Hit(sealing.epoch.clone()),
-            _ => Cached::Miss,
-        }
+        self.sealing_of_active(name, kind).map_or(Cached::Miss, Cached::Hit)
+    }
+
+    /// The same of a partition that is known to be active.
+    fn sealing_of_active(&self, name: &PartitionName, kind: Kind) -> Option<Arc<Epoch>> {
+        let sealing = self.caches.sealing(name, self.effective(kind));
+        sealing.filter(|sealing| self.seals(&sealing.epoch)).map(|sealing| Arc::clone(&sealing.epoch))
     }
 
     /// The same; may block, and makes (durably) an epoch where none is current.
@@ -194,11 +201,16 @@ impl Keyring {
 
     /// The epoch that a token names, for opening. Never blocks.
     pub fn opening_cached(&self, id: EpochId) -> Cached<Arc<Epoch>> {
-        let opened = self.caches.opened(id).filter(|epoch| !epoch.is_stale(self.clock.now()));
+        self.opening_by(id, |home| self.partition_cached(home).map(|partition| partition.state))
+    }
+
+    /// The same, where `state` tells that of the epoch's partition.
+    fn opening_by(&self, id: EpochId, state: impl FnOnce(&PartitionName) -> Cached<State>) -> Cached<Arc<Epoch>> {
+        let opened = self.caches.opened(id).filter(|epoch| !epoch.is_stale(|| self.clock.now()));
         let home = opened.as_ref().map(|epoch| epoch.partition.clone()).or_else(|| self.caches.home(id));
         if let Some(home) = home {
-            match self.partition_cached(&home) {
-                Cached::Hit(partition) if !partition.state.opens() => return Cached::Denied(partition.state),
+            match state(&home) {
+                Cached::Hit(state) if !state.opens() => return Cached::Denied(state),
                 Cached::Hit(_) => {}
                 Cached::Denied(state) => return Cached::Denied(state),
                 Cached::Unknown | Cached::Miss => return Cached::Miss,
@@ -325,7 +337,7 @@ impl Keyring {
     /// Whether it may seal now: neither ended, nor given by an API that is silent for too long.
     fn seals(&self, epoch: &Epoch) -> bool {
         let now = self.clock.now();
-        epoch.seals_at(now) && !epoch.is_stale(now)
+        epoch.seals_at(now) && !epoch.is_stale(|| now)
     }
 
     fn effective(&self, kind: Kind) -> Kind {

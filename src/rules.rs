@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::jsonpath::{Path, Selectors};
 use crate::metrics::rollout::{FieldStats, Kept, RuleStats};
 use crate::name::Class;
+use crate::transform::plan::HalfPlan;
 pub use place::{Part, Place};
 
 pub use self::words::Words;
@@ -55,7 +56,10 @@ pub struct Rule {
     /// What the engine cannot read, per rule.
     pub limits: Unreadable,
     /// The paths of its actions on requests and on responses, compiled when they are first needed: most bodies meet one rule.
-    pub selectors: [OnceLock<Selectors>; 2],
+    pub selectors: Arc<[OnceLock<Selectors>; 2]>,
+    /// What exchanges that meet this rule alone have planned for their requests' bodies and their responses', if nothing of it depends
+    /// on the request.
+    pub plans: [OnceLock<Option<Arc<HalfPlan>>>; 2],
     /// What a roll-out of it is judged by.
     pub stats: Kept<RuleStats>,
 }

@@ -31,11 +31,11 @@ use delegate::{DelegateError, Delegated, Delegating};
 
 /// Seals and opens values. What it needs and does not have at hand it names, and [`Sealer::fetch`] gets it.
 pub trait Sealer: Send + Sync + 'static {
-    /// What a role may do in a partition, whose state is checked on the way.
-    fn permissions(&self, partition: &PartitionName, role: &str) -> Cached<Permissions>;
-
-    /// Seals one value; `Now` when its token has been appended to `out`. `memo` spares look-ups; whoever drives a body begins
+    /// What a role may do in a partition, whose state is checked on the way. `memo` spares look-ups; whoever drives a body begins
     /// each piece of it with a new one, so that a change reaches the next piece at the latest.
+    fn permissions(&self, partition: &PartitionName, role: &str, memo: &mut Memo) -> Cached<Permissions>;
+
+    /// Seals one value; `Now` when its token has been appended to `out`.
     fn seal(&self, job: &SealJob<'_>, memo: &mut Memo, out: &mut Vec<u8>) -> Result<Ready<()>, SealFailure>;
 
     /// Seals one value under the deterministic epoch before the current one, for a look-up; `Now(false)`, if there was none.
@@ -54,11 +54,12 @@ pub trait Sealer: Send + Sync + 'static {
     /// Opens one token, whose partition the caller has compared with its rule's.
     fn open(&self, job: OpenJob<'_>, memo: &mut Memo) -> Result<Ready<Opened>, OpenFailure>;
 
-    /// Records what was done with values of one partition for a caller of this role. Never blocks.
-    fn record(&self, _role: &str, _partition: &PartitionName, _done: &[Done<'_>]) {}
+    /// Records what was done with values of one partition for a caller of this role. `known`: what the role may do there, if that was
+    /// asked a moment ago. Never blocks.
+    fn record(&self, _role: &str, _partition: &PartitionName, _known: Option<Permissions>, _done: &[Done<'_>]) {}
 
     /// Whether [`Sealer::fetch`] would find this at hand.
-    fn at_hand(&self, need: &Need) -> Cached<()>;
+    fn at_hand(&self, need: &Need, memo: &mut Memo) -> Cached<()>;
 
     /// Has managed APIs do this to values of one body, and answers in their order. Ends within the budget of each profile.
     fn delegate(&self, jobs: Vec<Delegated>) -> Delegating<'_> {

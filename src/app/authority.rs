@@ -57,7 +57,7 @@ impl AuthorityApp {
             );
         }
         let authority = Arc::new(Authority::new(Arc::clone(&keyring), Arc::clone(clock), &settings.callers)?);
-        keys::watch_stats(&keyring, Some(&authority.audit), &metrics);
+        keys::watch_stats(&keyring, (Some(&authority.audit), None), &metrics);
         let works = Arc::new(AtomicBool::new(keys::canary(&keyring)));
         let server = Server::start(&settings.listen, &authority, &metrics)?;
         let probed = Told { metrics, works: Arc::clone(&works), stopper: server.stopper() };

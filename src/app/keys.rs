@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use super::profiles::Configured;
-use crate::audit::Audit;
+use crate::audit::{Audit, Reports};
 use crate::bounded;
 use crate::clock::SharedClock;
 use crate::crypto::kem::KemSuite;
@@ -21,7 +21,8 @@ use crate::token::v1::{self, Plain};
 /// Opens the keyring; with `dev` makes one where there is none.
 pub fn open(options: &Options, dev: bool, clock: &SharedClock) -> Result<Keyring, KeyringError> {
     if let StorePlace::Authority(remote) = &options.store {
-        return Keyring::open_on(Box::new(RemoteStore::connect(remote)?), options, Arc::clone(clock));
+        let store = RemoteStore::connect(remote).map_err(KeyringError::at_start)?;
+        return Keyring::open_on(Box::new(store), options, Arc::clone(clock));
     }
     if dev && !Keyring::exists(options)? {
         return Keyring::init(options, KemSuite::MlKem768, Arc::clone(clock));
@@ -116,15 +117,27 @@ pub fn read_secret(source: &KeySource) -> Result<SecretBytes, KeyringError> {
     Ok(secret)
 }
 
-/// Has the numbers of the keyring and of its audit log in the metrics.
-pub fn watch_stats(keyring: &Arc<Keyring>, audit: Option<&Arc<Audit>>, metrics: &Metrics) {
-    let (keyring, audit) = (Arc::downgrade(keyring), audit.map(Arc::downgrade));
+/// Has the numbers of the keyring and of its audit log in the metrics; `reports`: another process keeps that.
+pub fn watch_stats(
+    keyring: &Arc<Keyring>,
+    (audit, reports): (Option<&Arc<Audit>>, Option<&Arc<Reports>>),
+    metrics: &Metrics,
+) {
+    let (keyring, audit, reports) = (Arc::downgrade(keyring), audit.map(Arc::downgrade), reports.map(Arc::downgrade));
     metrics.watch_keyring(move || {
         let mut all = keyring.upgrade().map(|keyring| stats(&keyring)).unwrap_or_default();
-        all.extend(audit.as_ref().and_then(Weak::upgrade).map(|audit| Stat {
+        let audit = audit.as_ref().and_then(Weak::upgrade);
+        let reports = reports.as_ref().and_then(Weak::upgrade);
+        all.extend(audit.as_ref().map(|audit| Stat {
             name: "audit_alarms",
             help: "How often this process found that the audit log was changed behind it",
             value: StatValue::Counter(audit.alarms()),
+        }));
+        let behind = audit.map(|audit| audit.is_behind()).or_else(|| reports.map(|reports| reports.is_behind()));
+        all.extend(behind.map(|behind| Stat {
+            name: "audit_behind",
+            help: "1 while what this process did waits, since it cannot be written into the audit log",
+            value: StatValue::Gauge(f64::from(u8::from(behind))),
         }));
         all
     });

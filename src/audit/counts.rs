@@ -2,7 +2,7 @@
 //! counted before, since it is done once per message.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -13,39 +13,70 @@ use crate::name::{Class, PartitionName};
 /// Callers, partitions and classes told apart until the next flush; what is beyond is counted together, by use.
 pub const APART: usize = 4096;
 const SHARDS: usize = 16;
+/// Classes of a group that are found by looking at each.
+const FEW: usize = 16;
 const USES: [Use; 3] = [Use::Sealed, Use::Opened, Use::Refused];
 
 /// See the module.
 #[derive(Default)]
 pub struct Counts {
     hasher: RandomState,
-    shards: [Mutex<HashMap<u64, Vec<Group>>>; SHARDS],
+    shards: [Mutex<Shard>; SHARDS],
     apart: AtomicUsize,
     others: [AtomicU64; USES.len()],
+}
+
+/// By a hash of [`Counts::hasher`], which nobody outside can aim at.
+type Shard = HashMap<u64, Vec<Group>, BuildHasherDefault<AsItIs>>;
+
+/// Of what is a hash already.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
 }
 
 /// What one caller did in one partition: a message has one of both, and values of several classes.
 struct Group {
     caller: String,
     partition: PartitionName,
-    /// In the order of [`USES`]; one that is not 0 is told apart.
-    classes: HashMap<Class, [u64; USES.len()]>,
+    few: Vec<(Class, Used)>,
+    more: HashMap<Class, Used>,
 }
+
+/// In the order of [`USES`]; one that is not 0 is told apart.
+type Used = [u64; USES.len()];
 
 impl Group {
     /// `false`: it cannot be told apart.
     fn add(&mut self, class: &Class, what: Use, n: u64, has_place: impl FnOnce() -> bool) -> bool {
         let [mut sealed, mut opened, mut refused] = [0; USES.len()];
-        let counts = self.classes.get_mut(class);
-        let is_known = counts.is_some();
-        let slots = counts.map_or([&mut sealed, &mut opened, &mut refused], |counts| counts.each_mut());
+        let known = match self.few.iter_mut().find(|(of, _)| of == class) {
+            Some((_, used)) => Some(used),
+            None => self.more.get_mut(class),
+        };
+        let is_known = known.is_some();
+        let slots = known.map_or([&mut sealed, &mut opened, &mut refused], |used| used.each_mut());
         let Some((_, slot)) = USES.into_iter().zip(slots).find(|(of, _)| *of == what) else { return false };
         if *slot == 0 && !has_place() {
             return false;
         }
         *slot = slot.saturating_add(n);
-        if !is_known {
-            self.classes.insert(class.clone(), [sealed, opened, refused]);
+        match is_known {
+            true => {}
+            false if self.few.len() < FEW => self.few.push((class.clone(), [sealed, opened, refused])),
+            false => drop(self.more.insert(class.clone(), [sealed, opened, refused])),
         }
         true
     }
@@ -61,7 +92,8 @@ impl Counts {
         let group = match shard.get_mut(&hash).and_then(|groups| groups.iter_mut().find(same)) {
             Some(known) => known,
             None => {
-                made.insert(Group { caller: caller.to_owned(), partition: partition.clone(), classes: HashMap::new() })
+                let (caller, partition) = (caller.to_owned(), partition.clone());
+                made.insert(Group { caller, partition, few: Vec::new(), more: HashMap::new() })
             }
         };
         for (class, what, n) in done.iter().filter(|(.., n)| *n > 0) {
@@ -69,7 +101,7 @@ impl Counts {
                 self.add_others(*what, *n);
             }
         }
-        if let Some(made) = made.filter(|made| !made.classes.is_empty()) {
+        if let Some(made) = made.filter(|made| !made.few.is_empty()) {
             shard.entry(hash).or_default().push(made);
         }
     }
@@ -91,8 +123,8 @@ impl Counts {
         let mut counts = Vec::new();
         for shard in &self.shards {
             let taken = std::mem::take(&mut *lock(shard));
-            for Group { caller, partition, classes } in taken.into_values().flatten() {
-                for (class, uses) in classes {
+            for Group { caller, partition, few, more } in taken.into_values().flatten() {
+                for (class, uses) in few.into_iter().chain(more) {
                     for (what, n) in USES.into_iter().zip(uses).filter(|(_, n)| *n > 0) {
                         self.apart.fetch_sub(1, Ordering::Relaxed);
                         let of = Of {
@@ -122,9 +154,10 @@ impl Counts {
         has
     }
 
-    fn shard(&self, hash: u64) -> MutexGuard<'_, HashMap<u64, Vec<Group>>> {
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
         let [first, ..] = &self.shards;
-        let at = usize::try_from(hash % SHARDS as u64).unwrap_or_default();
+        // Of bits that a shard's own table does not begin with.
+        let at = usize::try_from((hash >> 32) % SHARDS as u64).unwrap_or_default();
         lock(self.shards.get(at).unwrap_or(first))
     }
 }

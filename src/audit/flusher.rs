@@ -28,6 +28,8 @@ pub struct Flusher {
     clock: SharedClock,
     counts: Counts,
     late: Mutex<Late>,
+    /// The store did not take what waits.
+    behind: AtomicBool,
     stopped: AtomicBool,
 }
 
@@ -35,12 +37,18 @@ pub struct Flusher {
 struct Late {
     outcomes: VecDeque<Content>,
     counts: VecDeque<Content>,
-    complained: bool,
 }
 
 impl Flusher {
     pub fn new(chain: Chain, clock: SharedClock) -> Self {
-        Self { chain, clock, counts: Counts::default(), late: Mutex::default(), stopped: AtomicBool::new(false) }
+        Self {
+            chain,
+            clock,
+            counts: Counts::default(),
+            late: Mutex::default(),
+            behind: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+        }
     }
 
     pub fn chain(&self) -> &Chain {
@@ -68,15 +76,16 @@ impl Flusher {
             // And what was counted meanwhile: this may be the last time.
             flushed = self.flush_all(&mut late);
         }
-        match &flushed {
-            Ok(()) => late.complained = false,
-            Err(error) if !late.complained => {
-                late.complained = true;
-                tracing::error!(alarm = true, "what was counted is not in the audit log yet: {error}");
-            }
-            Err(_) => {}
+        let was_behind = self.behind.swap(flushed.is_err(), Ordering::Relaxed);
+        if let (Err(error), false) = (&flushed, was_behind) {
+            tracing::error!(alarm = true, "what was counted is not in the audit log yet: {error}");
         }
         flushed
+    }
+
+    /// Whether something waits that could not be written.
+    pub fn is_behind(&self) -> bool {
+        self.behind.load(Ordering::Relaxed)
     }
 
     /// Ends [`Self::run`] when its thread is unparked.

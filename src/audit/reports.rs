@@ -30,26 +30,32 @@ pub struct Reports {
 struct Reporter {
     keyring: Arc<Keyring>,
     counts: Counts,
-    late: Mutex<Late>,
+    late: Mutex<Vec<Count>>,
+    /// The authority did not take what waits.
+    behind: AtomicBool,
     stopped: AtomicBool,
-}
-
-#[derive(Default)]
-struct Late {
-    counts: Vec<Count>,
-    complained: bool,
 }
 
 impl Reports {
     /// To the authority behind this keyring, by a thread of their own.
     pub fn start(keyring: Arc<Keyring>) -> Result<Self, KeyringError> {
-        let reporter =
-            Reporter { keyring, counts: Counts::default(), late: Mutex::default(), stopped: AtomicBool::new(false) };
+        let reporter = Reporter {
+            keyring,
+            counts: Counts::default(),
+            late: Mutex::default(),
+            behind: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+        };
         let reporter = Arc::new(reporter);
         let runs = Arc::clone(&reporter);
         let thread = thread::Builder::new().name("audit".into()).spawn(move || runs.run());
         let thread = thread.map_err(|error| KeyringError::Unavailable(format!("cannot start a thread: {error}")))?;
         Ok(Self { reporter, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Whether something waits that the authority does not take.
+    pub fn is_behind(&self) -> bool {
+        self.reporter.behind.load(Ordering::Relaxed)
     }
 
     /// Reports what is left, and ends the thread.
@@ -91,7 +97,7 @@ impl Reporter {
                 thread::sleep(PAUSE);
             }
         }
-        let lost: u64 = self.late().counts.iter().chain(&self.counts.take()).map(|count| count.n).sum();
+        let lost: u64 = self.late().iter().chain(&self.counts.take()).map(|count| count.n).sum();
         tracing::error!(alarm = true, values = lost, "the authority was not told of what this process did last");
     }
 
@@ -100,33 +106,32 @@ impl Reporter {
         let mut late = self.late();
         loop {
             // One batch after the other, so that no more waits than `Counts` tells apart.
-            if late.counts.is_empty() {
-                late.counts = self.counts.take();
+            if late.is_empty() {
+                *late = self.counts.take();
             }
-            let some: Vec<Counted<'_>> = late.counts.iter().take(PER_REPORT).map(told).collect();
+            let some: Vec<Counted<'_>> = late.iter().take(PER_REPORT).map(told).collect();
             if some.is_empty() {
                 return true;
             }
             let sent = some.len();
             match self.keyring.report(&some) {
-                Ok(()) => late.complained = false,
+                Ok(()) => self.behind.store(false, Ordering::Relaxed),
                 // Asking again would not help, and would hold up all that follows.
                 Err(ServiceError::Refused(text)) => {
                     tracing::error!(alarm = true, "the authority refuses what this process counted: {text}");
                 }
                 Err(error) => {
-                    if !late.complained {
+                    if !self.behind.swap(true, Ordering::Relaxed) {
                         tracing::error!(alarm = true, "what was counted is not in the audit log yet: {error}");
                     }
-                    late.complained = true;
                     return false;
                 }
             }
-            late.counts.drain(..sent);
+            late.drain(..sent);
         }
     }
 
-    fn late(&self) -> MutexGuard<'_, Late> {
+    fn late(&self) -> MutexGuard<'_, Vec<Count>> {
         self.late.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -242,11 +242,14 @@ fn without_the_log_no_act_begins_and_counts_wait() {
     });
     assert!(around.is_err() && !done);
     assert!(audit.end(started, Ok(())).is_err());
+    assert!(!audit.is_behind());
     assert!(audit.flush().is_err());
     count(&audit, "ssn", Use::Sealed, 6);
     assert!(audit.flush().is_err());
+    assert!(audit.is_behind());
     place.sql("ALTER TABLE away RENAME TO audit");
     audit.flush().unwrap();
+    assert!(!audit.is_behind());
     let lines = place.lines();
     let report = verified(&lines, place.owner(), &[]).unwrap();
     assert!(report.open.is_empty(), "the outcome came late");

@@ -29,7 +29,8 @@ impl Vault {
     /// Refuses unless the caller's role has all these permission bits, and the partition's state allows what they stand for.
     pub async fn permit(&self, caller: &Caller, partition: &PartitionName, bits: u32) -> Result<Permissions, Refused> {
         for _ in 0..FETCHES {
-            match self.sealer.permissions(partition, &caller.role) {
+            let permissions = self.sealer.permissions(partition, &caller.role, &mut Memo::default());
+            match permissions {
                 Cached::Hit(permissions) if permissions.has(bits) => return Ok(permissions),
                 Cached::Hit(_) => return Err(Refused::Forbidden),
                 Cached::Unknown => return Err(Refused::NotFound),
@@ -131,7 +132,7 @@ impl Vault {
 
     /// Counts for faces with ciphertexts of their own, if the caller's role has it counted.
     pub fn count(&self, caller: &Caller, partition: &PartitionName, class: &Class, what: Use, values: u64) {
-        let permissions = self.sealer.permissions(partition, &caller.role);
+        let permissions = self.sealer.permissions(partition, &caller.role, &mut Memo::default());
         if matches!(permissions, Cached::Hit(permissions) if !what.is_recorded(permissions)) {
             return;
         }

@@ -86,7 +86,7 @@ impl Work {
             let done = if streams.ndjson {
                 self.lines(&mut input, &what, write)
             } else {
-                self.engine.document(&self.plan, &mut input, &what, write)
+                self.engine.document(&self.plan, &mut input, &what, write).map(drop)
             };
             progress.finish_and_clear();
             done?;
@@ -149,14 +149,14 @@ impl Engine {
         Ok(Self { sealer, runtime, max_value: config.proxy.limits.value })
     }
 
-    /// One document; failures name it as `what`, unless that is empty.
+    /// One document, and how many values were selected in it; failures name it as `what`, unless that is empty.
     pub(super) fn document(
         &self,
         plan: &Arc<HalfPlan>,
         input: &mut impl Read,
         what: &str,
         write: Sink<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<u64, Failure> {
         let refused = |refusal: crate::refusal::Refusal| {
             let invalid = refusal.reason == Reason::InvalidJson;
             let mut failure = Failure::from(refusal);
@@ -201,7 +201,7 @@ impl Engine {
             write(&out)?;
             out.clear();
             if read == 0 {
-                return Ok(());
+                return Ok(edit.values());
             }
         }
     }

@@ -31,8 +31,9 @@ impl Gcm {
     /// Encrypts in place and returns the tag. `nonce` must never repeat under one key.
     pub fn seal(&self, nonce: &[u8; 12], aad: &[u8], buffer: &mut [u8]) -> Result<[u8; TAG], NotAuthentic> {
         let (key, nonce) = (self.0.as_ref().ok_or(NotAuthentic)?, Nonce::assume_unique_for_key(*nonce));
-        let tag = key.seal_in_place_separate_tag(nonce, Aad::from(aad), buffer).map_err(|_| NotAuthentic)?;
-        tag.as_ref().try_into().map_err(|_| NotAuthentic)
+        let mut tag = [0; TAG];
+        key.seal_in_place_scatter(nonce, Aad::from(aad), buffer, &[], &mut tag).map_err(|_| NotAuthentic)?;
+        Ok(tag)
     }
 
     /// Decrypts in place; on failure the buffer holds zeros.

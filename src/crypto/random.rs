@@ -4,12 +4,11 @@
 use getrandom::SysRng;
 use getrandom::rand_core::TryRng;
 
-use zeroize::{Zeroize, Zeroizing};
+use crate::secret::{Secret, SecretBytes, wipe};
 
-use crate::secret::Secret;
-
-/// The first calls of a [`Batch`]: as many bytes as cost no more than one does.
-const FEW: usize = 32;
+/// The first calls of a [`Batch`]: the nonces of five values. Two calls for half of it each, as three values would need, cost a
+/// quarter more.
+const FEW: usize = 64;
 
 /// So many of those, then it asks for many.
 const CAREFUL: u8 = 3;
@@ -38,33 +37,34 @@ pub fn bytes<const N: usize>() -> Result<[u8; N], RandomError> {
 #[derive(Default)]
 pub struct Batch {
     /// What is left.
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: SecretBytes,
     calls: u8,
 }
 
 impl Batch {
-    /// `N` random bytes, at most 32, that are no secret once they are used (nonces).
+    /// `N` random bytes, at most 64, that are no secret once they are used (nonces).
     pub fn take<const N: usize>(&mut self) -> Result<[u8; N], RandomError> {
         const { assert!(N <= FEW) };
-        if self.bytes.len() < N {
+        if self.bytes.expose().len() < N {
             self.refill()?;
         }
-        let left = self.bytes.len().saturating_sub(N);
-        let mut taken = [0; N];
-        let last = self.bytes.get_mut(left..).filter(|last| last.len() == N).ok_or(RandomError)?;
-        taken.copy_from_slice(last);
-        last.zeroize();
-        self.bytes.truncate(left);
+        let bytes = self.bytes.expose_mut();
+        let last = bytes.last_chunk_mut::<N>().ok_or(RandomError)?;
+        let taken = *last;
+        wipe(last);
+        bytes.truncate(bytes.len() - N);
         Ok(taken)
     }
 
     fn refill(&mut self) -> Result<(), RandomError> {
         let many = self.calls >= CAREFUL;
         self.calls = self.calls.saturating_add(1);
-        self.bytes.zeroize();
-        self.bytes.resize(if many { MANY } else { FEW }, 0);
+        let bytes = self.bytes.expose_mut();
+        wipe(bytes);
+        bytes.clear();
+        bytes.resize(if many { MANY } else { FEW }, 0);
         // On failure no byte of it may be taken for a random one.
-        fill(&mut self.bytes).inspect_err(|_| self.bytes.clear())
+        fill(bytes).inspect_err(|_| bytes.clear())
     }
 }
 
@@ -100,10 +100,10 @@ mod tests {
     fn what_was_given_out_is_gone() {
         let mut batch = Batch::default();
         let first: [u8; 12] = batch.take().unwrap();
-        assert_eq!(batch.bytes.len(), FEW - 12);
-        assert!(!batch.bytes.windows(12).any(|left| left == first));
-        let second: [u8; 20] = batch.take().unwrap();
-        assert!(batch.bytes.is_empty());
+        assert_eq!(batch.bytes.expose().len(), FEW - 12);
+        assert!(!batch.bytes.expose().windows(12).any(|left| left == first));
+        let second: [u8; 52] = batch.take().unwrap();
+        assert!(batch.bytes.expose().is_empty());
         assert_ne!(first[..], second[..12]);
         assert_eq!(format!("{batch:?}"), "Batch(…)");
     }

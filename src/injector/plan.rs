@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Settings;
 use super::annotations::Wishes;
-use super::pod::{Pod, Port, SIDECAR, list, ports, text};
+use super::pod::{Pod, Port, SIDECAR, list, mounts, ports, text};
 use super::sidecar::{PROBE, VOLUMES};
 
 /// What the patch does to the application's container.
@@ -60,6 +60,12 @@ impl<'a> Plan<'a> {
                 "two ports in the pod are named {name}; rename one, so that a Service finds the right one"
             ));
         }
+        let same = pod.running().flat_map(ports).filter(|port| port.tcp && port.number == number).count();
+        if same > 1 && wishes.port_variable.is_none() {
+            return Err(format!(
+                "port {number} is declared twice in the pod, and by the other name a Service would lead past the sidecar; leave one of the two"
+            ));
+        }
         let renamed = renamed(pod, name).ok_or("app-2 to app-9 are names of ports in the pod; rename one")?;
         let (sidecar, app) = match wishes.port_variable {
             None => (wishes.port.unwrap_or(settings.port), number),
@@ -101,6 +107,12 @@ fn fits(pod: Pod<'_>) -> Result<(), String> {
                 .into(),
         );
     }
+    if pod.shares_processes() {
+        return Err(
+            "the pod shares its processes (shareProcessNamespace or hostPID), the sidecar's with its keys among them; take that away"
+                .into(),
+        );
+    }
     if spec.pointer("/os/name").and_then(Value::as_str) == Some("windows") {
         return Err("the pod is for Windows, and the sidecar for Linux; take sidecloak.dev/inject away".into());
     }
@@ -109,6 +121,12 @@ fn fits(pod: Pod<'_>) -> Result<(), String> {
     }
     if VOLUMES.iter().any(|name| has(list(spec, "volumes"), name)) {
         return Err("a volume is named sidecloak-config, sidecloak-secret or sidecloak-tmp; rename it".into());
+    }
+    // Once the volumes are there they would be the application's, too.
+    if pod.containers().iter().chain(pod.init_containers()).any(|container| mounts(container, &VOLUMES)) {
+        return Err(
+            "a container mounts sidecloak-config, sidecloak-secret or sidecloak-tmp, which are the sidecar's; take the mount away".into(),
+        );
     }
     Ok(())
 }

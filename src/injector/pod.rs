@@ -17,8 +17,9 @@ impl<'a> Pod<'a> {
         annotations.into_iter().flatten().map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()))
     }
 
-    pub(super) fn has_label(self, label: &str) -> bool {
-        self.0.pointer("/metadata/labels").is_some_and(|labels| labels.get(label).is_some())
+    pub(super) fn label(self, label: &str) -> Option<&'a str> {
+        let labels = self.0.pointer("/metadata/labels")?;
+        labels.get(label).map(|value| value.as_str().unwrap_or_default())
     }
 
     pub(super) fn spec(self) -> &'a Value {
@@ -37,9 +38,19 @@ impl<'a> Pod<'a> {
         list(self.spec(), "ephemeralContainers")
     }
 
-    /// Whether the sidecar is there, by whomever it was put there.
+    /// The sidecar, by whomever it was put there.
+    pub(super) fn sidecar(self) -> Option<&'a Value> {
+        self.init_containers().iter().find(|container| text(container, "name") == SIDECAR && is_sidecar(container))
+    }
+
     pub(super) fn has_sidecar(self) -> bool {
-        self.init_containers().iter().any(|container| text(container, "name") == SIDECAR && is_sidecar(container))
+        self.sidecar().is_some()
+    }
+
+    /// Whether its containers see each other's processes.
+    pub(super) fn shares_processes(self) -> bool {
+        let says = |key: &str| self.spec().get(key).and_then(Value::as_bool) == Some(true);
+        says("shareProcessNamespace") || says("hostPID")
     }
 
     /// Those that run beside each other: containers, and init containers that are sidecars.
@@ -72,6 +83,11 @@ pub(super) fn ports(container: &Value) -> impl Iterator<Item = Port<'_>> {
         number: port.get("containerPort").and_then(Value::as_u64).and_then(|n| u16::try_from(n).ok()).unwrap_or(0),
         tcp: matches!(text(port, "protocol"), "" | "TCP"),
     })
+}
+
+/// Whether a container mounts one of these volumes.
+pub(super) fn mounts(container: &Value, volumes: &[&str]) -> bool {
+    list(container, "volumeMounts").iter().any(|mount| volumes.contains(&text(mount, "name")))
 }
 
 /// The entries of a list that may be missing.

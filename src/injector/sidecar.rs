@@ -15,7 +15,7 @@ pub(super) const USER: u32 = 65532;
 pub(super) const VOLUMES: [&str; 3] = [CONFIG, SECRET, TMP];
 const CONFIG: &str = "sidecloak-config";
 pub(super) const SECRET: &str = "sidecloak-secret";
-const TMP: &str = "sidecloak-tmp";
+pub(super) const TMP: &str = "sidecloak-tmp";
 
 /// A native sidecar: ready before the application starts, ended after it.
 pub(super) fn container(settings: &Settings, plan: &Plan<'_>) -> Value {

@@ -124,8 +124,64 @@ fn what_is_checked_after_all_others() {
     let mut debugged = good.clone();
     debugged["spec"]["ephemeralContainers"] = json!([{ "name": "debug", "targetContainerName": "sidecloak" }]);
     assert!(denied(&debugged, Some(&good)).contains("ephemeral"));
+    let into = debugged.clone();
     debugged["spec"]["ephemeralContainers"] = json!([{ "name": "debug", "targetContainerName": "web" }]);
     assert_eq!(check(&settings, &debugged, Some(&good)), None);
+    // In what is shared there is no other target; and what is there already allows no more of it.
+    debugged["spec"]["shareProcessNamespace"] = true.into();
+    assert!(denied(&debugged, Some(&good)).contains("ephemeral"));
+    assert_eq!(check(&settings, &into, Some(&into)), None);
+    let mut further = into.clone();
+    further["spec"]["ephemeralContainers"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({ "name": "another", "volumeMounts": [{ "name": "sidecloak-tmp", "mountPath": "/x" }] }));
+    assert!(denied(&further, Some(&into)).contains("ephemeral"));
+    // Whoever may change pods alone shall not have the keys, nor open a way past the sidecar.
+    let mut swapped = good.clone();
+    swapped["spec"]["initContainers"][0]["image"] = "busybox".into();
+    assert!(denied(&swapped, Some(&good)).contains("image"));
+    assert_eq!(check(&settings, &swapped, None), None);
+    for value in [Value::Null, "false".into()] {
+        let mut hidden = good.clone();
+        match value {
+            Value::Null => drop(hidden["metadata"].as_object_mut().unwrap().remove("labels")),
+            value => hidden["metadata"]["labels"]["sidecloak.dev/injected"] = value,
+        }
+        assert!(denied(&hidden, Some(&good)).contains("cannot be taken"));
+        assert_eq!(check(&settings, &hidden, Some(&hidden)), None);
+    }
+}
+
+#[test]
+fn what_would_let_others_beside_the_sidecar() {
+    let with = |path: &str, value: Value| {
+        let mut pod = plain();
+        pod["spec"][path] = value;
+        pod
+    };
+    refused(&with("shareProcessNamespace", true.into()), "shares its processes");
+    refused(&with("hostPID", true.into()), "shares its processes");
+    assert!(matches!(inject(&Settings::default(), &with("hostPID", false.into())), Outcome::Injected(_)));
+    for volume in ["sidecloak-secret", "sidecloak-config", "sidecloak-tmp"] {
+        let mounts = json!([{ "name": "c", "volumeMounts": [{ "name": volume, "mountPath": "/x" }] }]);
+        refused(&with("initContainers", mounts.clone()), "take the mount away");
+        let mut pod = plain();
+        pod["spec"]["containers"][0]["volumeMounts"] = mounts[0]["volumeMounts"].clone();
+        refused(&pod, "take the mount away");
+    }
+    // By the other name a Service would go past it; where the number is the sidecar's, both lead to it.
+    let twice = json!([{ "name": "http", "containerPort": 8080 }, { "name": "web", "containerPort": 8080 }]);
+    let mut pod = asking("app-port", "http");
+    pod["spec"]["containers"][0]["ports"] = twice.clone();
+    refused(&pod, "port 8080 is declared twice");
+    pod["metadata"]["annotations"]["sidecloak.dev/app-port"] = "8080".into();
+    refused(&pod, "port 8080 is declared twice");
+    pod["metadata"]["annotations"]["sidecloak.dev/port-variable"] = "PORT".into();
+    assert_eq!(applied(&pod)["spec"]["containers"][0]["ports"][0]["containerPort"], 8080);
+    let mut pod = plain();
+    pod["spec"]["containers"].as_array_mut().unwrap().push(json!({ "name": "other", "ports": [twice[1]] }));
+    refused(&pod, "port 8080 is declared twice");
 }
 
 fn port() -> impl Strategy<Value = Value> {

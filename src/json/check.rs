@@ -20,12 +20,76 @@ pub struct Block {
     pub colon: u64,
     /// Those that are not escaped.
     pub quote: u64,
-    /// The depth at its beginning.
-    pub depth: usize,
-    /// The least depth there or after any of its brackets.
-    pub least: usize,
     /// Backslashes, anywhere.
     pub backslash: u64,
+    /// Colons behind names that may end as one does that is looked for.
+    pub named: u64,
+    /// The depth at its beginning.
+    pub depth: u32,
+    /// The least depth there or after any of its brackets.
+    pub least: u32,
+}
+
+impl Block {
+    /// What stands before this byte.
+    pub fn up_to(self, byte: u32) -> Self {
+        let before = (1 << byte) - 1;
+        Self {
+            open: self.open & before,
+            close: self.close & before,
+            comma: self.comma & before,
+            colon: self.colon & before,
+            quote: self.quote & before,
+            backslash: self.backslash & before,
+            named: self.named & before,
+            ..self
+        }
+    }
+}
+
+/// How the names end that a reader looks for, in one of a few bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Ends {
+    /// The same one more than once, if there are fewer.
+    bytes: [u8; 6],
+    /// There are more.
+    any: bool,
+}
+
+impl Ends {
+    /// Whatever they end in.
+    pub const ANY: Self = Self { bytes: [0; 6], any: true };
+
+    /// Of unescaped names.
+    pub fn of<'a>(names: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut all = Vec::with_capacity(6);
+        for name in names {
+            // Before the end of an empty one is its other quote.
+            let byte = name.last().copied().unwrap_or(b'"');
+            if !all.contains(&byte) {
+                all.push(byte);
+            }
+        }
+        let Some(first) = all.first().copied().filter(|_| all.len() <= 6) else {
+            return Self { bytes: [0; 6], any: !all.is_empty() };
+        };
+        let mut bytes = [first; 6];
+        bytes.iter_mut().zip(&all).for_each(|(to, byte)| *to = *byte);
+        Self { bytes, any: false }
+    }
+
+    /// Those of these colons that may stand behind such a name.
+    #[inline(always)]
+    fn behind<S: Simd>(&self, loaded: Bytes<S>, colon: u64, quote: u64, backslash: u64) -> u64 {
+        // The bytes before the first ones are not at hand. An escape that begins there has five bytes here at most, then come a quote and
+        // a colon.
+        const FIRST: u64 = 0x7f;
+        if colon == 0 || backslash != 0 || self.any {
+            return colon;
+        }
+        let ends = self.bytes.iter().fold(0, |all, byte| all | loaded.are(*byte));
+        colon & (ends << 2 | !(quote << 1) | FIRST)
+    }
 }
 
 /// The containers around a place, 512 at most.
@@ -33,27 +97,28 @@ pub struct Block {
 pub struct Nest {
     /// Bit n: level n is an object.
     bits: [u64; 8],
-    depth: usize,
-    max: usize,
+    depth: u32,
+    max: u32,
 }
 
 impl Nest {
-    const MOST: usize = 512;
+    const MOST: u32 = 512;
 
     /// `None`: deeper than fits.
     pub fn new(stack: &[Kind], max: usize) -> Option<Self> {
-        let mut nest = Self { bits: [0; 8], depth: 0, max: max.min(Self::MOST) };
+        let max = u32::try_from(max).map_or(Self::MOST, |max| max.min(Self::MOST));
+        let mut nest = Self { bits: [0; 8], depth: 0, max };
         stack.iter().all(|kind| nest.push(*kind == Kind::Object)).then_some(nest)
     }
 
     /// How many.
     pub fn depth(&self) -> usize {
-        self.depth
+        self.depth as usize
     }
 
     /// Whether the one at this level, from 0, is an object.
-    fn is_object(&self, level: usize) -> bool {
-        self.bits.get(level / 64).is_some_and(|word| word >> (level % 64) & 1 == 1)
+    fn is_object(&self, level: u32) -> bool {
+        self.bits.get(level as usize / 64).is_some_and(|word| word >> (level % 64) & 1 == 1)
     }
 
     /// All bits, if the innermost is an object.
@@ -67,7 +132,7 @@ impl Nest {
     pub fn push(&mut self, object: bool) -> bool {
         let bit = 1 << (self.depth % 64);
         let fits = self.depth < self.max;
-        if let Some(word) = self.bits.get_mut(self.depth / 64).filter(|_| fits) {
+        if let Some(word) = self.bits.get_mut(self.depth as usize / 64).filter(|_| fits) {
             *word = if object { *word | bit } else { *word & !bit };
             self.depth += 1;
         }
@@ -103,6 +168,8 @@ pub struct Carry {
     after_comma: u64,
     after_colon: u64,
     after_name: u64,
+    /// All bits, if the innermost container is an object.
+    object: u64,
     /// The string is a member name.
     name: u64,
     /// So many bytes from the first on are of a literal that was looked at.
@@ -156,9 +223,10 @@ pub enum Place {
 }
 
 impl Carry {
-    /// At the beginning.
-    pub fn at(place: Place) -> Self {
+    /// At the beginning, with these containers around it.
+    pub fn at(place: Place, nest: &Nest) -> Self {
         Self {
+            object: nest.objects(),
             after_open: u64::from(place == Place::Opened),
             after_comma: u64::from(place == Place::Comma),
             ..Self::default()
@@ -184,7 +252,7 @@ pub fn step<S: Simd>(
     simd: S,
     bytes: &[u8; BLOCK],
     (window, at): (&[u8], usize),
-    full: bool,
+    (full, ends): (bool, &Ends),
     carry: &mut Carry,
     nest: &mut Nest,
 ) -> Found {
@@ -203,18 +271,20 @@ pub fn step<S: Simd>(
         let wrong = if full { text(loaded, folded, &strings, &mut carry.text) } else { 0 };
         return Found { block, wrong, last: None };
     }
+    let colon = loaded.are(b':') & outside;
     let block = Block {
         open: folded.are(b'{') & outside,
         close: folded.are(b'}') & outside,
         comma: loaded.are(b',') & outside,
-        colon: loaded.are(b':') & outside,
+        colon,
         quote,
+        named: ends.behind(loaded, colon, quote, backslash),
         depth: nest.depth,
         least: nest.depth,
         backslash,
     };
     let mut found = Found { block, wrong: 0, last: None };
-    let objects = brackets(&mut found, loaded.at_least(0x60), nest);
+    let objects = brackets(&mut found, loaded.at_least(0x60), nest, &mut carry.object);
     if full {
         let strings = Strings { inside, quote, backslash, escaped };
         found.wrong |= text(loaded, folded, &strings, &mut carry.text);
@@ -256,9 +326,9 @@ fn escaped(backslash: u64, carry: &mut u64) -> u64 {
 
 /// Matches the brackets. All positions whose innermost container is an object.
 #[inline(always)]
-fn brackets(found: &mut Found, braces: u64, nest: &mut Nest) -> u64 {
+fn brackets(found: &mut Found, braces: u64, nest: &mut Nest, object: &mut u64) -> u64 {
     let Block { open, close, .. } = found.block;
-    let mut inner = nest.objects();
+    let mut inner = *object;
     let mut objects = inner;
     let mut rest = open | close;
     while rest != 0 {
@@ -287,17 +357,18 @@ fn brackets(found: &mut Found, braces: u64, nest: &mut Nest) -> u64 {
         }
         objects ^= (before ^ inner) & !(bit | (bit - 1));
     }
+    *object = inner;
     objects
 }
 
-/// The same for blocks that were good before.
+/// The same for blocks that were good before, which this input begins with.
 pub fn replay(blocks: &[Block], input: &[u8], nest: &mut Nest) {
-    for (block, bytes) in blocks.iter().zip(input.chunks(BLOCK)) {
+    for (n, block) in blocks.iter().enumerate() {
         let mut rest = block.open | block.close;
         while rest != 0 {
             let bit = rest.trailing_zeros();
             if block.open >> bit & 1 == 1 {
-                nest.push(bytes.get(bit as usize) == Some(&b'{'));
+                nest.push(input.get(n * BLOCK + bit as usize) == Some(&b'{'));
             } else {
                 nest.pop();
             }
@@ -350,10 +421,11 @@ fn tokens<S: Simd>(
 ) -> u64 {
     let outside = !strings.inside;
     let (opening, closing) = (strings.quote & strings.inside, strings.quote & outside);
-    let white = if loaded.at_most(0x20) & outside == 0 {
-        0
+    let space = loaded.are(b' ') & outside;
+    let white = if loaded.at_most(0x20) & outside == space {
+        space
     } else {
-        (loaded.are(b' ') | loaded.are(b'\n') | loaded.are(b'\r') | loaded.are(b'\t')) & outside
+        space | (loaded.are(b'\n') | loaded.are(b'\r') | loaded.are(b'\t')) & outside
     };
     let scalar = outside & !(closing | white | block.open | block.close | block.comma | block.colon);
     let starts = scalar & !behind_of(scalar, carry.number.scalar);

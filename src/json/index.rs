@@ -1,16 +1,17 @@
-//! Where a chunk's brackets, commas, colons and quotes are, checked ahead in pieces of a kilobyte: what lets a reader leap.
+//! Where a chunk's brackets, commas, colons and quotes are, checked ahead in pieces of two kilobytes: what lets a reader leap.
 
 use std::ops::Range;
 use std::sync::OnceLock;
 
 use fearless_simd::{Level, Simd, dispatch};
 
+pub use crate::json::check::Ends;
 use crate::json::check::{Block, Carry, Found, Nest, Place, replay, step};
 use crate::json::scan::{Scanner, is_white};
 use crate::json::simd::BLOCK;
 
 /// Blocks that are looked at together.
-const PIECE: usize = 16;
+const PIECE: usize = 32;
 
 /// See [`Sight`].
 const LEAST: usize = 64;
@@ -67,6 +68,7 @@ pub(super) fn levels() -> Vec<Level> {
 /// See the module. It follows a [`Scanner`], from which it takes over at a token's end, and which takes over from it.
 pub struct Index<'a> {
     sight: Sight,
+    ends: Ends,
     input: &'a [u8],
     /// Where `blocks` begin, and how many of them there are.
     base: usize,
@@ -76,9 +78,14 @@ pub struct Index<'a> {
     end: usize,
     /// There is nothing to be looked at behind `end`.
     over: bool,
+    /// The bracket that ends the document stands there.
+    closed: bool,
     carry: Carry,
     /// At `end`.
     nest: Nest,
+    /// Before the block of this number.
+    floor: Nest,
+    floor_at: usize,
     /// From `end` up to here there is no index, and none is to be made.
     not_before: usize,
     /// The last two quotes before `base`, the later one first.
@@ -100,19 +107,34 @@ pub enum Mark {
     Colon,
 }
 
+/// Which of them a reader moves by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Marks {
+    /// Without colons.
+    Brackets,
+    /// Colons alone.
+    Colons,
+    /// All.
+    Both,
+}
+
 impl<'a> Index<'a> {
-    /// Of a chunk.
-    pub fn new(sight: Sight, input: &'a [u8]) -> Self {
+    /// Of a chunk, in which names are looked for that end so.
+    pub fn new(sight: Sight, ends: Ends, input: &'a [u8]) -> Self {
         Self {
             sight,
+            ends,
             input,
             base: 0,
             len: 0,
             blocks: [Block::default(); PIECE],
             end: 0,
             over: true,
+            closed: false,
             carry: Carry::default(),
             nest: Nest::default(),
+            floor: Nest::default(),
+            floor_at: 0,
             not_before: if sight.level.is_none() { usize::MAX } else { 0 },
             quotes: [usize::MAX; 2],
             last: None,
@@ -145,39 +167,69 @@ impl<'a> Index<'a> {
         (self.base..self.end).contains(&at)
     }
 
-    /// The next of these marks, behind which the reader then is; `None`: at the end of what can be told.
+    /// The next bracket, behind which the reader then is; `None`: at the end of what can be told.
     #[inline]
-    pub fn next(&mut self, colons: bool) -> Option<(Mark, usize)> {
+    pub fn next_bracket(&mut self) -> Option<(Mark, usize)> {
+        self.next_named(Marks::Brackets, |_, _, _| None).map(|(mark, at, _)| (mark, at))
+    }
+
+    /// The next of these marks, of colons such behind a name that has an id; the name is what the text begins with, so long and as it is written,
+    /// and may have escapes. A colon whose name cannot be told counts, without an id.
+    #[inline(always)]
+    pub fn next_named(
+        &mut self,
+        which: Marks,
+        id: impl Fn(&'a [u8], usize, bool) -> Option<usize>,
+    ) -> Option<(Mark, usize, Option<usize>)> {
+        let (brackets, colons) = match which {
+            Marks::Brackets => (!0, 0),
+            Marks::Colons => (0, !0),
+            Marks::Both => (!0, !0),
+        };
         loop {
-            let Some((n, from)) = self.place() else {
+            if self.cursor >= self.end {
                 if self.over {
                     return None;
                 }
                 self.advance();
                 continue;
-            };
-            let block = self.blocks.get(n)?;
-            let colon = if colons { block.colon } else { 0 };
-            let marks = (block.open | block.close | colon) & from;
-            if marks == 0 {
-                self.cursor = self.base + (n + 1) * BLOCK;
-                continue;
             }
-            let bit = marks & marks.wrapping_neg();
-            let at = self.base + n * BLOCK + bit.trailing_zeros() as usize;
-            if at >= self.end {
-                self.cursor = self.end;
-                continue;
+            let inside = self.cursor - self.base;
+            let block = self.blocks.get(inside / BLOCK)?;
+            let start = self.cursor - inside % BLOCK;
+            let marks = ((block.open | block.close) & brackets) | (block.named & colons);
+            let mut marks = marks & (!0 << (inside % BLOCK));
+            while marks != 0 {
+                let bit = marks & marks.wrapping_neg();
+                let place = marks.trailing_zeros() as usize;
+                marks ^= bit;
+                let found = if block.colon & bit == 0 {
+                    (if block.open & bit != 0 { Mark::Open } else { Mark::Close }, start + place, None)
+                } else {
+                    let quotes = block.quote & (bit - 1);
+                    let close = 63_u32.wrapping_sub(quotes.leading_zeros());
+                    let rest = quotes & !(1_u64.wrapping_shl(close));
+                    let id = if rest != 0 {
+                        let open = 63 - rest.leading_zeros();
+                        let between = (1_u64 << close) - (1 << open);
+                        let text = self.input.get(start + open as usize + 1..).unwrap_or_default();
+                        let Some(id) = id(text, (close - open - 1) as usize, block.backslash & between != 0) else {
+                            continue;
+                        };
+                        Some(id)
+                    } else if let Some((name, escapes)) = self.long_name_before(start + place - self.base) {
+                        let text = self.input.get(name.start..).unwrap_or_default();
+                        let Some(id) = id(text, name.len(), escapes) else { continue };
+                        Some(id)
+                    } else {
+                        None
+                    };
+                    (Mark::Colon, start + place, id)
+                };
+                self.cursor = start + place + 1;
+                return Some(found);
             }
-            let mark = if block.colon & bit != 0 {
-                Mark::Colon
-            } else if block.open & bit != 0 {
-                Mark::Open
-            } else {
-                Mark::Close
-            };
-            self.cursor = at + 1;
-            return Some((mark, at));
+            self.cursor = start + BLOCK;
         }
     }
 
@@ -195,7 +247,7 @@ impl<'a> Index<'a> {
             };
             let block = self.blocks.get(n)?;
             let whole = from == !0;
-            if whole && block.least >= depth && self.base + (n + 1) * BLOCK <= self.end {
+            if whole && block.least as usize >= depth && self.base + (n + 1) * BLOCK <= self.end {
                 self.cursor = self.base + (n + 1) * BLOCK;
                 now = self.depth_before(n + 1);
                 continue;
@@ -221,28 +273,32 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// The member name before the colon at `at`, which was the last mark, and whether it may have escapes; `None`: there is none.
-    #[inline]
-    pub fn name_before(&self, at: usize) -> Option<(&'a [u8], bool)> {
-        let inside = at.checked_sub(self.base)?;
-        let block = self.blocks.get(inside / BLOCK)?;
-        let quotes = block.quote & ((1 << (inside % BLOCK)) - 1);
-        let close = 63_u32.checked_sub(quotes.leading_zeros());
-        let rest = close.map_or(0, |close| quotes ^ (1 << close));
-        if let (Some(close), Some(open)) = (close, 63_u32.checked_sub(rest.leading_zeros())) {
-            let start = self.base + inside / BLOCK * BLOCK;
-            let between = (1_u64 << close) - (1 << open);
-            let raw = self.input.get(start + open as usize + 1..start + close as usize)?;
-            return Some((raw, block.backslash & between != 0));
-        }
-        self.long_name_before(inside).map(|raw| (raw, true))
+    /// Where the member name before the colon at `at` stands, which was the last mark, and whether it may have escapes; `None`: it
+    /// cannot be told.
+    pub fn name_before(&self, at: usize) -> Option<(Range<usize>, bool)> {
+        self.long_name_before(at.checked_sub(self.base)?)
     }
 
-    /// The same for one that begins in another block.
-    #[cold]
-    fn long_name_before(&self, inside: usize) -> Option<&'a [u8]> {
-        let mut n = inside / BLOCK;
-        let mut quotes = self.blocks.get(n)?.quote & ((1 << (inside % BLOCK)) - 1);
+    /// The same, which may begin in another block.
+    #[inline(never)]
+    fn long_name_before(&self, inside: usize) -> Option<(Range<usize>, bool)> {
+        let n = inside / BLOCK;
+        let block = self.blocks.get(n)?;
+        let mut quotes = block.quote & ((1 << (inside % BLOCK)) - 1);
+        if let Some(before) = n.checked_sub(1).and_then(|before| self.blocks.get(before)) {
+            // Most begin in the one before it.
+            let two = |low: u64, high: u64| u128::from(high) << 64 | u128::from(low);
+            let quotes = two(before.quote, quotes);
+            if quotes.count_ones() > 1 {
+                let close = 127 - quotes.leading_zeros();
+                let open = 127 - (quotes ^ 1 << close).leading_zeros();
+                let start = self.base + (n - 1) * BLOCK;
+                let between = (1_u128 << close) - (1 << open);
+                let escapes = two(before.backslash, block.backslash) & between != 0;
+                return Some((start + open as usize + 1..start + close as usize, escapes));
+            }
+        }
+        let mut n = n;
         let mut close = None;
         let [last, last_but_one] = self.quotes;
         let open = loop {
@@ -261,7 +317,7 @@ impl<'a> Index<'a> {
                 break if close.is_some() { last } else { last_but_one };
             }
         };
-        self.input.get(open.checked_add(1)?..close.unwrap_or(last))
+        Some((open.checked_add(1)?..close.unwrap_or(last), true))
     }
 
     /// Where the reader is.
@@ -275,58 +331,111 @@ impl<'a> Index<'a> {
         rest.iter().copied().find(|byte| !is_white(*byte))
     }
 
-    /// The string behind the colon at `at`, which was the last mark, with its quotes; `None`: there is none, or what follows it is not
-    /// in sight. Behind it a reader can go on.
-    pub fn string_behind(&self, at: usize) -> Option<Range<usize>> {
-        let follows = |from: usize| {
-            let rest = self.input.get(from..self.end)?;
-            let (white, byte) = rest.iter().enumerate().find(|(_, byte)| !is_white(**byte))?;
-            Some((from + white, *byte))
-        };
-        let (open, _) = follows(at + 1).filter(|(_, byte)| *byte == b'"')?;
-        let close = self.quote_from(open + 1)?;
-        matches!(follows(close + 1), Some((_, b',' | b'}'))).then_some(open..close + 1)
-    }
-
-    /// Moves the reader behind what [`Index::string_behind`] found.
-    pub fn pass_string(&mut self, string: &Range<usize>) {
-        self.cursor = string.end;
-    }
-
-    /// The first quote from there on.
-    fn quote_from(&self, from: usize) -> Option<usize> {
-        let inside = from.checked_sub(self.base)?;
-        let (first, mut seen) = (inside / BLOCK, !0 << (inside % BLOCK));
-        for (n, block) in self.blocks.iter().enumerate().take(self.len).skip(first) {
-            let quotes = block.quote & seen;
-            if quotes != 0 {
-                return Some(self.base + n * BLOCK + quotes.trailing_zeros() as usize).filter(|at| *at < self.end);
+    /// The string, number or literal behind the colon at `at`, which was the last mark, a string with its quotes; `None`: there is none,
+    /// or what follows it is not in sight. Behind it a reader can go on. Only where the whole grammar is checked.
+    #[inline(always)]
+    pub fn scalar_behind(&mut self, at: usize) -> Option<Range<usize>> {
+        let (from, first) = match self.input.get(at + 1..self.end)? {
+            // Mostly there is one space at most.
+            [b'"', ..] => (at + 1, b'"'),
+            [b' ', b'"', ..] => (at + 2, b'"'),
+            rest => {
+                let white = rest.iter().position(|byte| !is_white(*byte))?;
+                (at + 1 + white, *rest.get(white)?)
             }
-            seen = !0;
+        };
+        if first != b'"' {
+            return self.bare_behind(at, from, first);
         }
-        None
+        let inside = from.checked_sub(self.base)?;
+        let after = self.blocks.get(inside / BLOCK)?.quote & (!1 << (inside % BLOCK));
+        let close = self.first_of(at, inside / BLOCK, after, |block| block.quote)?;
+        let end = self.end + usize::from(self.closed);
+        let follows = match self.input.get(close + 1..end)? {
+            [b',' | b'}', ..] => true,
+            rest => matches!(rest.iter().find(|byte| !is_white(**byte)), Some(b',' | b'}')),
+        };
+        follows.then_some(from..close + 1)
+    }
+
+    /// The number or literal that begins there with this byte.
+    #[inline(never)]
+    fn bare_behind(&mut self, at: usize, from: usize, first: u8) -> Option<Range<usize>> {
+        if matches!(first, b'{' | b'[') {
+            return None;
+        }
+        let inside = from.checked_sub(self.base)?;
+        let ends = |block: &Block| block.comma | block.close;
+        let after = ends(self.blocks.get(inside / BLOCK)?) & (!0 << (inside % BLOCK));
+        let end = self.first_of(at, inside / BLOCK, after, ends).or_else(|| self.closed_at())?;
+        let white = self.input.get(from..end)?.iter().rev().take_while(|byte| is_white(**byte)).count();
+        Some(from..end - white)
+    }
+
+    /// Moves the reader behind what [`Index::scalar_behind`] found.
+    pub fn pass_scalar(&mut self, scalar: &Range<usize>) {
+        self.cursor = scalar.end;
+    }
+
+    /// The first of these bits of block `n`, or of those of the blocks behind it. Where they end, more are looked at, but none from that
+    /// of `from` on is given up.
+    #[inline(always)]
+    fn first_of(&mut self, from: usize, n: usize, bits: u64, of: impl Fn(&Block) -> u64) -> Option<usize> {
+        let (mut n, mut bits) = (n, bits);
+        while bits == 0 {
+            n += 1;
+            if n >= self.len {
+                n -= self.advance_from(from)?;
+                if n >= self.len {
+                    return None;
+                }
+            }
+            bits = of(self.blocks.get(n)?);
+        }
+        Some(self.base + n * BLOCK + bits.trailing_zeros() as usize)
     }
 
     /// The last bracket, comma or colon before the end.
     pub fn last(&self) -> Option<usize> {
-        for n in (0..self.len).rev() {
+        self.last_of(self.len)
+    }
+
+    /// The same before the end of so many blocks.
+    fn last_of(&self, blocks: usize) -> Option<usize> {
+        for n in (0..blocks).rev() {
             let block = self.blocks.get(n)?;
-            let start = self.base + n * BLOCK;
             let marks = block.open | block.close | block.comma | block.colon;
-            let marks = match self.end.saturating_sub(start) {
-                within @ 0..BLOCK => marks & ((1 << within) - 1),
-                _ => marks,
-            };
             if marks != 0 {
-                return Some(start + 63 - marks.leading_zeros() as usize);
+                return Some(self.base + n * BLOCK + 63 - marks.leading_zeros() as usize);
             }
         }
         self.last
     }
 
+    /// Where the bracket stands that ends the document, if all before it was looked at.
+    pub fn closed_at(&self) -> Option<usize> {
+        self.closed.then_some(self.end)
+    }
+
     /// The containers around the end.
     pub fn nest(&self) -> &Nest {
         &self.nest
+    }
+
+    /// The containers around the mark at this place, which was the last one.
+    pub fn nest_at(&self, at: usize) -> Option<Nest> {
+        self.nest_before(at.checked_sub(self.base)?)
+    }
+
+    /// The same before so many bytes of the blocks, of which none was given up since the last mark.
+    fn nest_before(&self, inside: usize) -> Option<Nest> {
+        let n = inside / BLOCK;
+        let mut nest = self.floor;
+        let bytes = self.input.get(self.base + self.floor_at * BLOCK..)?;
+        replay(self.blocks.get(self.floor_at..n)?, bytes, &mut nest);
+        let part = self.blocks.get(n)?.up_to(u32::try_from(inside % BLOCK).ok()?);
+        replay(&[part], self.input.get(self.base + n * BLOCK..)?, &mut nest);
+        Some(nest)
     }
 
     /// Moves the reader behind the bracket that [`Index::close_of`] found.
@@ -335,7 +444,7 @@ impl<'a> Index<'a> {
     }
 
     fn depth_before(&self, n: usize) -> usize {
-        self.blocks.get(n).filter(|_| n < self.len).map_or_else(|| self.nest.depth(), |block| block.depth)
+        self.blocks.get(n).filter(|_| n < self.len).map_or_else(|| self.nest.depth(), |block| block.depth as usize)
     }
 
     /// The block in which the reader is, and the bits that are before it.
@@ -351,48 +460,73 @@ impl<'a> Index<'a> {
             self.not_before = usize::MAX;
             return false;
         };
-        self.carry = Carry::at(place);
-        self.nest = nest;
+        self.carry = Carry::at(place, &nest);
+        (self.nest, self.floor, self.floor_at) = (nest, nest, 0);
         (self.base, self.len, self.end, self.over) = (at, 0, at, false);
-        (self.quotes, self.last) = ([usize::MAX; 2], None);
+        (self.quotes, self.last, self.closed) = ([usize::MAX; 2], None, false);
         true
     }
 
     /// Looks at the next piece.
     fn advance(&mut self) {
-        self.remember_quotes();
-        self.last = self.last();
-        (self.base, self.len) = (self.end, 0);
+        // The last block stays: a name may begin in it.
+        let kept = self.len.min(1);
+        (self.floor, self.floor_at) = (self.nest, kept);
+        self.advance_keeping(self.len - kept);
+    }
+
+    /// The same, and keeps the blocks from that of `from` on; how many were given up.
+    #[inline(never)]
+    fn advance_from(&mut self, from: usize) -> Option<usize> {
+        let keep = (from - self.base) / BLOCK;
+        if keep == 0 || self.over {
+            return None;
+        }
+        self.floor = self.nest_before(keep * BLOCK)?;
+        self.floor_at = 0;
+        self.advance_keeping(keep);
+        Some(keep)
+    }
+
+    /// Keeps the blocks from this one on, which is not the first of as many as there may be.
+    fn advance_keeping(&mut self, keep: usize) {
+        self.remember_quotes(keep);
+        self.last = self.last_of(keep);
+        self.blocks.copy_within(keep..self.len, 0);
+        (self.base, self.len) = (self.base + keep * BLOCK, self.len - keep);
         let Sight { level: Some(level), full, .. } = self.sight else { return self.over = true };
         dispatch!(level, simd => self.piece(simd, full));
     }
 
     #[inline(always)]
     fn piece<S: Simd>(&mut self, simd: S, full: bool) {
-        let (whole, tail) = self.input.get(self.base..).unwrap_or_default().as_chunks::<BLOCK>();
+        let (first, from) = (self.len, self.end);
+        let (whole, tail) = self.input.get(from..).unwrap_or_default().as_chunks::<BLOCK>();
         let mut padded = [b' '; BLOCK];
         let rest = (!tail.is_empty()).then(|| {
             padded.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);
             &padded
         });
         let (mut carry, mut nest) = (self.carry, self.nest);
-        for (bytes, slot) in whole.iter().chain(rest).zip(&mut self.blocks) {
-            let found = step(simd, bytes, (self.input, self.end), full, &mut carry, &mut nest);
+        let ends = self.ends;
+        for (bytes, slot) in whole.iter().chain(rest).zip(self.blocks.iter_mut().skip(first)) {
+            let found = step(simd, bytes, (self.input, self.end), (full, &ends), &mut carry, &mut nest);
             let Found { block, wrong, last } = found;
             if wrong != 0 || last.is_some() {
                 // Back to before this block.
                 nest = self.nest;
-                let (blocks, _) = self.blocks.split_at(self.len);
-                replay(blocks, self.input.get(self.base..).unwrap_or_default(), &mut nest);
+                let blocks = self.blocks.get(first..self.len).unwrap_or_default();
+                replay(blocks, self.input.get(from..).unwrap_or_default(), &mut nest);
                 self.over = true;
                 self.not_before = self.end + BLOCK;
                 if let Some(last) = last.filter(|_| wrong == 0) {
                     // The scanner ends the document.
                     nest = nest.outermost();
                     self.end += last as usize;
+                    self.closed = true;
                     self.not_before = usize::MAX;
                     if let Some(slot) = self.blocks.get_mut(self.len) {
-                        *slot = block;
+                        *slot = block.up_to(last);
                     }
                     self.len += 1;
                 }
@@ -410,10 +544,11 @@ impl<'a> Index<'a> {
         }
     }
 
-    fn remember_quotes(&mut self) {
+    /// Those of so many blocks.
+    fn remember_quotes(&mut self, blocks: usize) {
         let mut found = [usize::MAX; 2];
         let mut slots = found.iter_mut();
-        'all: for n in (0..self.len).rev() {
+        'all: for n in (0..blocks).rev() {
             let mut quotes = self.blocks.get(n).map_or(0, |block| block.quote);
             while quotes != 0 {
                 let top = 63 - quotes.leading_zeros();

@@ -177,7 +177,7 @@ impl Scanner {
     }
 
     /// The containers around it.
-    pub(super) fn stack(&self) -> &[Kind] {
+    pub(crate) fn stack(&self) -> &[Kind] {
         &self.stack
     }
 

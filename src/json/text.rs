@@ -6,12 +6,29 @@ use crate::json::scan::{Scanner, Text, is_white};
 use crate::secret::SecretBytes;
 
 /// Of names and short values.
-const SHORT: usize = 24;
+const SHORT: usize = 48;
 
 /// Whether these bytes may stand between the quotes of a JSON string.
 pub fn is_string_content(raw: &[u8]) -> bool {
     let mut text = Text::Plain;
-    matches!(text.advance(raw, &mut 0), Ok(false)) && text == Text::Plain
+    is_plain(raw) || matches!(text.advance(raw, &mut 0), Ok(false)) && text == Text::Plain
+}
+
+/// Whether all of it are printable characters of ASCII but quotes and backslashes, eight at a time.
+fn is_plain(raw: &[u8]) -> bool {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    // The highest bit of the first byte that is another, and of none if there is none.
+    let other = |word: [u8; 8]| {
+        let word = u64::from_le_bytes(word);
+        let below = |word: u64, byte: u64| word.wrapping_sub(EACH * byte);
+        let is = |byte: u8| below(word ^ (EACH * u64::from(byte)), 1);
+        (word | below(word, 0x20) | is(b'"') | is(b'\\')) & (EACH << 7)
+    };
+    let Some(last) = raw.last_chunk() else {
+        return raw.iter().all(|byte| matches!(byte, 0x20..0x80) && !matches!(byte, b'"' | b'\\'));
+    };
+    let (words, _) = raw.as_chunks();
+    words.iter().all(|word| other(*word) == 0) && other(*last) == 0
 }
 
 /// Whether these bytes are exactly one JSON value, without white space around it. Nesting is bounded by the length alone:
@@ -33,8 +50,10 @@ pub fn is_value(raw: &[u8]) -> bool {
 /// The content of a string with its escapes resolved; a lone surrogate becomes its three-byte generalised UTF-8 form.
 pub fn unescape(raw: &[u8]) -> Cow<'_, [u8]> {
     // In a short one a search by vectors costs more than it saves.
-    let first = if raw.len() < SHORT { raw.iter().position(|byte| *byte == b'\\') } else { memchr::memchr(b'\\', raw) };
-    let Some(first) = first else { return Cow::Borrowed(raw) };
+    if raw.len() < SHORT && !may_hold_backslash(raw) {
+        return Cow::Borrowed(raw);
+    }
+    let Some(first) = memchr::memchr(b'\\', raw) else { return Cow::Borrowed(raw) };
     // Never longer than its source, so the buffer never moves and leaves no copy behind.
     let mut out = Vec::with_capacity(raw.len());
     let (before, mut rest) = raw.split_at(first);
@@ -52,6 +71,20 @@ pub fn unescape(raw: &[u8]) -> Cow<'_, [u8]> {
     // Empty, unless the content was not a string's.
     out.extend_from_slice(rest);
     Cow::Owned(out)
+}
+
+/// Whether a byte is a backslash, eight at a time; may say so where none is.
+fn may_hold_backslash(raw: &[u8]) -> bool {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let holds = |bytes: &[u8; 8]| {
+        let word = u64::from_le_bytes(*bytes) ^ (ONES * u64::from(b'\\'));
+        word.wrapping_sub(ONES) & !word & (ONES << 7) != 0
+    };
+    // The last eight overlap those before them.
+    match raw.last_chunk() {
+        Some(last) => holds(last) || raw.as_chunks().0.iter().any(holds),
+        None => raw.contains(&b'\\'),
+    }
 }
 
 /// Tells where in the content of a string, as it is written, bytes of [`unescape`]'s result come from.
@@ -243,6 +276,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_plain_is_found_as_byte_by_byte(
+            mut raw in prop::collection::vec(0x20..0x7f_u8, 0..40), at in 0..40_usize, byte: u8,
+        ) {
+            if let Some(one) = raw.get_mut(at) {
+                *one = byte;
+            }
+            let plain = |byte: &u8| matches!(byte, 0x20..0x80) && !matches!(byte, b'"' | b'\\');
+            prop_assert_eq!(is_plain(&raw), raw.iter().all(plain));
+        }
+
         #[test]
         fn every_character_is_found_where_it_is_written(
             pieces in prop::collection::vec((any::<char>(), 0..3_u8), 0..40),

@@ -83,7 +83,7 @@ impl Editor {
             return Ok(Fed::Waiting(0));
         }
         let mut chunk = Chunk { input, at: 0, passed: 0 };
-        let mut index = Index::new(self.sight, input);
+        let mut index = Index::new(self.sight, self.matcher.table().names().ends(), input);
         loop {
             self.leap(&mut index, &mut chunk, out, replace)?;
             let event = match self.scanner.next(input, &mut chunk.at) {
@@ -246,6 +246,9 @@ impl Editor {
 
     /// What a wait left undone.
     fn ask_again<R: Replace>(&mut self, out: &mut Vec<u8>, replace: &mut R) -> Result<Step, EditError<R::Error>> {
+        if !matches!(self.mode, Mode::Waiting(_) | Mode::Editing(_) | Mode::Refused) {
+            return Ok(Step::Done);
+        }
         let hold = match std::mem::replace(&mut self.mode, Mode::Refused) {
             Mode::Waiting(hold) => hold,
             Mode::Editing(mut buffered) => {

@@ -44,7 +44,7 @@ pub struct InPatch {
 /// All values that the paths select in a whole document, outermost only, in document order; the error says what is wrong with
 /// the document and at which byte.
 pub fn select(document: &[u8], paths: &[Arc<Path>]) -> Result<Vec<Selected>, String> {
-    let selectors = Selectors::new(paths);
+    let selectors = Selectors::once(paths);
     if selectors.buffering() > Buffering::Streaming {
         return in_memory(document, selectors);
     }

@@ -68,8 +68,8 @@ impl Epoch {
     }
 
     /// Whether the API that opens it has been silent for too long.
-    pub(super) fn is_stale(&self, now: u64) -> bool {
-        self.lease.as_ref().is_some_and(|lease| lease.is_over(now))
+    pub(super) fn is_stale(&self, now: impl FnOnce() -> u64) -> bool {
+        self.lease.as_ref().is_some_and(|lease| lease.is_over(now()))
     }
 
     pub(super) fn lease(&self) -> Option<&Arc<Lease>> {

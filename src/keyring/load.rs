@@ -75,7 +75,7 @@ impl Keyring {
 
     /// The epoch that a token names.
     pub(super) fn opening_epoch(&self, io: &Io, id: EpochId) -> Result<Arc<Epoch>, KeyringError> {
-        if let Some(epoch) = self.caches.opened(id).filter(|epoch| !epoch.is_stale(self.clock.now())) {
+        if let Some(epoch) = self.caches.opened(id).filter(|epoch| !epoch.is_stale(|| self.clock.now())) {
             self.must_open(io, &epoch.partition)?;
             return Ok(epoch);
         }

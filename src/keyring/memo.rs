@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Cached, Epoch, Keyring, Kind};
+use super::caches::Loaded;
+use super::{Cached, Epoch, Keyring, Kind, Partition, State};
 use crate::crypto::random::Batch;
 use crate::name::{Class, PartitionName};
 use crate::token::v1::InHand;
@@ -16,10 +17,28 @@ const KEYS: usize = 16;
 #[derive(Debug, Default)]
 pub struct Memo {
     generation: u64,
-    sealing: Option<(Kind, Arc<Epoch>)>,
+    partition: Option<Arc<Loaded>>,
+    /// With the name that was asked for, which is found again faster than the epoch's.
+    sealing: Option<(Kind, PartitionName, Arc<Epoch>)>,
     opening: Option<Arc<Epoch>>,
-    keys: Vec<InHand>,
+    keys: Keys,
     random: Batch,
+}
+
+/// The keys used last.
+#[derive(Debug, Default)]
+struct Keys {
+    all: Vec<Held>,
+    /// Where to look first: the values of a list of records come in the same order over and over.
+    next: usize,
+}
+
+#[derive(Debug)]
+struct Held {
+    epoch: EpochId,
+    suite: Suite,
+    class: Class,
+    key: InHand,
 }
 
 /// An epoch that may be used now, and what else sealing and opening under it takes.
@@ -27,23 +46,27 @@ pub struct Memo {
 pub struct Recalled<'m> {
     /// Which.
     pub epoch: &'m Arc<Epoch>,
-    keys: &'m mut Vec<InHand>,
+    keys: &'m mut Keys,
     random: &'m mut Batch,
 }
 
 impl<'m> Recalled<'m> {
     /// As [`Keyring::field_key`], and random bytes for its nonces.
     pub fn key(self, keyring: &Keyring, suite: Suite, class: &Class) -> (&'m mut InHand, &'m mut Batch) {
-        let Self { epoch, keys, random } = self;
-        let at = keys.iter().position(|key| key.is_of(epoch.id, suite, class)).unwrap_or_else(|| {
-            if keys.len() >= KEYS {
-                keys.swap_remove(0);
+        let Self { epoch, keys: Keys { all, next }, random } = self;
+        let is = |held: &Held| held.epoch == epoch.id && held.suite == suite && held.class == *class;
+        let expected = all.get(*next).is_some_and(is).then_some(*next);
+        let at = expected.or_else(|| all.iter().position(is)).unwrap_or_else(|| {
+            if all.len() >= KEYS {
+                all.swap_remove(0);
             }
-            keys.push(InHand::new(keyring.field_key(epoch, suite, class)));
-            keys.len() - 1
+            let key = InHand::new(keyring.field_key(epoch, suite, class));
+            all.push(Held { epoch: epoch.id, suite, class: class.clone(), key });
+            all.len() - 1
         });
+        *next = if at + 1 < all.len() { at + 1 } else { 0 };
         #[expect(clippy::indexing_slicing, reason = "it was found there, or put there, just now")]
-        (&mut keys[at], random)
+        (&mut all[at].key, random)
     }
 }
 
@@ -58,29 +81,40 @@ impl Memo {
 }
 
 impl Keyring {
+    /// As [`Keyring::partition_cached`].
+    pub fn partition_recalled<'m>(&self, memo: &'m mut Memo, name: &PartitionName) -> Cached<&'m Partition> {
+        let Memo { partition, .. } = memo.renew(self.caches.generation());
+        self.partition_in(partition, name)
+    }
+
     /// As [`Keyring::sealing_cached`].
     pub fn sealing_recalled<'m>(&self, memo: &'m mut Memo, name: &PartitionName, kind: Kind) -> Cached<Recalled<'m>> {
         // Read before the caches are asked: what changes meanwhile changes it, too.
-        let Memo { sealing, keys, random, .. } = memo.renew(self.caches.generation());
-        if !sealing.as_ref().is_some_and(|(of, epoch)| *of == kind && epoch.partition == *name) {
-            match self.sealing_cached(name, kind) {
-                Cached::Hit(epoch) => *sealing = Some((kind, epoch)),
+        let Memo { partition, sealing, keys, random, .. } = memo.renew(self.caches.generation());
+        if !sealing.as_ref().is_some_and(|(of, known, _)| *of == kind && known == name) {
+            match self.partition_in(partition, name) {
+                Cached::Hit(partition) if partition.state != State::Active => return Cached::Denied(partition.state),
+                Cached::Hit(_) => {}
                 Cached::Unknown => return Cached::Unknown,
                 Cached::Denied(state) => return Cached::Denied(state),
                 Cached::Miss => return Cached::Miss,
             }
+            match self.sealing_of_active(name, kind) {
+                Some(epoch) => *sealing = Some((kind, name.clone(), epoch)),
+                None => return Cached::Miss,
+            }
         }
         match sealing {
-            Some((_, epoch)) => Cached::Hit(Recalled { epoch, keys, random }),
+            Some((.., epoch)) => Cached::Hit(Recalled { epoch, keys, random }),
             None => Cached::Miss,
         }
     }
 
     /// As [`Keyring::opening_cached`].
     pub fn opening_recalled<'m>(&self, memo: &'m mut Memo, id: EpochId) -> Cached<Recalled<'m>> {
-        let Memo { opening, keys, random, .. } = memo.renew(self.caches.generation());
+        let Memo { partition, opening, keys, random, .. } = memo.renew(self.caches.generation());
         if opening.as_ref().is_none_or(|epoch| epoch.id != id) {
-            match self.opening_cached(id) {
+            match self.opening_by(id, |home| self.partition_in(partition, home).map(|partition| partition.state)) {
                 Cached::Hit(epoch) => *opening = Some(epoch),
                 Cached::Unknown => return Cached::Unknown,
                 Cached::Denied(state) => return Cached::Denied(state),
@@ -91,5 +125,18 @@ impl Keyring {
             Some(epoch) => Cached::Hit(Recalled { epoch, keys, random }),
             None => Cached::Miss,
         }
+    }
+
+    /// Keeps the partition that was asked for last. Whether the store was heard of lately is asked once for a memo.
+    fn partition_in<'m>(&self, kept: &'m mut Option<Arc<Loaded>>, name: &PartitionName) -> Cached<&'m Partition> {
+        if kept.as_ref().is_none_or(|loaded| loaded.partition.name != *name) {
+            match self.loaded_cached(name) {
+                Cached::Hit(loaded) => *kept = Some(loaded),
+                Cached::Unknown => return Cached::Unknown,
+                Cached::Denied(state) => return Cached::Denied(state),
+                Cached::Miss => return Cached::Miss,
+            }
+        }
+        kept.as_ref().map_or(Cached::Miss, |loaded| Cached::Hit(&*loaded.partition))
     }
 }

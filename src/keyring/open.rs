@@ -32,7 +32,7 @@ impl Keyring {
         let masters = Masters::load(&options.master_keys)?;
         let own_issuer = options.issuer.as_ref().map(load_issuer).transpose()?;
         let own_recipient = options.recipient.as_ref().map(recovery::load_private).transpose()?;
-        let rows = store.keys()?;
+        let rows = store.keys().map_err(KeyringError::at_start)?;
         let (owner, keys) = if masters.0.is_empty() {
             let opens = own_recipient.is_some() || store.service().is_some() || options.managed.0.is_some();
             let can = own_issuer.is_some() || opens;
@@ -135,7 +135,8 @@ pub(super) fn open_store(place: &StorePlace, options: &Options) -> Result<Option
             Some(Box::new(SqliteStore::open(path)?))
         }
         StorePlace::Postgres(place) => {
-            PostgresStore::open(&with_password(place, options)?, options.tls, options.i_know)?
+            PostgresStore::open(&with_password(place, options)?, options.tls, options.i_know)
+                .map_err(KeyringError::at_start)?
                 .map(|store| Box::new(store) as Box<dyn Store>)
         }
         StorePlace::Authority(_) => return Err(elsewhere(place)),
@@ -147,7 +148,8 @@ pub(super) fn make_store(options: &Options) -> Result<Box<dyn Store>, KeyringErr
     Ok(match &options.store {
         StorePlace::Sqlite(path) => Box::new(SqliteStore::create(path)?),
         StorePlace::Postgres(place) => {
-            Box::new(PostgresStore::create(&with_password(place, options)?, options.tls, options.i_know)?)
+            let made = PostgresStore::create(&with_password(place, options)?, options.tls, options.i_know);
+            Box::new(made.map_err(KeyringError::at_start)?)
         }
         StorePlace::Authority(_) => return Err(elsewhere(&options.store)),
     })

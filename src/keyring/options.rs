@@ -21,7 +21,7 @@ pub enum KeyringError {
     /// The store cannot be read or written, or is stale: 503.
     #[error("the keyring is unavailable: {0}")]
     Unavailable(String),
-    /// This process lacks the key for it (no master key, encrypt-only): exit 77 at start.
+    /// This process lacks the key for it (no master key, encrypt-only), or shows none that is taken: exit 77 at start.
     #[error("{0}")]
     NoKey(String),
     /// The keyring does not fit the key or is damaged: exit 78 at start.
@@ -33,6 +33,14 @@ pub enum KeyringError {
 }
 
 impl KeyringError {
+    /// Of a store that is asked for the first time: a credential that it does not take is no passing trouble.
+    pub fn at_start(error: StoreError) -> Self {
+        match error {
+            StoreError::Unauthorized(text) => Self::NoKey(text),
+            other => other.into(),
+        }
+    }
+
     /// What happened, without the partition's name: a name that a template made carries a piece of a path or header.
     pub fn without_name(&self) -> String {
         match self {
@@ -46,7 +54,8 @@ impl KeyringError {
 impl From<StoreError> for KeyringError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(text) => Self::Unavailable(text),
+            // What is held goes on being used, as while the store is away: a credential may be renewed.
+            StoreError::Unavailable(text) | StoreError::Unauthorized(text) => Self::Unavailable(text),
             StoreError::Damaged(text) => Self::Mismatch(text),
         }
     }

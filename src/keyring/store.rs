@@ -27,6 +27,9 @@ pub enum StoreError {
     /// It cannot be reached, read or written now (locked, full, gone); nothing was changed.
     #[error("{0}")]
     Unavailable(String),
+    /// Whoever keeps it does not take what this process shows; nothing was changed.
+    #[error("{0}")]
+    Unauthorized(String),
     /// It is no store of ours, or damaged.
     #[error("{0}")]
     Damaged(String),

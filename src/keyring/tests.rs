@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::clock::ManualClock;
 use crate::crypto::kem::KemSuite;
-use crate::token::v1::{Plain, SealError};
+use crate::token::v1::{self, Plain, SealError};
 
 mod apis;
 mod attacks;
@@ -398,6 +398,26 @@ fn field_keys_are_one_object_for_the_life_of_an_epoch(#[values(On::Sqlite, On::P
     assert_eq!((stats.caches[3].hits, stats.caches[3].misses), (1, 2));
     assert_eq!(stats.epoch_ages, [(default(), Kind::Random, 0)]);
     assert!(!format!("{keyring:?} {epoch:?}").contains(&hex::encode(dek(&epoch))));
+}
+
+#[test]
+fn a_memo_finds_the_key_of_each_class_in_whatever_order() {
+    let place = Place::on(On::Sqlite).unwrap();
+    let keyring = place.init();
+    let epoch = keyring.sealing(&default(), Kind::Random).unwrap();
+    let mut memo = Memo::default();
+    // In turns, backwards, twice, and more than are kept.
+    for class in [0, 1, 2, 0, 1, 2, 2, 1, 0, 0].into_iter().chain(0..40).chain([39, 0, 1, 38]) {
+        let class = Class::new(&format!("class-{class}"));
+        let Cached::Hit(recalled) = keyring.sealing_recalled(&mut memo, &default(), Kind::Random) else { panic!() };
+        let (key, random) = recalled.key(&keyring, Suite::Xaes, &class);
+        let plain = Plain { text: b"text", is_string: true, record_id: None, pad: None, signer: None };
+        let mut token = Vec::new();
+        key.seal(&plain, random, &mut token).unwrap();
+        let token = v1::parse(&token).unwrap();
+        let opened = keyring.field_key(&epoch, Suite::Xaes, &class).open(&token, None, &[], keyring.prefixes());
+        assert_eq!(opened.unwrap().text.expose(), b"text", "{class}");
+    }
 }
 
 #[rstest]

@@ -8,20 +8,23 @@ use prometheus_client::metrics::counter::Counter;
 use super::labels::FieldLabels;
 use super::{FieldEvent, Metrics};
 
-pub(super) const EVENTS: usize = FieldEvent::Refused as usize + 1;
-
 /// The counters of one rule and class, to be kept beside them; those of events that never happen are never made.
 #[derive(Default)]
 pub struct FieldCounters(OnceLock<Found>);
 
 struct Found {
     within: Metrics,
-    counters: [OnceLock<Counter>; EVENTS],
+    counters: [OnceLock<Counter>; FieldEvent::COUNT],
 }
 
 impl FieldCounters {
     /// Counts events of this rule and class, always the same ones.
-    pub fn count(&self, metrics: &Metrics, rule: &str, class: &str, events: impl Iterator<Item = (FieldEvent, u64)>) {
+    pub fn count(
+        &self,
+        metrics: &Metrics,
+        (rule, class): (&str, &str),
+        events: impl Iterator<Item = (FieldEvent, u64)>,
+    ) {
         let found = self.0.get_or_init(|| Found { within: metrics.clone(), counters: Default::default() });
         let ours = Arc::ptr_eq(&found.within.0, &metrics.0);
         for (event, count) in events.filter(|(_, count)| *count > 0) {
@@ -54,7 +57,7 @@ mod tests {
         let (kept, one, other) = (FieldCounters::default(), Metrics::default(), Metrics::default());
         for metrics in [&one, &one, &other] {
             let events = [(FieldEvent::Sealed, 2), (FieldEvent::Matched, 3), (FieldEvent::Refused, 0)];
-            kept.count(metrics, "customers", "ssn", events.into_iter());
+            kept.count(metrics, ("customers", "ssn"), events.into_iter());
         }
         one.field("customers", "ssn", FieldEvent::Sealed, 1);
         for (metrics, sealed) in [(one, 5), (other, 2)] {

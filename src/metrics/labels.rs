@@ -59,6 +59,24 @@ pub(super) struct WorkerLabels {
 }
 
 impl FieldEvent {
+    /// How many there are.
+    pub const COUNT: usize = Self::Refused as usize + 1;
+
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Matched,
+        Self::Sealed,
+        Self::Opened,
+        Self::Withheld,
+        Self::Masked,
+        Self::Absent,
+        Self::Plaintext,
+        Self::Unfit,
+        Self::AlreadySealed,
+        Self::Lesser,
+        Self::Refused,
+    ];
+
     /// What may become of a value.
     pub const ENDS: [Self; 9] = [
         Self::Sealed,

@@ -6,8 +6,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::FieldEvent;
 use super::sketch::{Run, Sketch};
-use super::{FieldEvent, fields::EVENTS};
 use crate::refusal::Reason;
 
 /// What a value is that is no string, and that sealing makes one.
@@ -59,7 +59,7 @@ impl Kind {
 /// Of one field.
 #[derive(Default)]
 pub struct FieldStats {
-    events: [AtomicU64; EVENTS],
+    events: [AtomicU64; FieldEvent::COUNT],
     bodies: AtomicU64,
     kinds: [AtomicU64; KINDS],
     /// Of tokens, made or forecast.
@@ -88,7 +88,7 @@ impl FieldStats {
     /// Adds a body and the rest of its tokens' lengths.
     pub fn add(&self, body: Body<'_, impl Iterator<Item = (FieldEvent, u64)>>, mut lengths: Run) {
         if body.values == 0 {
-            self.more(FieldEvent::Absent, 1);
+            self.absent();
             return;
         }
         more(&self.bodies, 1);
@@ -109,6 +109,11 @@ impl FieldStats {
                 self.since_unwanted.store(0, Ordering::Relaxed);
             }
         }
+    }
+
+    /// A body held nothing for it.
+    pub fn absent(&self) {
+        self.more(FieldEvent::Absent, 1);
     }
 
     /// How often this happened; `Matched` counts all values.

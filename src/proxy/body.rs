@@ -7,10 +7,10 @@ use http::{Method, StatusCode};
 use http_body::Body as _;
 
 use crate::json::framing::Framing;
-use crate::keyring::{Cached, KeyringError, State};
+use crate::keyring::{Cached, KeyringError, Memo, State};
 use crate::refusal::{Reason, Refusal};
 use crate::rules::media::{Media, Reading, media};
-use crate::rules::{Action, OnBad, OnUnreadable, Verb};
+use crate::rules::{Action, OnBad, OnUnreadable, Rule, Verb};
 use crate::transform::plan::{Direction, HalfPlan, PlannedField, Share, changes};
 use crate::transform::{Need, Sealer};
 
@@ -34,27 +34,52 @@ const SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
 /// Fetches what the plans know to need, so that a missing key refuses the request before the upstream acts on it.
 pub(crate) async fn prepare(ctx: &Exchange, has_body: bool) -> Result<(), Refusal> {
     let request = ctx.request.as_deref().filter(|_| has_body);
-    for plan in request.into_iter().chain(ctx.response.as_deref()).filter(|plan| plan.changes()) {
+    let plans = || request.into_iter().chain(ctx.response.as_deref()).filter(|plan| plan.changes());
+    if let Some(plan) = plans().next()
+        && none_is_missing(&*sealer(ctx, plan)?, plans())?
+    {
+        return Ok(());
+    }
+    for plan in plans() {
         fetch(ctx, plan).await?;
     }
     Ok(())
 }
 
+/// Whether everything is at hand, as it mostly is.
+fn none_is_missing<'a>(sealer: &dyn Sealer, mut plans: impl Iterator<Item = &'a HalfPlan>) -> Result<bool, Refusal> {
+    let mut memo = Memo::default();
+    plans.try_fold(true, |all, plan| Ok(all && missing(sealer, plan, 0, &mut memo)?.is_none()))
+}
+
 /// Fetches what one plan knows to need.
 pub(super) async fn fetch(ctx: &Exchange, plan: &HalfPlan) -> Result<(), Refusal> {
     let sealer = sealer(ctx, plan)?;
-    for (need, field) in plan.needs(&ctx.route.rules) {
-        match sealer.at_hand(&need) {
-            Cached::Hit(()) => {}
-            Cached::Denied(state) => denied(field, state)?,
-            Cached::Unknown | Cached::Miss => {
-                if let Err(error) = sealer.fetch(need.clone()).await {
-                    unavailable(field, &need, &error)?;
-                }
-            }
+    let mut done = 0;
+    while let Some((at, need, field)) = missing(&*sealer, plan, done, &mut Memo::default())? {
+        if let Err(error) = sealer.fetch(need.clone()).await {
+            unavailable(field, need, &error)?;
         }
+        done = at + 1;
     }
     Ok(())
+}
+
+/// The first of a plan's needs, but for so many, that is not at hand.
+fn missing<'a>(
+    sealer: &dyn Sealer,
+    plan: &'a HalfPlan,
+    done: usize,
+    memo: &mut Memo,
+) -> Result<Option<(usize, &'a Need, &'a PlannedField)>, Refusal> {
+    for (at, (need, field)) in plan.needs().enumerate().skip(done) {
+        match sealer.at_hand(need, memo) {
+            Cached::Hit(()) => {}
+            Cached::Denied(state) => denied(field, state)?,
+            Cached::Unknown | Cached::Miss => return Ok(Some((at, need, field))),
+        }
+    }
+    Ok(None)
 }
 
 /// A request's body on its way to the upstream.
@@ -78,11 +103,15 @@ pub(crate) async fn response(
 ) -> Result<Body, Refusal> {
     let Some(plan) = &ctx.response else { return Ok(body) };
     let content_type = content_type(&parts.headers).unwrap_or(Some("?"));
+    let meets = |rule: &Rule| rule.acts_on_response(parts.status.as_u16(), content_type);
     let acts = |action: &Action| {
         let rule = ctx.route.rules.iter().map(|(rule, _)| rule).find(|rule| rule.name == action.rule);
-        rule.is_some_and(|rule| rule.acts_on_response(parts.status.as_u16(), content_type))
+        rule.is_some_and(|rule| meets(rule))
     };
-    let Some(plan) = plan.only(acts) else { return Ok(body) };
+    // Most meet one rule, and all of it.
+    let whole = ctx.route.rules.iter().all(|(rule, _)| meets(rule));
+    let plan = if whole { Some(Arc::clone(plan)) } else { plan.only(acts) };
+    let Some(plan) = plan else { return Ok(body) };
     if ctx.method == Method::HEAD || parts.status == StatusCode::NOT_MODIFIED {
         // What these say of a body is about bytes that nobody will get.
         if plan.changes() {

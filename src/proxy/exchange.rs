@@ -288,7 +288,7 @@ fn open(connection: &Connection, account: &Account, parts: &request::Parts) -> R
     }
     let words = caller.words(connection, &parts.headers);
     let looks_up = matches!(parts.method, Method::GET | Method::HEAD);
-    let body = |direction| HalfPlan::new(direction, &route.rules, words).map(|plan| plan.map(Arc::new));
+    let body = |direction| HalfPlan::shared(direction, &route.rules, words);
     let outside =
         |direction| HalfPlan::outside(direction, &route.rules, words, looks_up).map(|plan| plan.map(Arc::new));
     let (bodies, outside) = match route.rules.is_empty() {

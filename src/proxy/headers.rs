@@ -171,7 +171,7 @@ pub(super) fn settle_host(parts: &mut request::Parts) -> Result<(), Refusal> {
 }
 
 /// The host that rules see: lower case, without the port.
-pub(super) fn host(headers: &HeaderMap) -> Option<Cow<'_, str>> {
+pub fn host(headers: &HeaderMap) -> Option<Cow<'_, str>> {
     let text = headers.get(header::HOST)?.to_str().ok()?;
     let host = match text.rfind(':') {
         // A colon within the brackets of an IPv6 address begins no port.

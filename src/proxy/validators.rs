@@ -16,7 +16,7 @@ use http::header::{
 };
 
 use crate::crypto::kdf;
-use crate::keyring::Cached;
+use crate::keyring::{Cached, Memo};
 use crate::rules::{Key, KeyPart, Verb};
 use crate::transform::plan::{HalfPlan, PlannedField, Target, changes};
 
@@ -147,7 +147,7 @@ fn field(exchange: &Exchange, field: &PlannedField, text: &mut String) -> std::f
         Target::Managed(profile) => write!(text, "{:?} {:?} ", profile.name, profile.partition.as_str())?,
     }
     if let (Some(partition), Some(sealer)) = (field.target.partition(), &exchange.shared.sealer) {
-        match sealer.permissions(partition, &exchange.role) {
+        match sealer.permissions(partition, &exchange.role, &mut Memo::default()) {
             Cached::Hit(permissions) => write!(text, "{}", permissions.0)?,
             Cached::Denied(state) => write!(text, "{}", state.name())?,
             Cached::Unknown | Cached::Miss => {}

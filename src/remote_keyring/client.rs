@@ -34,6 +34,9 @@ const BREAK: Duration = Duration::from_secs(1);
 const FIRST: Duration = Duration::from_secs(10);
 /// What an authority says that goes into our log.
 const MAX_TEXT: usize = 300;
+/// What is wrong when it answers 401.
+pub const NOT_TAKEN: &str =
+    "it does not take this process's credential; give a valid `keyring.api_key`, `keyring.token` or `keyring.identity`";
 
 /// See the module.
 pub struct Client {
@@ -205,6 +208,9 @@ impl Wire {
     }
 
     fn away(&self, problem: &str) -> StoreError {
+        if problem == NOT_TAKEN {
+            return not_taken(&self.url);
+        }
         let way = if problem.contains("UnknownIssuer") {
             ": name who issued its certificate with `keyring.ca` or --ca"
         } else {
@@ -212,6 +218,10 @@ impl Wire {
         };
         StoreError::Unavailable(format!("the authority {} cannot be used: {problem}{way}", self.url))
     }
+}
+
+fn not_taken(url: &str) -> StoreError {
+    StoreError::Unauthorized(format!("the authority {url}: {NOT_TAKEN}"))
 }
 
 /// What came back.
@@ -240,10 +250,7 @@ impl Answer {
         let unavailable = |text: &str| Err(StoreError::Unavailable(format!("the authority {}: {text}", self.url)));
         match self.status.as_u16() {
             200 | 204 | 403 | 404 | 409 | 422 => Ok(self),
-            401 => unavailable(
-                "it does not take this process's credential; give a valid `keyring.api_key`, `keyring.token` or \
-                 `keyring.identity`",
-            ),
+            401 => Err(not_taken(&self.url)),
             300..=399 => unavailable("it redirects, which is not followed; name where it is as `keyring.store`"),
             429 => unavailable("it finds that this process asks too often"),
             status => {

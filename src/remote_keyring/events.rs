@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 
-use super::client::Wire;
+use super::client::{NOT_TAKEN, Wire};
 
 /// Without a line for so long, what this process has may be stale: three heartbeats.
 const SILENT: Duration = Duration::from_secs(3);
@@ -111,7 +111,7 @@ async fn stream(wire: &Wire, heard: &Heard) -> Result<(), String> {
     let response = tokio::time::timeout(CONNECT, sent).await.map_err(|_| "it did not answer in time".to_owned())??;
     match response.status() {
         StatusCode::OK => {}
-        StatusCode::UNAUTHORIZED => return Err("it does not take this process's credential; give a valid `keyring.api_key`, `keyring.token` or `keyring.identity`".into()),
+        StatusCode::UNAUTHORIZED => return Err(NOT_TAKEN.to_owned()),
         status => return Err(format!("it answers {status} where its event stream should be")),
     }
     let mut body = response.into_body();

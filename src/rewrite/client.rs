@@ -92,6 +92,11 @@ impl Shared {
         self.stop.send_replace(true);
     }
 
+    /// Waits for so long, or until it is stopped.
+    pub async fn pause(&self, wait: Duration) {
+        self.until_stop(tokio::time::sleep(wait)).await;
+    }
+
     /// Whether nothing more is sent.
     pub fn is_stopped(&self) -> bool {
         *self.stop.borrow()
@@ -101,14 +106,24 @@ impl Shared {
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
+
+    /// `None`: stopped first.
+    async fn until_stop(&self, waiting: impl Future<Output = ()>) -> Option<()> {
+        let mut stop = self.stop.subscribe();
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => None,
+            () = waiting => Some(()),
+        }
+    }
 }
 
 impl Client {
     /// To `url`, which is `http://` or `https://`, a host, and perhaps a path that stands before all others.
     pub fn new(url: &str, shared: &Shared) -> Result<Self, Halt> {
+        // It is not repeated: there may be a password in it.
         let usage = |what: &str| {
-            let message = format!("`{}` {what}", url.split(['?', '@']).next_back().unwrap_or(""));
-            Halt::new(HaltKind::Usage, message)
+            Halt::new(HaltKind::Usage, format!("the address to ask {what}"))
                 .help("give http://HOST:PORT or https://HOST:PORT, and no user, password or query")
         };
         let uri: Uri = url.parse().map_err(|_| usage("is no URL"))?;
@@ -138,6 +153,11 @@ impl Client {
         &self.prefix
     }
 
+    /// The `Host` of every request, unless another was given.
+    pub fn host(&self) -> &str {
+        self.origin.split_once("://").map_or("", |(_, host)| host)
+    }
+
     /// The headers that every request has.
     pub fn headers(&self) -> &HeaderMap {
         &self.shared.manner.headers
@@ -152,7 +172,7 @@ impl Client {
     pub async fn send(&self, method: Method, path: &str, headers: &HeaderMap, body: Bytes) -> Result<Answer, Trouble> {
         let mut waits = retry::waits(self.shared.manner.tries);
         loop {
-            if self.until_stop(self.shared.pace.turn()).await.is_none() {
+            if self.shared.until_stop(self.shared.pace.turn()).await.is_none() {
                 return Err(Trouble::Halt(Halt::stopped()));
             }
             let request = self.request(&method, path, headers, &body)?;
@@ -226,18 +246,8 @@ impl Client {
     }
 
     async fn pause(&self, wait: Duration) -> Result<(), Trouble> {
-        let slept = self.until_stop(tokio::time::sleep(wait)).await;
+        let slept = self.shared.until_stop(tokio::time::sleep(wait)).await;
         slept.ok_or_else(|| Trouble::Halt(Halt::stopped()))
-    }
-
-    /// `None`: stopped first.
-    async fn until_stop(&self, waiting: impl Future<Output = ()>) -> Option<()> {
-        let mut stop = self.shared.stop.subscribe();
-        tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop) => None,
-            () = waiting => Some(()),
-        }
     }
 }
 

@@ -2,9 +2,9 @@
 //! record is in either; an id only if that is asked for.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,8 @@ pub struct Counts {
     pub would: u64,
     /// Of those, without an entity tag that can be relied on.
     pub untagged: u64,
+    /// Looked at, without anything that the rules select.
+    pub unselected: u64,
     /// What was seen stored before anything was written, by class.
     pub classes: BTreeMap<String, Seen>,
 }
@@ -63,6 +65,9 @@ pub struct State {
     pub done: u64,
     /// if they are still the same.
     pub same: String,
+    /// Stands for the lines of a file in front of the page.
+    #[serde(default)]
+    pub passed: String,
     /// There is nothing left.
     pub finished: bool,
     /// So far.
@@ -78,6 +83,7 @@ impl State {
             at,
             done: 0,
             same: String::new(),
+            passed: String::new(),
             finished: false,
             counts: Counts::default(),
         }
@@ -154,10 +160,17 @@ pub struct Failures {
 impl Failures {
     /// Adds to the file, which only its owner may read.
     pub fn open(path: &Path, with_ids: bool) -> Result<Self, Halt> {
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-        match file {
+        let open = || {
+            let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+            // One that was there already, too; a pipe is somebody else's.
+            if file.metadata()?.is_file() {
+                file.set_permissions(Permissions::from_mode(0o600))?;
+            }
+            Ok(file)
+        };
+        match open() {
             Ok(file) => Ok(Self { path: path.to_owned(), file, with_ids }),
-            Err(error) => Err(Halt::new(HaltKind::Io, format!("{}: {error}", path.display()))),
+            Err(error) => Err(io_failed(path, &error)),
         }
     }
 
@@ -173,14 +186,16 @@ impl Failures {
             members.insert("id".to_owned(), name.into());
         }
         let written = self.file.write_all(format!("{line}\n").as_bytes());
-        written.map_err(|error| Halt::new(HaltKind::Io, format!("{}: {error}", self.path.display())))
+        written.map_err(|error| io_failed(&self.path, &error))
     }
+}
+
+fn io_failed(path: &Path, error: &io::Error) -> Halt {
+    Halt::new(HaltKind::Io, format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
@@ -206,6 +221,8 @@ mod tests {
     fn failures_have_an_id_only_if_asked_for() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("failed");
+        std::fs::write(&path, "").unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         for with_ids in [false, true] {
             Failures::open(&path, with_ids)
                 .unwrap()
@@ -213,6 +230,7 @@ mod tests {
                 .unwrap();
         }
         let text = bounded::read_text_file(&path, 1 << 20).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], r#"{"page":2,"item":5,"why":"writing: 400"}"#);
         assert_eq!(lines[1], r#"{"page":2,"item":5,"why":"writing: 400","id":"zoe@example.com"}"#);

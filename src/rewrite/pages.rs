@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::client::{Answer, Client, Trouble};
 use super::{Halt, HaltKind};
+use crate::crypto::{hex, kdf};
 use crate::json::text::unescape;
 use crate::jsonpath::{Path, select};
 
@@ -45,6 +46,8 @@ pub struct List {
     pub path: String,
     /// Selects the records of an answer.
     pub items: Vec<Arc<Path>>,
+    /// Selects the array of which those are all; empty: they are chosen in another way.
+    pub array: Vec<Arc<Path>>,
     /// Selects the id in a record.
     pub id: Vec<Arc<Path>>,
     /// Selects what says where the next page is.
@@ -56,11 +59,15 @@ pub struct List {
 }
 
 /// Lines of a file.
-pub struct Lines {
+pub struct Lines(Mutex<Reading>);
+
+struct Reading {
     /// What is left of them.
-    pub input: Mutex<Box<dyn BufRead + Send>>,
+    input: Box<dyn BufRead + Send>,
     /// How many were read.
-    pub read: Mutex<u64>,
+    read: u64,
+    /// Stands for those.
+    digest: [u8; 32],
 }
 
 /// See the module.
@@ -80,29 +87,36 @@ pub struct Page {
     pub names: VecDeque<String>,
     /// `None`: nothing.
     pub next: Option<Position>,
+    /// Stands for all lines in front of the page, and for those with the page's own; nothing where there are no lines.
+    pub passed: (String, String),
 }
 
 impl Lines {
     /// Of this input.
     pub fn new(input: Box<dyn BufRead + Send>) -> Self {
-        Self { input: Mutex::new(input), read: Mutex::default() }
+        Self(Mutex::new(Reading { input, read: 0, digest: [0; 32] }))
     }
 
     /// The next lines behind so many; blank ones count and are no names.
     fn page(&self, from: u64) -> Result<Page, Halt> {
         let io = |error: &std::io::Error| Halt::new(HaltKind::Io, format!("the list of records: {error}"));
-        let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reading = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Reading { input, read, digest } = &mut *reading;
         let mut names = VecDeque::new();
         let mut line = Vec::new();
+        let mut before = *digest;
         while *read < from.saturating_add(LINES as u64) {
             line.clear();
             let limit = MAX_LINE as u64 + 1;
             let length = std::io::Read::take(&mut *input, limit).read_until(b'\n', &mut line).map_err(|e| io(&e))?;
             if length == 0 {
-                return Ok(Page { names, next: None });
+                return Ok(Page { names, next: None, passed: (hex::encode(&before), hex::encode(digest)) });
             }
             *read += 1;
+            *digest = kdf::sha256(&kdf::pae(&[digest, line.trim_ascii_end()]));
+            if *read <= from {
+                before = *digest;
+            }
             let text = std::str::from_utf8(&line).map(|text| text.trim_end_matches(['\n', '\r']));
             match text {
                 Ok(text) if length <= MAX_LINE => {
@@ -116,7 +130,8 @@ impl Lines {
                 }
             }
         }
-        Ok(Page { names, next: Some(Position::Line(*read)) })
+        let passed = (hex::encode(&before), hex::encode(digest));
+        Ok(Page { names, next: Some(Position::Line(*read)), passed })
     }
 }
 
@@ -163,7 +178,7 @@ impl List {
         let status = answer.status.as_u16();
         // Many say of a page behind the last one that it is not there.
         if status == 404 && matches!(at, Position::Page(page) if *page > self.first_page) {
-            return Ok(Page { names: VecDeque::new(), next: None });
+            return Ok(Page { names: VecDeque::new(), next: None, passed: <(String, String)>::default() });
         }
         if status == 401 {
             return Err(denied());
@@ -175,8 +190,11 @@ impl List {
             return Err(Halt::new(HaltKind::Refused, format!("the list is answered with {}", answer.why())));
         }
         let names = self.names(&answer)?;
+        if names.is_empty() && self.is_start(at) {
+            self.found_nothing(&answer)?;
+        }
         let next = self.next(at, names.len() as u64, &answer, client.prefix())?;
-        Ok(Page { names, next: next.filter(|next| next != at) })
+        Ok(Page { names, next: next.filter(|next| next != at), passed: <(String, String)>::default() })
     }
 
     fn target(&self, at: &Position) -> String {
@@ -191,6 +209,25 @@ impl List {
         }
         let path = self.path.replace("{page}", &page).replace("{offset}", &offset);
         path.replace("{limit}", &self.page_size.to_string()).replace("{cursor}", &cursor)
+    }
+
+    fn is_start(&self, at: &Position) -> bool {
+        match at {
+            Position::Page(page) => *page == self.first_page,
+            Position::Offset(offset) => *offset == 0,
+            position => *position == Position::First,
+        }
+    }
+
+    /// A list without a record has an array at least, or null instead of it: what has neither is no list, or not this one.
+    fn found_nothing(&self, answer: &Answer) -> Result<(), Halt> {
+        let found = select(&answer.body, &self.array).unwrap_or_default();
+        let is_list = |raw: &[u8]| raw.starts_with(b"[") || raw == b"null";
+        if self.array.is_empty() || found.iter().any(|one| answer.body.get(one.span.clone()).is_some_and(is_list)) {
+            return Ok(());
+        }
+        let halt = Halt::new(HaltKind::Refused, "the list has no array where --items says that the records stand");
+        Err(halt.help("say with --items where they do, as in '$.data[*]'; is --list right?"))
     }
 
     fn names(&self, answer: &Answer) -> Result<VecDeque<String>, Halt> {
@@ -241,8 +278,10 @@ impl List {
 
     /// Of a link only what stands behind the host is taken: whatever it says, the request goes where all others go.
     fn link(&self, link: &str, prefix: &str) -> Result<Position, Halt> {
-        let behind_host =
-            link.split_once("://").map(|(_, rest)| rest.find(['/', '?']).map_or("/", |at| rest.split_at(at).1));
+        // In the query of a path a URL may stand as well.
+        let is_url = |(scheme, _): &(&str, &str)| scheme.bytes().all(|b| b.is_ascii_alphanumeric());
+        let url = link.split_once("://").filter(is_url);
+        let behind_host = url.map(|(_, rest)| rest.find(['/', '?']).map_or("/", |at| rest.split_at(at).1));
         let path = match (behind_host, link.as_bytes().first()) {
             (Some(path), _) if path.starts_with('/') => path.to_owned(),
             (None, Some(b'/')) if !link.starts_with("//") => link.to_owned(),
@@ -309,7 +348,15 @@ mod tests {
 
     fn list(path: &str, next: &str) -> List {
         let next = if next.is_empty() { Vec::new() } else { paths(next) };
-        List { path: path.into(), items: paths("$[*]"), id: paths("$.id"), next, first_page: 1, page_size: 50 }
+        List {
+            path: path.into(),
+            items: paths("$[*]"),
+            array: paths("$"),
+            id: paths("$.id"),
+            next,
+            first_page: 1,
+            page_size: 50,
+        }
     }
 
     fn answer(body: &'static str, link: &'static str) -> Answer {
@@ -337,6 +384,8 @@ mod tests {
     #[case("?page=2", "", Some("/customers?page=2"))]
     #[case("/c", "", Some("/c"))]
     #[case("https://elsewhere.test", "", Some("/"))]
+    #[case("/c?from=http://a/b&page=2", "", Some("/c?from=http://a/b&page=2"))]
+    #[case("?from=http://a/b", "", Some("/customers?from=http://a/b"))]
     #[case("//elsewhere.test/c", "", None)]
     #[case("c?page=2", "", None)]
     fn a_link_leads_nowhere_else(#[case] link: &str, #[case] prefix: &str, #[case] path: Option<&str>) {
@@ -371,6 +420,16 @@ mod tests {
     }
 
     #[rstest]
+    #[case("[]", true)]
+    #[case("null", true)]
+    #[case("{}", false)]
+    #[case(r#"{"data":[{"id":1}]}"#, false)]
+    #[case(r#""""#, false)]
+    fn a_list_without_records_is_a_list(#[case] body: &'static str, #[case] is_one: bool) {
+        assert_eq!(list("/c", "").found_nothing(&answer(body, "")).is_ok(), is_one);
+    }
+
+    #[rstest]
     #[case("a b/c?ü", Ok("/c/a%20b%2Fc%3F%C3%BC/x"))]
     #[case("a.b-c_d~e", Ok("/c/a.b-c_d~e/x"))]
     #[case("..", Err("its id is no segment of a path"))]
@@ -390,5 +449,10 @@ mod tests {
         let again = lines(&text);
         let last = again.page(1000).unwrap();
         assert_eq!((last.names.len(), last.names[0].as_str(), last.next), (200, "id-1001", None));
+        // Whether the lines in front of it are those that were done.
+        assert_eq!(lines(&text).page(500).unwrap().passed.0, first.passed.1);
+        let shifted = lines(&format!("new\n{text}"));
+        assert_ne!(shifted.page(500).unwrap().passed.0, first.passed.1);
+        assert_ne!(lines("id-1\n").page(500).unwrap().passed.0, first.passed.1);
     }
 }

@@ -17,8 +17,10 @@ const NEVER: &str = "\"sidecloak-rewrite-is-the-condition-heeded\"";
 pub struct Records {
     /// The proxy.
     pub through: Client,
-    /// The application itself, and what its records should be looked at for.
-    pub direct: Option<(Client, Stored)>,
+    /// The application itself, whose records are looked at for what the rules select.
+    pub direct: Option<Client>,
+    /// The proxy's rules.
+    pub rules: Option<Stored>,
     /// What is written of a record.
     pub shape: Shape,
     /// With which method.
@@ -56,6 +58,15 @@ pub enum Became {
         /// What stands in it, if that was looked at.
         look: Option<Look>,
     },
+}
+
+/// What was found of a record at the application itself.
+enum Seen {
+    /// Nobody looks.
+    Unseen,
+    /// It is not there any more.
+    Gone,
+    Here(Look),
 }
 
 /// Why a record was not written.
@@ -104,10 +115,12 @@ impl Records {
     pub async fn rewrite(&self, path: &str) -> Result<Became, Unwritten> {
         let (mut missing, mut conflict, mut odd) = (false, false, false);
         for conflicts in 0..=self.conflicts {
-            let stored = self.stored(path).await?;
-            if let Some(look) = stored.as_ref().filter(|look| !self.all && self.is_done(look)) {
-                return Ok(Became::Already(look.clone()));
-            }
+            let stored = match self.stored(path).await? {
+                Seen::Gone => return Ok(Became::Gone),
+                Seen::Unseen => None,
+                Seen::Here(look) if self.needs_nothing(&look) => return Ok(Became::Already(look)),
+                Seen::Here(look) => Some(look),
+            };
             if self.dry && stored.is_some() {
                 return Ok(Became::Would { tagged: None, look: stored });
             }
@@ -123,22 +136,20 @@ impl Records {
             if self.dry {
                 return Ok(Became::Would { tagged: Some(tag.is_some()), look: None });
             }
-            if let (Some(stored), Some((_, rules))) = (&stored, &self.direct) {
-                let shown = rules.look(path, &body).map_err(Unwritten::Failed)?;
-                if let Some(why) = shown.loses(stored) {
-                    if odd {
-                        return Err(Unwritten::Failed(format!("not written, since that would lose it: {why}")));
-                    }
-                    // Somebody may have written it between the two looks.
-                    odd = true;
-                    continue;
+            if let Some(why) = self.loses(path, &body, stored.as_ref())? {
+                if odd {
+                    return Err(Unwritten::Failed(format!("not written, since that would lose it: {why}")));
                 }
+                // Somebody may have written it between the two looks.
+                odd = true;
+                continue;
             }
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, kind);
+            let mut tried = Tried::Yes;
             match tag {
                 Some(tag) => {
-                    self.heeded(path, &headers, &body).await?;
+                    tried = self.heeded(path, &headers, &body).await?;
                     headers.insert(IF_MATCH, tag);
                 }
                 None if self.without_etag => {}
@@ -147,7 +158,12 @@ impl Records {
             let written = self.through.send(self.method.clone(), path, &headers, body).await?;
             ruined(&written)?;
             match written.status.as_u16() {
-                200..=299 => return self.seen(path, conflicts).await,
+                200..=299 => {
+                    if tried == Tried::Conflict {
+                        *self.heeds.lock().await = true;
+                    }
+                    return self.seen(path, stored.as_ref(), conflicts).await;
+                }
                 // Somebody else was faster, or has taken it away: reading it again tells.
                 status @ (409 | 412) => conflict = status == 409,
                 404 | 410 if !missing => missing = true,
@@ -164,41 +180,59 @@ impl Records {
 
     /// Whether an application that gives tags heeds them is tried out once, with a condition that cannot hold: one that writes
     /// all the same would lose what others write.
-    async fn heeded(&self, path: &str, headers: &HeaderMap, body: &bytes::Bytes) -> Result<(), Unwritten> {
+    async fn heeded(&self, path: &str, headers: &HeaderMap, body: &bytes::Bytes) -> Result<Tried, Unwritten> {
         if self.without_etag {
-            return Ok(());
+            return Ok(Tried::Yes);
         }
         // The others wait: if it does not, one record was written so, and no more.
         let mut heeds = self.heeds.lock().await;
         if *heeds {
-            return Ok(());
+            return Ok(Tried::Yes);
         }
         let mut headers = headers.clone();
         headers.insert(IF_MATCH, HeaderValue::from_static(NEVER));
         let answer = self.through.send(self.method.clone(), path, &headers, body.clone()).await?;
         ruined(&answer)?;
         match answer.status.as_u16() {
-            412 | 409 => *heeds = true,
+            412 => {
+                *heeds = true;
+                Ok(Tried::Yes)
+            }
+            409 => Ok(Tried::Conflict),
+            404 | 410 => Ok(Tried::No),
             200..=299 => {
                 let message = "the application gives entity tags, but writes without heeding If-Match: what others write meanwhile \
                                could be lost";
                 let help = "walk while nobody else writes, with --without-etag";
-                return Err(Unwritten::Halt(Halt::new(HaltKind::Refused, message).help(help)));
+                Err(Unwritten::Halt(Halt::new(HaltKind::Refused, message).help(help)))
             }
-            404 | 410 => {}
-            _ => return failed("writing", &answer),
+            _ => failed("writing", &answer),
         }
-        Ok(())
     }
 
-    /// What is stored; `None`, if nobody looks.
-    async fn stored(&self, path: &str) -> Result<Option<Look>, Unwritten> {
-        let Some((direct, stored)) = &self.direct else { return Ok(None) };
+    /// Whether writing this would store less than is there now; why.
+    fn loses(&self, path: &str, body: &[u8], stored: Option<&Look>) -> Result<Option<&'static str>, Unwritten> {
+        let Some(rules) = &self.rules else { return Ok(None) };
+        // Those of this very record, which may meet others than the one before.
+        rules.harms(path).map_err(|halt| match halt.kind {
+            HaltKind::Refused => Unwritten::Halt(halt),
+            _ => Unwritten::Failed(halt.message),
+        })?;
+        let shown = rules.look(path, body).map_err(Unwritten::Failed)?;
+        Ok(match stored {
+            Some(stored) => shown.loses(stored),
+            None => (shown.count(Standing::Masked) > 0).then_some("the proxy shows a mask of it"),
+        })
+    }
+
+    /// What is stored.
+    async fn stored(&self, path: &str) -> Result<Seen, Unwritten> {
+        let (Some(direct), Some(rules)) = (&self.direct, &self.rules) else { return Ok(Seen::Unseen) };
         let answer = direct.get(path).await?;
         if is_gone(&answer) {
             let through = self.through.get(path).await?;
             if is_gone(&through) {
-                return Ok(Some(Look::default()));
+                return Ok(Seen::Gone);
             }
             return Err(Unwritten::Failed("it is there through the proxy, and not at --direct".to_owned()));
         }
@@ -206,17 +240,27 @@ impl Records {
             return failed("looking at what is stored", &answer);
         }
         let body = self.shape.cut(&answer.body).map_err(Unwritten::Failed)?;
-        stored.look(path, &body).map(Some).map_err(Unwritten::Failed)
+        rules.look(path, &body).map(Seen::Here).map_err(Unwritten::Failed)
+    }
+
+    fn needs_nothing(&self, look: &Look) -> bool {
+        look.places.is_empty() || (!self.all && self.is_done(look))
     }
 
     fn is_done(&self, look: &Look) -> bool {
         look.count(if self.opens { Standing::Sealed } else { Standing::Plaintext }) == 0
     }
 
-    /// Looks whether writing did what it was for.
-    async fn seen(&self, path: &str, conflicts: u32) -> Result<Became, Unwritten> {
+    /// Looks whether writing did what it was for, and no more.
+    async fn seen(&self, path: &str, before: Option<&Look>, conflicts: u32) -> Result<Became, Unwritten> {
         let done = Became::Written { conflicts };
-        let Some(look) = self.stored(path).await? else { return Ok(done) };
+        let Seen::Here(look) = self.stored(path).await? else { return Ok(done) };
+        if before.is_some_and(|before| look.lacks(before)) {
+            let message = "a record was written, and a value that was in it before is not stored any more";
+            let help = "does the application, or the column, drop what does not fit? If somebody else took it away meanwhile, the same \
+                        command goes on";
+            return Err(Unwritten::Halt(Halt::new(HaltKind::Refused, message).help(help)));
+        }
         if self.is_done(&look) {
             if !self.opens {
                 self.opens_again(path, &look).await?;
@@ -240,7 +284,7 @@ impl Records {
         let Some(mut why) = self.unopened(path, stored).await? else { return Ok(()) };
         // Somebody may have written it between the two looks.
         for _ in 0..2 {
-            let Some(stored) = self.stored(path).await? else { return Ok(()) };
+            let Seen::Here(stored) = self.stored(path).await? else { return Ok(()) };
             match self.unopened(path, &stored).await? {
                 Some(still) => why = still,
                 None => return Ok(()),
@@ -252,8 +296,8 @@ impl Records {
     /// Why what is stored so is not read as it should be.
     async fn unopened(&self, path: &str, stored: &Look) -> Result<Option<String>, Unwritten> {
         let answer = self.through.get(path).await?;
-        match (answer.status, &self.direct) {
-            (StatusCode::OK, Some((_, rules))) => {
+        match (answer.status, &self.rules) {
+            (StatusCode::OK, Some(rules)) => {
                 let body = self.shape.cut(&answer.body).map_err(Unwritten::Failed)?;
                 let shown = rules.look(path, &body).map_err(Unwritten::Failed)?;
                 Ok(shown.loses(stored).map(str::to_owned))
@@ -263,6 +307,17 @@ impl Records {
             _ => Ok(Some(answer.why())),
         }
     }
+}
+
+/// What is known of whether the application heeds conditions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tried {
+    /// It does, or it does not matter.
+    Yes,
+    /// Nothing.
+    No,
+    /// It answered 409, for that or for a reason of its own: the first, if the same is taken with the right tag.
+    Conflict,
 }
 
 fn unopened(why: &str) -> Halt {

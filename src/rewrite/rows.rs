@@ -17,6 +17,8 @@ use crate::jsonpath::tree::Tree;
 
 /// A row is held whole, and may be no longer.
 pub const MAX_ROW: usize = 64 << 20;
+/// No database has a table of more columns; each takes more memory than the byte that may be all of it.
+const MAX_CELLS: usize = 1 << 14;
 const MAX_DEPTH: usize = 512;
 
 /// What is wrong with a row. Holds no value.
@@ -64,6 +66,11 @@ pub trait Format {
 
     /// Appends a field that stands for this value, where `was` stood.
     fn write(&self, value: Option<&[u8]>, was: &[u8], out: &mut Vec<u8>);
+
+    /// At the end: what should have come, and has not.
+    fn missing(&self) -> Option<BadRow> {
+        None
+    }
 }
 
 /// A column whose values may change.
@@ -103,8 +110,17 @@ struct Table {
     /// How many a row has.
     width: usize,
     /// By place in the row.
-    members: Vec<(usize, Column)>,
+    members: Vec<Member>,
     document: Option<usize>,
+}
+
+/// A column that is in the document.
+#[derive(Debug)]
+struct Member {
+    place: usize,
+    column: Column,
+    /// Its name was given, and may be told. Others are what the first row says, which is a row of values if there are no names.
+    given: bool,
 }
 
 /// What was done.
@@ -134,7 +150,10 @@ pub fn rewrite<E: From<BadRow>>(
         row.bytes.clear();
         row.cells.clear();
         match format.next(input, &mut row)? {
-            Found::End => return write(&row.bytes),
+            Found::End => {
+                write(&row.bytes)?;
+                return format.missing().map_or(Ok(()), |missing| Err(missing.into()));
+            }
             Found::Other => write(&row.bytes)?,
             Found::TableEnd => {
                 write(&row.bytes)?;
@@ -177,7 +196,11 @@ impl Table {
             match (places.next(), places.next()) {
                 (Some(at), None) => Ok(at),
                 (Some(_), Some(_)) => Err(BadRow(format!("several columns are called `{name}`"))),
-                (None, _) => Err(BadRow(format!("no column is called `{name}`; there are: {}", names.join(", ")))),
+                // The others' names are not told: where there is no row of names they are values.
+                (None, _) => Err(BadRow(format!(
+                    "none of the {} columns is called `{name}`; is there a row of names, and does it say so?",
+                    names.len()
+                ))),
             }
         };
         let mut table = Self { width: names.len(), ..Self::default() };
@@ -186,17 +209,21 @@ impl Table {
             return Ok(table);
         }
         for column in &columns.chosen {
-            table.members.push((place(&column.name)?, column.clone()));
+            table.members.push(Member { place: place(&column.name)?, column: column.clone(), given: true });
         }
         if columns.all {
             for (at, name) in names.iter().enumerate() {
-                if !table.members.iter().any(|(known, _)| *known == at) {
-                    place(name)?;
-                    table.members.push((at, Column { name: name.clone(), kind: Kind::Text }));
+                if table.members.iter().any(|member| member.place == at) {
+                    continue;
                 }
+                if let Some(same) = names.iter().take(at).position(|known| known == name) {
+                    return Err(BadRow(format!("columns {} and {} have the same name", same + 1, at + 1)));
+                }
+                let column = Column { name: name.clone(), kind: Kind::Text };
+                table.members.push(Member { place: at, column, given: false });
             }
         }
-        table.members.sort_by_key(|(at, _)| *at);
+        table.members.sort_by_key(|member| member.place);
         Ok(table)
     }
 
@@ -216,14 +243,17 @@ impl Table {
             return Ok(cell(at).is_some());
         }
         out.push(b'{');
-        for (at, column) in &self.members {
+        for Member { place, column, given } in &self.members {
             if out.len() > 1 {
                 out.push(b',');
             }
             out.push(b'"');
             escape_into(&column.name, out);
             out.extend_from_slice(b"\":");
-            column.value(cell(*at), out)?;
+            column.value(cell(*place), out).map_err(|wrong| {
+                let called = if *given { format!("`{}`", column.name) } else { (place + 1).to_string() };
+                BadRow(format!("column {called} {wrong}"))
+            })?;
         }
         out.push(b'}');
         Ok(true)
@@ -250,7 +280,7 @@ impl Table {
             let (old, new) =
                 (Tree::parse(before, MAX_DEPTH).map_err(broken)?, Tree::parse(after, MAX_DEPTH).map_err(broken)?);
             let members = old.children(old.root()).zip(new.children(new.root()));
-            for ((place, column), (was, is)) in self.members.iter().zip(members) {
+            for (Member { place, column, .. }, (was, is)) in self.members.iter().zip(members) {
                 let Some(cell) = row.cells.get(*place).filter(|_| old.raw(was) != new.raw(is)) else { continue };
                 put(cell, column.text(new.raw(is)).as_deref());
             }
@@ -261,22 +291,20 @@ impl Table {
 }
 
 impl Column {
-    fn value(&self, text: Option<&[u8]>, out: &mut Vec<u8>) -> Result<(), BadRow> {
+    /// Appends the member that stands for a field; the error says what the column is, or has.
+    fn value(&self, text: Option<&[u8]>, out: &mut Vec<u8>) -> Result<(), &'static str> {
         let Some(text) = text else {
             out.extend_from_slice(b"null");
             return Ok(());
         };
-        let utf8 = std::str::from_utf8(text);
-        let utf8 = utf8.map_err(|_| BadRow(format!("column `{}` is not UTF-8", self.name)))?;
+        let utf8 = std::str::from_utf8(text).map_err(|_| "is not UTF-8")?;
         let is_token = crate::token::looks_sealed(text);
         let bare = |text: &[u8]| is_value(text) && !matches!(text.first(), Some(b'"' | b'{' | b'[' | b' ' | b'n'));
         match self.kind {
             Kind::Bare if !is_token && !bare(text) => {
-                return Err(BadRow(format!("column `{}` holds no JSON number, true or false", self.name)));
+                return Err("holds no JSON number, true or false");
             }
-            Kind::Json if Tree::parse(text, MAX_DEPTH).is_err() => {
-                return Err(BadRow(format!("column `{}` holds no JSON", self.name)));
-            }
+            Kind::Json if Tree::parse(text, MAX_DEPTH).is_err() => return Err("holds no JSON"),
             Kind::Bare if !is_token => out.extend_from_slice(text),
             Kind::Json => out.extend_from_slice(text),
             Kind::Bare | Kind::Text => {
@@ -332,6 +360,19 @@ fn line(input: &mut dyn BufRead, bytes: &mut Vec<u8>) -> Result<bool, BadRow> {
         return Err(BadRow(format!("a row is longer than {MAX_ROW} bytes")));
     }
     Ok(read > 0)
+}
+
+fn push(cells: &mut Vec<Cell>, cell: Cell) -> Result<(), BadRow> {
+    if cells.len() == MAX_CELLS {
+        return Err(BadRow(format!("a row has more than {MAX_CELLS} fields")));
+    }
+    cells.push(cell);
+    Ok(())
+}
+
+/// Where text begins that may begin with a byte order mark.
+fn behind_mark(text: &[u8]) -> usize {
+    if text.starts_with("\u{feff}".as_bytes()) { 3 } else { 0 }
 }
 
 /// The place of a line's own end.

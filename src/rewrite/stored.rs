@@ -7,6 +7,7 @@ use http::{HeaderMap, Method};
 use super::{Halt, HaltKind};
 use crate::json::text::unescape;
 use crate::jsonpath::{SelectedInside, select, select_inside};
+use crate::proxy::headers;
 use crate::rules::route::{RequestFacts, normalize};
 use crate::rules::{Action, Mode, OnBad, Part, Reveal, RuleKind, RuleSet};
 use crate::transform::plan::{Direction, HalfPlan, PlannedField};
@@ -18,6 +19,8 @@ pub struct Stored {
     method: Method,
     headers: HeaderMap,
     listener: String,
+    /// Stands before every path.
+    prefix: String,
 }
 
 /// What stands at a selected place.
@@ -42,37 +45,17 @@ pub struct Look {
 
 impl Stored {
     /// By these rules, as a request with this method and these headers would meet them.
-    pub fn new(rules: RuleSet, method: Method, headers: HeaderMap, listener: String) -> Self {
-        Self { rules, method, headers, listener }
+    pub fn new(rules: RuleSet, method: Method, headers: HeaderMap, listener: String, prefix: String) -> Self {
+        Self { rules, method, headers, listener, prefix }
     }
 
     /// Refuses rules under which reading and writing back does harm, or (`opens`: the way back) nothing.
     pub fn check(&self, path: &str, opens: bool) -> Result<(), Halt> {
-        let refused = |message: String, help: &str| Err(Halt::new(HaltKind::Refused, message).help(help));
+        self.harms(path)?;
         let route = self.route(path)?;
         let mut seals = false;
         for (rule, _) in &route {
-            let RuleKind::Fields { request, response } = &rule.kind else { continue };
-            for action in response.iter().filter(|action| action.part == Part::Json) {
-                let name = &action.rule;
-                if action.reveal != Reveal::Plain {
-                    let message =
-                        format!("rule `{name}` shows masks (`reveal`): they would be written over what is stored");
-                    return refused(message, "walk through a listener whose rules show the values to whoever walks");
-                }
-                if matches!(action.on_error, OnBad::Redact | OnBad::Nullify) {
-                    let message = format!(
-                        "rule `{name}` shows `[redacted]` or null where a token does not open (`on_error`): it would be written over the token"
-                    );
-                    return refused(message, "say `on_error: reject` for the time of the walk");
-                }
-                if action.on_plaintext == OnBad::Redact && action.mode == Mode::Enforce {
-                    let message = format!(
-                        "rule `{name}` shows `[redacted]` for plaintext (`on_plaintext`): it would be written over it"
-                    );
-                    return refused(message, "walk while the rule is in `migrate`");
-                }
-            }
+            let RuleKind::Fields { request, .. } = &rule.kind else { continue };
             for action in request.iter().filter(|action| action.part == Part::Json) {
                 seals = true;
                 let wrong = if opens { action.mode >= Mode::Migrate } else { action.mode < Mode::Migrate };
@@ -97,6 +80,34 @@ impl Stored {
         }
         let message = format!("no rule seals anything in a {} of such a path", self.method);
         refused(message, "are --rules, --item and --method those of the proxy? see `sidecloak explain`")
+    }
+
+    /// Refuses rules that show something else than the value where a record with this path is read: it would be written back.
+    pub fn harms(&self, path: &str) -> Result<(), Halt> {
+        for (rule, _) in &self.route(path)? {
+            let RuleKind::Fields { response, .. } = &rule.kind else { continue };
+            for action in response.iter().filter(|action| action.part == Part::Json) {
+                let name = &action.rule;
+                if action.reveal != Reveal::Plain {
+                    let message =
+                        format!("rule `{name}` shows masks (`reveal`): they would be written over what is stored");
+                    return refused(message, "walk through a listener whose rules show the values to whoever walks");
+                }
+                if matches!(action.on_error, OnBad::Redact | OnBad::Nullify) {
+                    let message = format!(
+                        "rule `{name}` shows `[redacted]` or null where a token does not open (`on_error`): it would be written over the token"
+                    );
+                    return refused(message, "say `on_error: reject` for the time of the walk");
+                }
+                if action.on_plaintext == OnBad::Redact && action.mode == Mode::Enforce {
+                    let message = format!(
+                        "rule `{name}` shows `[redacted]` for plaintext (`on_plaintext`): it would be written over it"
+                    );
+                    return refused(message, "walk while the rule is in `migrate`");
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What stands in a record with this path, whose bytes are those that would be written.
@@ -127,15 +138,16 @@ impl Stored {
         &self,
         path: &str,
     ) -> Result<Vec<(std::sync::Arc<crate::rules::Rule>, crate::rules::route::Captures)>, Halt> {
-        let path = path.split('?').next().unwrap_or_default();
-        let path = normalize(path, false)
+        let path = format!("{}{}", self.prefix, path.split('?').next().unwrap_or_default());
+        let path = normalize(&path, false)
             .map_err(|error| Halt::new(HaltKind::Usage, format!("the path of a record: {error}")))?;
+        let host = headers::host(&self.headers);
         let facts = RequestFacts {
             method: self.method.as_str(),
             path: &path,
             ignore_case: false,
             listener: &self.listener,
-            host: self.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()),
+            host: host.as_deref(),
             words: (&self.headers).into(),
         };
         Ok(self.rules.route(&facts).rules)
@@ -151,6 +163,13 @@ impl Look {
     /// How many places stand so.
     pub fn count(&self, standing: Standing) -> usize {
         self.places.values().filter(|(_, known)| *known == standing).count()
+    }
+
+    /// Whether a value that was there before is not in this any more.
+    pub fn lacks(&self, before: &Self) -> bool {
+        let is_value = |standing: Standing| matches!(standing, Standing::Plaintext | Standing::Sealed);
+        let is_here = |place: &String| self.places.get(place).is_some_and(|(_, standing)| is_value(*standing));
+        before.places.iter().any(|(place, (_, standing))| is_value(*standing) && !is_here(place))
     }
 
     /// Whether writing this over what was seen stored would lose something: what stood there sealed must be read as a value.
@@ -169,6 +188,10 @@ impl Look {
         }
         None
     }
+}
+
+fn refused<T>(message: String, help: &str) -> Result<T, Halt> {
+    Err(Halt::new(HaltKind::Refused, message).help(help))
 }
 
 fn standing(action: &Action, raw: &[u8]) -> Standing {
@@ -201,7 +224,17 @@ mod tests {
     fn stored(text: &str) -> Stored {
         let loaded = load_text("rules.yaml", text, &Context::default());
         let rules = loaded.rules.unwrap_or_else(|| panic!("{}", loaded.findings));
-        Stored::new(rules, Method::PUT, HeaderMap::new(), "front".into())
+        Stored::new(rules, Method::PUT, HeaderMap::new(), "front".into(), String::new())
+    }
+
+    #[test]
+    fn rules_are_those_of_the_proxys_own_path_and_host() {
+        let text = plain().replace("path: \"/customers", "host: \"shop.test\", path: \"/base/customers");
+        let loaded = load_text("rules.yaml", &text, &Context::default());
+        let headers = HeaderMap::from_iter([(http::header::HOST, http::HeaderValue::from_static("shop.test:8080"))]);
+        let stored = Stored::new(loaded.rules.unwrap(), Method::PUT, headers, "front".into(), "/base".into());
+        assert_eq!(stored.look("/customers/1", br#"{"ssn":"1"}"#).unwrap().count(Standing::Plaintext), 1);
+        assert!(stored.check("/customers/1", false).is_ok() && stored.check("/elsewhere", false).is_err());
     }
 
     fn plain() -> String {
@@ -229,6 +262,13 @@ mod tests {
         assert!(shown(br#"{"ssn":"[redacted]"}"#).loses(&sealed).is_some());
         assert!(shown(br#"{"ssn":"sc1.A"}"#).loses(&sealed).is_some());
         assert_eq!(shown(br#"{"ssn":"****"}"#).loses(&shown(br#"{"ssn":"****"}"#)), None, "stored so");
+        let before = shown(br#"{"ssn":"123","cards":[{"pan":"sc1.A"},{"pan":null}]}"#);
+        assert!(!shown(br#"{"ssn":"sc1.A","cards":[{"pan":"sc1.B"}]}"#).lacks(&before));
+        for less in
+            [r#"{"ssn":null,"cards":[{"pan":"sc1.B"}]}"#, r#"{"ssn":"sc1.A","cards":[]}"#, r#"{"cards":[{"pan":1}]}"#]
+        {
+            assert!(shown(less.as_bytes()).lacks(&before), "{less}");
+        }
     }
 
     #[rstest]

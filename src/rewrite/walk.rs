@@ -68,6 +68,11 @@ impl Walk {
         let mut before = None;
         while !state.finished {
             let page = self.source.page(&state.at, &self.list).await?;
+            if !state.passed.is_empty() && state.passed != page.passed.0 {
+                let message = "the file of records does not begin with the lines that are done already";
+                let help = "give the file that the walk began with; for another one take the state file away, or name another with --state";
+                return Err(Halt::new(HaltKind::Usage, message).help(help));
+            }
             let whole = sameness(page.names.iter());
             let is_list = matches!(self.source, Source::List(_));
             if is_list && !page.names.is_empty() && before.as_ref() == Some(&whole) {
@@ -78,7 +83,7 @@ impl Walk {
             before = Some(whole);
             self.page(&page, (&mut *state, &mut *counts), tell).await?;
             match page.next {
-                Some(next) => (state.at, state.done) = (next, 0),
+                Some(next) => (state.at, state.done, state.passed) = (next, 0, page.passed.1),
                 None => state.finished = true,
             }
             state.same.clear();
@@ -193,6 +198,7 @@ fn count(became: &Became, counts: &mut Counts) {
             look.as_ref()
         }
     };
+    counts.unselected += u64::from(look.is_some_and(|look| look.places.is_empty()));
     for (class, standing) in look.iter().flat_map(|look| look.places.values()) {
         let seen = counts.classes.entry(class.clone()).or_default();
         match standing {

@@ -292,7 +292,8 @@ impl RuleDraft {
             matches: self.matches,
             kind,
             limits: self.limits,
-            selectors: Default::default(),
+            selectors: Arc::default(),
+            plans: Default::default(),
             stats: Kept::default(),
         }
     }

@@ -78,7 +78,7 @@ const LINES: [&str; 7] = [
 
 /// Sorts a Content-Type; `json_types` are lower case and without parameters.
 pub fn media(content_type: Option<&str>, json_types: &[String]) -> Media {
-    // What nearly all of them say is known without a copy.
+    // Most say just this.
     if content_type == Some("application/json") {
         return Media::Json(Framing::One);
     }

@@ -106,8 +106,8 @@ impl Joined {
 }
 
 impl Sealer for Joined {
-    fn permissions(&self, partition: &PartitionName, role: &str) -> Cached<Permissions> {
-        let here = self.local.permissions(partition, role);
+    fn permissions(&self, partition: &PartitionName, role: &str, memo: &mut Memo) -> Cached<Permissions> {
+        let here = self.local.permissions(partition, role, memo);
         match here {
             Cached::Hit(here) => match self.standing(partition) {
                 Err(Unheard) => Cached::Miss,
@@ -161,12 +161,13 @@ impl Sealer for Joined {
         self.local.open(job, memo)
     }
 
-    fn record(&self, role: &str, partition: &PartitionName, done: &[Done<'_>]) {
-        self.local.record_for(|| self.permissions(partition, role), (role, partition), done);
+    fn record(&self, role: &str, partition: &PartitionName, known: Option<Permissions>, done: &[Done<'_>]) {
+        let ask = || self.permissions(partition, role, &mut Memo::default());
+        self.local.record_for(|| known.map_or_else(ask, Cached::Hit), (role, partition), done);
     }
 
-    fn at_hand(&self, need: &Need) -> Cached<()> {
-        match self.local.at_hand(need) {
+    fn at_hand(&self, need: &Need, memo: &mut Memo) -> Cached<()> {
+        match self.local.at_hand(need, memo) {
             // Whoever asks first refuses: what was opened must not outlast that.
             Cached::Denied(state) => {
                 if let Some((partition, _)) = self.of(need) {

@@ -88,8 +88,8 @@ impl Local {
 }
 
 impl Sealer for Local {
-    fn permissions(&self, partition: &PartitionName, role: &str) -> Cached<Permissions> {
-        match self.0.partition_cached(partition) {
+    fn permissions(&self, partition: &PartitionName, role: &str, memo: &mut Memo) -> Cached<Permissions> {
+        match self.0.partition_recalled(memo, partition) {
             Cached::Hit(record) if !record.state.opens() => Cached::Denied(record.state),
             cached => cached.map(|record| record.permissions(role)),
         }
@@ -177,21 +177,22 @@ impl Sealer for Local {
         Ok(Ready::Now(key.open_in_place(job.token, job.record_id, &signers, self.0.prefixes())?))
     }
 
-    fn record(&self, role: &str, partition: &PartitionName, done: &[Done<'_>]) {
-        self.record_for(|| self.permissions(partition, role), (role, partition), done);
+    fn record(&self, role: &str, partition: &PartitionName, known: Option<Permissions>, done: &[Done<'_>]) {
+        let ask = || self.permissions(partition, role, &mut Memo::default());
+        self.record_for(|| known.map_or_else(ask, Cached::Hit), (role, partition), done);
     }
 
-    fn at_hand(&self, need: &Need) -> Cached<()> {
+    fn at_hand(&self, need: &Need, memo: &mut Memo) -> Cached<()> {
         match need {
-            Need::Partition(name, provision) => match self.0.partition_cached(name) {
+            Need::Partition(name, provision) => match self.0.partition_recalled(memo, name) {
                 Cached::Hit(record) if !record.state.opens() => Cached::Denied(record.state),
                 Cached::Unknown if provision.is_some() => Cached::Miss,
                 other => other.map(drop),
             },
-            Need::Sealing(name, kind) => self.0.sealing_cached(name, *kind).map(drop),
+            Need::Sealing(name, kind) => self.0.sealing_recalled(memo, name, *kind).map(drop),
             Need::Previous(name) => self.0.previous_cached(name).map(drop),
             Need::Fresh(..) => Cached::Miss,
-            Need::Opening(id) => self.0.opening_cached(*id).map(drop),
+            Need::Opening(id) => self.0.opening_recalled(memo, *id).map(drop),
             Need::Signer(name) => self.0.signer_cached(name).map(drop),
         }
     }

@@ -15,7 +15,7 @@ use super::{EpochId, Suite};
 use aad::Head;
 pub use cipher::PrefixCache;
 use cipher::{Cipher, Recent};
-pub use form::{AnyToken, Inspection, Token, inspect, parse, parse_any, token_len};
+pub use form::{AnyToken, Inspection, Parser, Token, inspect, parse, parse_any, token_len};
 
 mod aad;
 mod cipher;
@@ -133,11 +133,6 @@ impl FieldKey {
         Self { epoch, suite, partition: partition.clone(), class: class.clone(), cipher, of_string, of_other }
     }
 
-    /// Whether it is the key of this epoch, suite and class.
-    pub fn is_of(&self, epoch: EpochId, suite: Suite, class: &Class) -> bool {
-        self.epoch == epoch && self.suite == suite && self.class == *class
-    }
-
     /// Appends the token's text to `out`; on failure nothing.
     pub fn seal(&self, plain: &Plain<'_>, out: &mut Vec<u8>) -> Result<(), SealError> {
         self.seal_with(plain, &mut Batch::default(), &mut Recent::default(), out)
@@ -163,9 +158,7 @@ impl FieldKey {
         }
         let signature = plain.signer.map(|signer| self.signature(signer, plain)).transpose()?;
         let start = out.len();
-        let sealed = self.head(plain.is_string, signed, plain.record_id.is_some(), |head| {
-            self.append(head, plain, (padded, signature.as_deref()), (random, recent), out)
-        });
+        let sealed = self.append(plain, (padded, signature.as_deref()), (random, recent), out);
         if sealed.is_err() {
             // It may hold the plaintext.
             wipe(out.get_mut(start..).unwrap_or_default());
@@ -177,28 +170,35 @@ impl FieldKey {
     /// Encrypts behind the place of the token's body, then writes it there.
     fn append(
         &self,
-        head: &Head,
         plain: &Plain<'_>,
         (padded, signature): (usize, Option<&[u8]>),
         (random, recent): (&mut Batch, &mut Recent),
         out: &mut Vec<u8>,
     ) -> Result<(), SealError> {
+        const NO_ROOM: SealError = SealError::Unsealable;
         let length = form::body_len(self.suite, padded, signature.is_some());
-        let text_length = base64url::encoded_len(length);
+        let (start, body_at) = (out.len(), form::HEAD_TEXT.saturating_add(base64url::encoded_len(length)));
         // All of it now: a reallocation would leave the plaintext behind.
-        out.reserve(form::HEAD_TEXT.saturating_add(text_length).saturating_add(length));
-        out.extend_from_slice(head.text());
-        let text_at = out.len();
-        let body_at = text_at + text_length;
-        out.resize(body_at + form::head_len(self.suite), 0);
-        out.extend_from_slice(signature.unwrap_or_default());
-        out.extend_from_slice(plain.text);
-        out.resize(out.len() + (padded - plain.text.len()), padding::FILL);
-        out.resize(body_at + length, 0);
-        let (before, body) = out.split_at_mut_checked(body_at).ok_or(SealError::Unsealable)?;
-        head.aad(plain.record_id, |aad| self.cipher.seal(aad, random, recent, body))?;
-        base64url::encode_public_to(body, before.get_mut(text_at..).unwrap_or_default());
-        out.truncate(body_at);
+        out.resize(start.saturating_add(body_at).saturating_add(length), 0);
+        let (text, body) = out.get_mut(start..).and_then(|all| all.split_at_mut_checked(body_at)).ok_or(NO_ROOM)?;
+        let mut space = body.get_mut(form::head_len(self.suite)..).ok_or(NO_ROOM)?;
+        if let Some(signature) = signature {
+            let (signed, rest) = space.split_at_mut_checked(signature.len()).ok_or(NO_ROOM)?;
+            signed.copy_from_slice(signature);
+            space = rest;
+        }
+        let (value, rest) = space.split_at_mut_checked(plain.text.len()).ok_or(NO_ROOM)?;
+        value.copy_from_slice(plain.text);
+        if padded > plain.text.len() {
+            rest.get_mut(..padded - plain.text.len()).ok_or(NO_ROOM)?.fill(padding::FILL);
+        }
+        let (mut made, mut bound) = (None, Vec::new());
+        let head = self.head((plain.is_string, signature.is_some(), plain.record_id.is_some()), &mut made);
+        self.cipher.seal(head.aad(plain.record_id, &mut bound), random, recent, body)?;
+        let (head_text, text) = text.split_first_chunk_mut().ok_or(NO_ROOM)?;
+        *head_text = *head.text();
+        base64url::encode_public_to(body, text);
+        out.truncate(start + body_at);
         Ok(())
     }
 
@@ -228,9 +228,9 @@ impl FieldKey {
         }
         let mut text = SecretBytes::new(token.body);
         let body = text.expose_mut();
-        let mut plain = self.head(token.is_string, token.signed, bound, |head| {
-            head.aad(record_id, |aad| self.cipher.open(aad, body, recent, prefixes))
-        })?;
+        let (mut made, mut space) = (None, Vec::new());
+        let head = self.head((token.is_string, token.signed, bound), &mut made);
+        let mut plain = self.cipher.open(head.aad(record_id, &mut space), body, recent, prefixes)?;
         let mut signer = None;
         if token.signed {
             let header = form::header(token.suite, token.is_string, token.signed, token.bound, token.epoch);
@@ -238,21 +238,23 @@ impl FieldKey {
             plain.start += form::SIGNED;
         }
         let length = padding::text_len(body.get(plain.clone()).unwrap_or_default());
-        body.truncate(plain.start + length);
-        body.drain(..plain.start);
+        body.copy_within(plain.start..plain.start + length, 0);
+        body.truncate(length);
         Ok(Opened { text, is_string: token.is_string, signer })
     }
 
-    /// Calls back with what stands before and beside a value of these flags.
-    fn head<T>(&self, is_string: bool, signed: bool, bound: bool, with: impl FnOnce(&Head) -> T) -> T {
+    /// What stands before and beside a value of these flags: kept by the key, or put in `made`.
+    fn head<'a>(&'a self, (is_string, signed, bound): (bool, bool, bool), made: &'a mut Option<Head>) -> &'a Head {
         match (signed || bound, is_string) {
-            (false, true) => with(&self.of_string),
-            (false, false) => with(&self.of_other),
-            (true, _) => with(&Head::new(&form::header(self.suite, is_string, signed, bound, self.epoch))),
+            (false, true) => &self.of_string,
+            (false, false) => &self.of_other,
+            (true, _) => made.insert(Head::new(&form::header(self.suite, is_string, signed, bound, self.epoch))),
         }
     }
 
-    /// The signer's id and its signature.
+    /// The signer's id and its signature. Never inlined: signing takes 80 KB of the stack, which every value would touch.
+    #[cold]
+    #[inline(never)]
     fn signature(&self, signer: &SigningKey, plain: &Plain<'_>) -> Result<Vec<u8>, SealError> {
         let header = form::header(self.suite, plain.is_string, true, plain.record_id.is_some(), self.epoch);
         let mut signature = Vec::with_capacity(form::SIGNED);
@@ -262,7 +264,9 @@ impl FieldKey {
         Ok(signature)
     }
 
-    /// Verifies `id | signature | value | padding`; returns the id.
+    /// Verifies `id | signature | value | padding`; returns the id. Not inlined for the same reason.
+    #[cold]
+    #[inline(never)]
     fn verify(
         &self,
         header: &[u8],
@@ -295,11 +299,6 @@ impl InHand {
     /// Nothing was done with it yet.
     pub fn new(key: Arc<FieldKey>) -> Self {
         Self { key, recent: Recent::default() }
-    }
-
-    /// As [`FieldKey::is_of`].
-    pub fn is_of(&self, epoch: EpochId, suite: Suite, class: &Class) -> bool {
-        self.key.is_of(epoch, suite, class)
     }
 
     /// As [`FieldKey::seal`], with random bytes that serve several values.

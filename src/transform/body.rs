@@ -15,6 +15,7 @@ use crate::rules::media::Reading;
 use crate::rules::{OnBad, OnUnreadable, Part, Verb};
 
 use crate::token::EpochId;
+use crate::token::v1::Parser;
 
 use super::content::Content;
 use super::delegate::{Answer, DelegateError, Delegated};
@@ -25,7 +26,7 @@ use super::later::Later;
 use super::parsed::{self, Parsing};
 use super::plan::{HalfPlan, PlannedField, Target, changes};
 use super::tally::{Tally, used};
-use super::{Need, Sealer, open, seal};
+use super::{Done, Need, Sealer, open, seal};
 
 /// Nesting deeper than this is refused: no real document needs it, and every reader of ours is bounded by it.
 pub const MAX_DEPTH: usize = 512;
@@ -72,6 +73,8 @@ pub(super) struct Fields {
     pub(super) told: Told,
     /// Where the token belongs that was looked at last; a glob does not say.
     pub(super) home: Option<PartitionName>,
+    /// What the caller was last found to be allowed; for the audit log, which may hear of it later.
+    allowed: Option<(PartitionName, Permissions)>,
     /// What was done with the values of globs, by field.
     strays: Vec<(usize, PartitionName, Use, u64)>,
     /// The field whose value ended the body.
@@ -97,7 +100,10 @@ pub(super) struct Fields {
 #[derive(Default)]
 pub(super) struct Told {
     pub(super) memo: Memo,
+    pub(super) parser: Parser,
     permissions: Option<(PartitionName, Permissions)>,
+    /// The epoch of the token before, whose partition is this one.
+    epoch: Option<(EpochId, PartitionName)>,
 }
 
 /// What became of one value.
@@ -378,6 +384,7 @@ impl Fields {
             failed: None,
             told: Told::default(),
             home: None,
+            allowed: None,
             strays: Vec::new(),
             broke: None,
             later: Later::default(),
@@ -419,24 +426,38 @@ impl Fields {
     ) -> Result<Outcome, Refusal> {
         self.home = None;
         let start = out.len();
-        let outcome = match self.failed.take() {
-            Some(error) => after_failed_fetch(field, self.asked.take().as_ref(), &error, raw, out),
-            None => match field.action.verb {
+        let outcome = if self.failed.is_some() {
+            self.failed_fetch(field, raw, out)
+        } else {
+            match field.action.verb {
                 Verb::Seal => seal::value(self, field, raw, field.bound(record), out),
                 Verb::Open => open::value(self, field, raw, field.bound(record), out),
-            },
+            }
         };
-        let outcome = outcome.inspect_err(|_| self.broke(selector, field))?;
-        if let Outcome::Done(event) = outcome {
-            self.done(selector, event);
-            if field.action.verb == Verb::Seal {
-                self.weigh(selector, field, event, raw, out.len() - start);
+        match &outcome {
+            Ok(Outcome::Done(event)) => {
+                self.done(selector, *event);
+                if field.action.verb == Verb::Seal {
+                    self.weigh(selector, field, *event, raw, out.len() - start);
+                }
+                if self.home.is_some()
+                    && let Some(what) = used(*event)
+                {
+                    self.stray(selector, field, what);
+                }
             }
-            if let Some(what) = used(event) {
-                self.stray(selector, field, what);
-            }
+            Ok(Outcome::Later(_) | Outcome::Wait(_)) => {}
+            Err(_) => self.broke(selector, field),
         }
-        Ok(outcome)
+        outcome
+    }
+
+    /// What a value waited for did not come.
+    #[cold]
+    fn failed_fetch(&mut self, field: &PlannedField, raw: &[u8], out: &mut Vec<u8>) -> Result<Outcome, Refusal> {
+        let (asked, failed) = (self.asked.take(), self.failed.take());
+        let error = failed.unwrap_or_else(|| KeyringError::Unavailable("a fetch failed".into()));
+        after_failed_fetch(field, asked.as_ref(), &error, raw, out)
     }
 
     /// A value ended so.
@@ -483,30 +504,36 @@ impl Fields {
 
     /// Writes down what was done with the values, also of a message that was not done to its end: some may have left.
     pub(super) fn record(&self) {
-        let role = &self.caller.role;
-        let mut done = Vec::with_capacity(self.plan.fields.len());
-        let mut index = 0;
-        for same in self.plan.fields.chunk_by(|a, b| a.target.partition() == b.target.partition()) {
-            done.clear();
-            for field in same {
-                if let Some(class) = field.class() {
-                    let broke = |what| u64::from(what == Use::Refused && self.broke == Some(index));
-                    let uses = self.tally.uses(index).map(|(what, values)| (class, what, values + broke(what)));
-                    done.extend(uses.into_iter().filter(|(.., values)| *values > 0));
-                }
-                index += 1;
-            }
-            if let Some(partition) = same.first().and_then(|field| field.target.partition())
-                && !done.is_empty()
+        let mut done = Vec::new();
+        let mut fields = self.plan.fields.iter().enumerate().peekable();
+        while let Some((index, field)) = fields.next() {
+            let Some(partition) = field.target.partition() else { continue };
+            let broke = self.broke == Some(index);
+            if (broke || self.tally.any(index))
+                && let Some(class) = field.class()
             {
-                self.sealer.record(role, partition, &done);
+                let refused = |what| u64::from(broke && what == Use::Refused);
+                let uses = self.tally.uses(index).map(|(what, values)| (class, what, values + refused(what)));
+                done.extend(uses.into_iter().filter(|(.., values)| *values > 0));
+            }
+            // Those of one partition are told together.
+            let more = fields.peek().is_some_and(|(_, next)| next.target.partition() == Some(partition));
+            if !more && !done.is_empty() {
+                self.recorded(partition, &done);
+                done.clear();
             }
         }
         for (index, partition, what, values) in &self.strays {
             if let Some(class) = self.plan.fields.get(*index).and_then(PlannedField::class) {
-                self.sealer.record(role, partition, &[(class, *what, *values)]);
+                self.recorded(partition, &[(class, *what, *values)]);
             }
         }
+    }
+
+    /// Has this written down.
+    pub(super) fn recorded(&self, partition: &PartitionName, done: &[Done<'_>]) {
+        let known = self.allowed.as_ref().filter(|(of, _)| of == partition).map(|(_, permissions)| *permissions);
+        self.sealer.record(&self.caller.role, partition, known, done);
     }
 
     /// A value, or what must be looked at to find it, is larger than it may be.
@@ -558,7 +585,7 @@ impl Fields {
             self.strays.push((index, home, what, 1));
         } else if let Some(class) = field.class() {
             // Written down at once rather than remembered.
-            self.sealer.record(&self.caller.role, &home, &[(class, what, 1)]);
+            self.recorded(&home, &[(class, what, 1)]);
         }
     }
 
@@ -569,9 +596,10 @@ impl Fields {
         {
             return Cached::Hit(*permissions);
         }
-        let answer = self.sealer.permissions(partition, &self.caller.role);
+        let answer = self.sealer.permissions(partition, &self.caller.role, &mut self.told.memo);
         if let Cached::Hit(permissions) = answer {
             self.told.permissions = Some((partition.clone(), permissions));
+            self.allowed.clone_from(&self.told.permissions);
         }
         answer
     }
@@ -579,6 +607,19 @@ impl Fields {
     /// The partition that a token belongs to.
     pub(super) fn partition_of(&mut self, epoch: EpochId) -> Cached<PartitionName> {
         self.sealer.partition_of(epoch, &mut self.told.memo)
+    }
+
+    /// What the caller may do in this partition, if the token before was of it and of the same epoch.
+    pub(super) fn known(&self, epoch: EpochId, partition: &PartitionName) -> Option<Permissions> {
+        let Told { permissions: Some((of, permissions)), epoch: Some((last, home)), .. } = &self.told else {
+            return None;
+        };
+        (*last == epoch && home == partition && of == partition).then_some(*permissions)
+    }
+
+    /// The token at hand is of this epoch, and so of this partition.
+    pub(super) fn is_of(&mut self, epoch: EpochId, partition: &PartitionName) {
+        self.told.epoch = Some((epoch, partition.clone()));
     }
 
     /// `required`: every selector of such an action must have matched, in a mode that acts.

@@ -89,15 +89,18 @@ impl Documents {
         out: &mut Vec<u8>,
         replace: &mut R,
     ) -> Result<Fed, EditError<R::Error>> {
+        // Nothing ends such a document but the body's end.
+        if self.framing.is_one() {
+            return self.editor.feed(input, out, replace);
+        }
         let mut at = 0;
         loop {
             let rest = input.get(at..).unwrap_or_default();
             let end = rest.iter().position(|byte| self.ends(*byte));
             let piece = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
             let taken = match self.framing {
-                Framing::One | Framing::Patch | Framing::Merge => return self.editor.feed(input, out, replace),
-                Framing::Lines | Framing::Sequence => 0,
                 Framing::Events => self.line_begins(piece, out),
+                Framing::Lines | Framing::Sequence | Framing::One | Framing::Patch | Framing::Merge => 0,
             };
             let piece = piece.get(taken..).unwrap_or_default();
             at += taken;

@@ -52,7 +52,8 @@ pub(super) fn seal(
         return Ok(None);
     }
     // Its epochs are not asked for, and so cannot say that nothing is sealed any more.
-    if let Cached::Denied(state) = fields.sealer.at_hand(&Need::Sealing(profile.partition.clone(), kind(action))) {
+    let need = Need::Sealing(profile.partition.clone(), kind(action));
+    if let Cached::Denied(state) = fields.sealer.at_hand(&need, &mut fields.told.memo) {
         return Err(refuse(action, Reason::PartitionState, &format!("the partition is {}", state.name())));
     }
     let wrong = |out: &mut Vec<u8>, what: &str| {

@@ -6,8 +6,8 @@ use crate::metrics::FieldEvent;
 use crate::name::PartitionName;
 use crate::refusal::{Reason, Refusal};
 use crate::rules::{Action, Mode, OnBad, Reveal};
-use crate::token;
 use crate::token::v1::Opened;
+use crate::token::{self, EpochId};
 
 use super::body::{Fields, Outcome};
 use super::delegate::{DelegateError, Delegated};
@@ -51,7 +51,11 @@ pub(super) fn value(
             return Ok(Outcome::Done(FieldEvent::Withheld));
         }
         Ok(Ready::Now(Verdict::Later(job))) => return Ok(Outcome::Later(job)),
-        Ok(Ready::Now(Verdict::Authentic(authentic))) => return Ok(reveal(action, &authentic, out)),
+        Ok(Ready::Now(Verdict::Authentic(authentic))) => {
+            let outcome = reveal(action, &authentic, out);
+            fields.told.parser.take_back(authentic.opened.text);
+            return Ok(outcome);
+        }
         // While a roll-out is under way, what is no ciphertext of the API's is a plaintext.
         Err(Failure::Api { error: DelegateError::Refused(_), bare: true }) if action.mode < Mode::Enforce => {
             return plaintext(action, lexeme, out);
@@ -154,23 +158,18 @@ pub(super) fn authenticate(
     {
         return managed::authenticate(fields, field, (profile, api), form, bound, purpose);
     }
-    let token = token::v1::parse(content).map_err(|e| Failure::Open(e.into()))?;
-    let partition = match fields.partition_of(token.epoch) {
-        Cached::Hit(partition) => partition,
-        Cached::Miss => return Ok(Ready::After(Need::Opening(token.epoch))),
-        Cached::Unknown => return Err(Failure::Open(OpenFailure::UnknownEpoch)),
-        Cached::Denied(state) => return Err(Failure::Denied(state)),
+    let token = fields.told.parser.parse(content).map_err(|e| Failure::Open(e.into()))?;
+    let known = match &field.target {
+        Target::One(partition) => fields.known(token.epoch, partition).filter(|known| may(*known, purpose)),
+        Target::Glob(_) | Target::Managed(_) => None,
     };
-    if matches!(field.target, Target::Glob(_)) {
-        fields.home = Some(partition.clone());
-    }
-    if !belongs(&field.target, &partition) {
-        return Err(Failure::Foreign);
-    }
-    let permissions = match admitted(fields, &partition, purpose)? {
-        Ready::Now(Admitted::With(permissions)) => permissions,
-        Ready::Now(Admitted::Not) => return Ok(Ready::Now(Verdict::Withheld)),
-        Ready::After(need) => return Ok(Ready::After(need)),
+    let permissions = match known {
+        Some(known) => known,
+        None => match of_token(fields, field, token.epoch, purpose)? {
+            Ready::Now(Admitted::With(permissions)) => permissions,
+            Ready::Now(Admitted::Not) => return Ok(Ready::Now(Verdict::Withheld)),
+            Ready::After(need) => return Ok(Ready::After(need)),
+        },
     };
     // What the rule asks, the token must have; while a roll-out is under way, one that has less opens, too.
     let unbound = action.bind.is_some() && !token.bound;
@@ -194,6 +193,34 @@ pub(super) fn authenticate(
     Authentic::new(opened, lesser, permissions).map(|authentic| Ready::Now(Verdict::Authentic(authentic)))
 }
 
+/// Finds out where the token belongs, and whether the caller may open it here.
+fn of_token(
+    fields: &mut Fields,
+    field: &PlannedField,
+    epoch: EpochId,
+    purpose: Purpose,
+) -> Result<Ready<Admitted>, Failure> {
+    let partition = match fields.partition_of(epoch) {
+        Cached::Hit(partition) => partition,
+        Cached::Miss => return Ok(Ready::After(Need::Opening(epoch))),
+        Cached::Unknown => return Err(Failure::Open(OpenFailure::UnknownEpoch)),
+        Cached::Denied(state) => return Err(Failure::Denied(state)),
+    };
+    if matches!(field.target, Target::Glob(_)) {
+        fields.home = Some(partition.clone());
+    }
+    if !belongs(&field.target, &partition) {
+        return Err(Failure::Foreign);
+    }
+    // By the name that the rule has: the next value of this field is asked about by it.
+    let partition = match &field.target {
+        Target::One(partition) => partition,
+        Target::Glob(_) | Target::Managed(_) => &partition,
+    };
+    fields.is_of(epoch, partition);
+    admitted(fields, partition, purpose)
+}
+
 /// Whether the caller may open tokens of a partition.
 pub(super) enum Admitted {
     With(Permissions),
@@ -213,8 +240,7 @@ pub(super) fn admitted(
         Cached::Unknown => return Err(Failure::Foreign),
         Cached::Denied(state) => return Err(Failure::Denied(state)),
     };
-    let may = purpose == Purpose::Keep || may_open(permissions);
-    Ok(Ready::Now(if may { Admitted::With(permissions) } else { Admitted::Not }))
+    Ok(Ready::Now(if may(permissions, purpose) { Admitted::With(permissions) } else { Admitted::Not }))
 }
 
 /// A plaintext never changes the document around it: it must scan as exactly the string content or the one value that bit 0 says.
@@ -223,8 +249,9 @@ pub fn is_what_it_claims(opened: &Opened) -> bool {
     if opened.is_string { text::is_string_content(text) } else { text::is_value(text) && !text.starts_with(b"\"") }
 }
 
-fn may_open(permissions: Permissions) -> bool {
-    permissions.has(Permissions::DECRYPT) || permissions.has(Permissions::MASK)
+fn may(permissions: Permissions, purpose: Purpose) -> bool {
+    let shows = [Permissions::DECRYPT, Permissions::MASK].into_iter().any(|bit| permissions.has(bit));
+    purpose == Purpose::Keep || shows
 }
 
 fn belongs(target: &Target, partition: &PartitionName) -> bool {

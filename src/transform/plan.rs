@@ -1,6 +1,6 @@
 //! The plan of one exchange: from the rules that matched it and the request's own words, before anything is changed.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::jsonpath::{Path, Selectors};
 use crate::name::{Class, PartitionName};
@@ -38,9 +38,11 @@ pub struct HalfPlan {
     /// The strictest of the rules' answers to what the engine cannot read.
     pub unreadable: UnreadableHalf,
     /// Each rule's own, for [`HalfPlan::only`].
-    each: Vec<(Arc<str>, UnreadableHalf)>,
-    /// The rule that all of `fields` are of, if it is one.
-    sole: Option<Arc<Rule>>,
+    each: Vec<Each>,
+    /// Where the rule that all of `fields` are of, if it is one, keeps its selectors.
+    sole: Option<Arc<[OnceLock<Selectors>; 2]>>,
+    /// See [`HalfPlan::needs`]; with the place of the field in [`HalfPlan::all`].
+    needs: OnceLock<Vec<(Need, usize)>>,
     /// All rules' `json_types`.
     pub json_types: Vec<String>,
     /// All rules' `signature_headers`.
@@ -55,6 +57,15 @@ pub struct HalfPlan {
     pub always_length: Option<usize>,
     /// The rule that is named where no single action is at fault.
     pub rule: Arc<str>,
+}
+
+/// What a plan keeps of a rule.
+#[derive(Debug, Clone)]
+struct Each {
+    rule: Arc<str>,
+    unreadable: UnreadableHalf,
+    /// At most so many partitions, if it makes those that are not there.
+    provision: Option<usize>,
 }
 
 /// One path with what is done to the values it selects.
@@ -182,6 +193,26 @@ impl HalfPlan {
         Self::of(direction, rules, &words.into(), true, false)
     }
 
+    /// The same; one for all exchanges that meet a rule of which nothing depends on the request, and no other.
+    pub fn shared<'a>(
+        direction: Direction,
+        rules: &[(Arc<Rule>, Captures)],
+        words: impl Into<Words<'a>>,
+    ) -> Result<Option<Arc<Self>>, Refusal> {
+        let kept = match rules {
+            [(rule, _)] if is_fixed(rule, direction) => rule.plans.get(direction as usize),
+            _ => None,
+        };
+        if let Some(plan) = kept.and_then(OnceLock::get) {
+            return Ok(plan.clone());
+        }
+        let plan = Self::new(direction, rules, words)?.map(Arc::new);
+        Ok(match kept {
+            Some(kept) => kept.get_or_init(|| plan).clone(),
+            None => plan,
+        })
+    }
+
     /// The plan for what stands outside the bodies, in `fields`; `None` if no rule has anything to do there. `looks_up`: the
     /// request is a GET or HEAD, where links that the application made carry tokens.
     pub fn outside<'a>(
@@ -210,10 +241,10 @@ impl HalfPlan {
         let wanted = |action: &Action| (action.part == Part::Outside) != bodies;
         let mut plan: Option<Self> = None;
         for (rule, captures) in rules {
-            let RuleKind::Fields { request, response } = &rule.kind else { continue };
-            let (actions, unreadable) = match direction {
-                Direction::Request => (request, rule.limits.request),
-                Direction::Response => (response, rule.limits.response),
+            let actions = actions(rule, direction);
+            let unreadable = match direction {
+                Direction::Request => rule.limits.request,
+                Direction::Response => rule.limits.response,
             };
             if !actions.iter().any(|action| wanted(action)) {
                 continue;
@@ -221,7 +252,7 @@ impl HalfPlan {
             let first = plan.is_none();
             let plan = plan.get_or_insert_with(|| Self::empty(direction, &rule.name, unreadable));
             // A rule keeps the selectors of bodies alone.
-            plan.sole = (first && bodies).then(|| Arc::clone(rule));
+            plan.sole = (first && bodies).then(|| Arc::clone(&rule.selectors));
             plan.max_buffered = [plan.max_buffered, rule.limits.max_buffered].into_iter().flatten().min();
             plan.keep_cache &= rule.limits.cache == Caching::Keep;
             plan.always_length = [plan.always_length, rule.limits.always_length].into_iter().flatten().min();
@@ -229,7 +260,8 @@ impl HalfPlan {
                 plan.validate = Validate::Full;
             }
             plan.unreadable = strictest(plan.unreadable, unreadable);
-            plan.each.push((Arc::clone(&rule.name), unreadable));
+            let provision = rule.limits.provision.then_some(rule.limits.max_partitions);
+            plan.each.push(Each { rule: Arc::clone(&rule.name), unreadable, provision });
             plan.json_types.extend(rule.limits.json_types.iter().cloned());
             plan.signature_headers.extend(rule.limits.signature_headers.iter().cloned());
             let fields = actions.iter().map(|action| action.fields.len()).sum();
@@ -257,10 +289,9 @@ impl HalfPlan {
 
     /// The paths in the form that is matched.
     pub fn selectors(&self) -> Selectors {
-        let make = || Selectors::new(&self.paths);
-        match self.sole.as_ref().and_then(|rule| rule.selectors.get(self.direction as usize)) {
-            Some(kept) => kept.get_or_init(make).clone(),
-            None => make(),
+        match self.sole.as_ref().and_then(|selectors| selectors.get(self.direction as usize)) {
+            Some(kept) => kept.get_or_init(|| Selectors::new(&self.paths)).clone(),
+            None => Selectors::once(&self.paths),
         }
     }
 
@@ -269,24 +300,30 @@ impl HalfPlan {
         self.all().any(|f| changes(&f.action))
     }
 
-    /// What is known to be needed before the body comes: it is asked for early, so that a missing key refuses the request
-    /// before the upstream acts on it.
-    pub fn needs(&self, rules: &[(Arc<Rule>, Captures)]) -> Vec<(Need, &PlannedField)> {
+    /// What is known to be needed before the body comes, and for which field: it is asked for early, so that a missing key refuses
+    /// the request before the upstream acts on it.
+    pub fn needs(&self) -> impl Iterator<Item = (&Need, &PlannedField)> {
+        let needs = self.needs.get_or_init(|| self.find_needs());
+        needs.iter().filter_map(|(need, at)| Some((need, self.all().nth(*at)?)))
+    }
+
+    fn find_needs(&self) -> Vec<(Need, usize)> {
         let mut needs = Vec::new();
         let mut before: Option<&Arc<Action>> = None;
-        for field in self.all().filter(|f| changes(&f.action)) {
+        for (at, field) in self.all().enumerate().filter(|(_, f)| changes(&f.action)) {
             // One action has one target, so its second field needs what its first one does.
             if before.replace(&field.action).is_some_and(|before| Arc::ptr_eq(before, &field.action)) {
                 continue;
             }
             let Some(partition) = field.target.partition() else { continue };
             // Where nothing was sealed there is nothing to open: looking for it makes no partition.
-            let provision = rules
+            let provision = self
+                .each
                 .iter()
-                .find(|(rule, _)| field.action.verb == Verb::Seal && rule.name == field.action.rule)
+                .find(|each| field.action.verb == Verb::Seal && each.rule == field.action.rule)
                 // A profile's partition lists the recipient that its API keeps, so it is not made in passing.
                 .filter(|_| matches!(field.target, Target::One(_)))
-                .and_then(|(rule, _)| rule.limits.provision.then_some(rule.limits.max_partitions));
+                .and_then(|each| each.provision);
             // A value too long for its API is rare enough to ask for an epoch only then.
             let seals = field.action.verb == Verb::Seal && field.action.key.delegated().is_none();
             let want = [
@@ -296,7 +333,7 @@ impl HalfPlan {
             ];
             for need in want.into_iter().flatten() {
                 if !needs.iter().any(|(known, _)| *known == need) {
-                    needs.push((need, field));
+                    needs.push((need, at));
                 }
             }
         }
@@ -316,8 +353,8 @@ impl HalfPlan {
         }
         let fields = if part == Part::Form { &self.form } else { &self.fields };
         let has = |rule: &Arc<str>| fields.iter().any(|field| field.action.rule == *rule);
-        let others = || self.each.iter().filter(|(rule, _)| !has(rule));
-        if others().any(|(_, unreadable)| unreadable.media_type == OnUnreadable::Reject) {
+        let others = || self.each.iter().filter(|each| !has(&each.rule));
+        if others().any(|each| each.unreadable.media_type == OnUnreadable::Reject) {
             return Err(OnUnreadable::Reject);
         }
         let plan = match part {
@@ -328,7 +365,7 @@ impl HalfPlan {
             }
             Part::Outside => None,
         };
-        let unread = others().map(|(rule, _)| Arc::clone(rule)).collect();
+        let unread = others().map(|each| Arc::clone(&each.rule)).collect();
         plan.map(|plan| Share { plan, unread }).ok_or(OnUnreadable::Pass)
     }
 
@@ -348,9 +385,9 @@ impl HalfPlan {
         let (form, fields) = (kept(form), kept(fields));
         let paths = fields.iter().filter_map(|field| field.path().cloned()).collect();
         let acts = |rule: &Arc<str>| fields.iter().chain(&form).any(|field| field.action.rule == *rule);
-        let each: Vec<_> = self.each.iter().filter(|(rule, _)| acts(rule)).cloned().collect();
-        let unreadable = each.iter().map(|(_, unreadable)| *unreadable).reduce(strictest)?;
-        let rule = each.first().map(|(rule, _)| Arc::clone(rule))?;
+        let each: Vec<_> = self.each.iter().filter(|each| acts(&each.rule)).cloned().collect();
+        let unreadable = each.iter().map(|each| each.unreadable).reduce(strictest)?;
+        let rule = each.first().map(|each| Arc::clone(&each.rule))?;
         Some(Self {
             direction: self.direction,
             fields,
@@ -359,6 +396,7 @@ impl HalfPlan {
             unreadable,
             each,
             sole: None,
+            needs: OnceLock::new(),
             json_types: self.json_types.clone(),
             signature_headers: self.signature_headers.clone(),
             max_buffered: self.max_buffered,
@@ -378,6 +416,7 @@ impl HalfPlan {
             unreadable,
             each: Vec::new(),
             sole: None,
+            needs: OnceLock::new(),
             json_types: Vec::new(),
             signature_headers: Vec::new(),
             max_buffered: None,
@@ -395,6 +434,23 @@ pub fn acts(rule: &Rule) -> bool {
         RuleKind::Fields { request, response } => request.iter().chain(response).any(|action| changes(action)),
         RuleKind::Pass | RuleKind::Reject => false,
     }
+}
+
+/// What a rule does in one direction.
+fn actions(rule: &Rule, direction: Direction) -> &[Arc<Action>] {
+    match (&rule.kind, direction) {
+        (RuleKind::Fields { request, .. }, Direction::Request) => request,
+        (RuleKind::Fields { response, .. }, Direction::Response) => response,
+        (RuleKind::Pass | RuleKind::Reject, _) => &[],
+    }
+}
+
+/// Whether what a rule does is the same for every request.
+fn is_fixed(rule: &Rule, direction: Direction) -> bool {
+    let told = |action: &Action| {
+        matches!(action.bind, Some(Binding::Segment(_))) || (matches!(action.key, Key::Template(_)) && changes(action))
+    };
+    !actions(rule, direction).iter().any(|action| told(action))
 }
 
 /// Whether an action in its mode may change a value.
@@ -485,5 +541,38 @@ mod tests {
             assert_eq!(count(&two), "Selectors { paths: 1 }");
         }
         assert!(rules.rules.iter().any(|rule| rule.selectors.iter().all(|kept| kept.get().is_some())), "kept");
+    }
+
+    #[test]
+    fn a_plan_is_shared_where_every_request_has_the_same() {
+        let text = r#"
+rules:
+  - { name: fixed, match: { path: /fixed }, protect: [{ fields: [$.a] }] }
+  - { name: half, match: { path: /half }, response: [{ open: $.a }] }
+  - { name: template, match: { path: "/t/{tenant}" }, protect: [{ fields: [$.a], key: "t-{tenant}" }] }
+  - { name: bound, match: { path: "/b/{id}" }, protect: [{ fields: [$.a], bind: "path:id" }] }
+  - { name: all, match: { path: /both }, protect: [{ fields: [$.a] }] }
+  - { name: more, match: { path: /both }, protect: [{ fields: [$.b] }] }
+"#;
+        let loaded = load_text("t.yaml", text, &Context::default());
+        let rules = loaded.rules.unwrap_or_else(|| panic!("{:?}", loaded.findings));
+        let headers = HeaderMap::new();
+        let plan = |path: &str, direction| {
+            let path = NormalPath(path.into());
+            let (method, listener, words) = ("POST", "", (&headers).into());
+            let facts = RequestFacts { method, path: &path, ignore_case: false, listener, host: None, words };
+            HalfPlan::shared(direction, &rules.route(&facts).rules, &headers).unwrap()
+        };
+        for (path, is_shared) in [("/fixed", true), ("/t/7", false), ("/b/7", false), ("/both", false)] {
+            for direction in [Direction::Request, Direction::Response] {
+                let [one, two] = [path, path].map(|path| plan(path, direction).unwrap());
+                assert_eq!(Arc::ptr_eq(&one, &two), is_shared, "{path}");
+                assert_eq!(one.direction, direction);
+            }
+        }
+        assert!(plan("/half", Direction::Request).is_none() && plan("/half", Direction::Request).is_none());
+        assert!(plan("/half", Direction::Response).is_some());
+        let partition = |path: &str| plan(path, Direction::Request).unwrap().fields[0].target.clone();
+        assert_ne!(partition("/t/7"), partition("/t/8"));
     }
 }

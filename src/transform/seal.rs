@@ -1,13 +1,14 @@
 //! One value on its way to whoever never sees plaintext.
 
+use crate::audit::Use;
 use crate::json::text;
 use crate::keyring::{Cached, Kind, Permissions};
 use crate::metrics::FieldEvent;
 use crate::refusal::{Reason, Refusal};
 use crate::rules::{Action, Mode, OnBad, OnToken};
 use crate::secret::SecretBytes;
-use crate::token::Suite;
 use crate::token::v1::token_len;
+use crate::token::{self, Suite};
 
 use super::body::{Fields, Outcome};
 use super::managed::{self, ToSeal};
@@ -37,7 +38,7 @@ pub(super) fn value(
 ) -> Result<Outcome, Refusal> {
     let action = &field.action;
     let content = string_content(lexeme);
-    let is_token = content.is_some_and(|c| action.key.looks_sealed(&text::unescape(c)));
+    let is_token = content.is_some_and(|c| begins_as_token(action, c));
     if action.mode < Mode::Migrate {
         out.extend_from_slice(lexeme);
         let event = match is_token {
@@ -132,6 +133,13 @@ pub(super) fn value(
     finish(action, class.as_str(), start, out)
 }
 
+/// Whether the content of a string begins as a token of ours, or may be a ciphertext of the API's.
+fn begins_as_token(action: &Action, raw: &[u8]) -> bool {
+    // Most do not begin as one, however its first letter is written.
+    let may = matches!(raw.first(), Some(first) if *first == b'\\' || token::PREFIX.first() == Some(first));
+    (may || action.key.delegated().is_some()) && action.key.looks_sealed(&text::unescape(raw))
+}
+
 /// Appends the token that a look-up's value would have under the epoch before the current one, if there was one.
 pub(super) fn previous(
     fields: &mut Fields,
@@ -164,7 +172,7 @@ pub(super) fn previous(
     let start = out.len();
     match fields.sealer.seal_previous(&job, &mut fields.told.memo, out) {
         Ok(Ready::Now(true)) => {
-            fields.sealer.record(&fields.caller.role, partition, &[(class, crate::audit::Use::Sealed, 1)]);
+            fields.recorded(partition, &[(class, Use::Sealed, 1)]);
             Ok(Texted::Changed)
         }
         Ok(Ready::After(need)) => {

@@ -13,26 +13,33 @@ pub(super) struct Tally(Vec<Counts>);
 
 #[derive(Debug, Clone, Default)]
 struct Counts {
-    events: [u64; EVENTS.len()],
+    /// All values.
+    values: u64,
+    /// By the event that a value ended in; `Matched` here is a value that is let be (`null`).
+    events: [u64; FieldEvent::COUNT],
+    /// A bit for each of those that is not 0.
+    seen: u16,
     /// Values that sealing makes strings.
     kinds: [u64; KINDS],
     /// Of tokens.
     lengths: Run,
 }
 
-/// The events that a value can end in; `Matched` here is a value that is let be (`null`).
-const EVENTS: [FieldEvent; 10] = [
-    FieldEvent::Matched,
-    FieldEvent::Sealed,
-    FieldEvent::Opened,
-    FieldEvent::Withheld,
-    FieldEvent::Masked,
-    FieldEvent::Plaintext,
-    FieldEvent::Unfit,
-    FieldEvent::AlreadySealed,
-    FieldEvent::Lesser,
-    FieldEvent::Refused,
-];
+impl Counts {
+    fn of(&self, event: FieldEvent) -> u64 {
+        self.events.get(event as usize).copied().unwrap_or_default()
+    }
+
+    /// How values ended that are not let be.
+    fn ended(&self) -> impl Iterator<Item = (FieldEvent, u64)> {
+        let mut left = self.seen & !(1 << FieldEvent::Matched as u16);
+        std::iter::from_fn(move || {
+            let event = FieldEvent::ALL.get(left.trailing_zeros() as usize).copied()?;
+            left &= left.wrapping_sub(1);
+            Some((event, self.of(event)))
+        })
+    }
+}
 
 impl Tally {
     /// Of so many fields.
@@ -42,8 +49,10 @@ impl Tally {
 
     /// One more value ended so.
     pub fn add(&mut self, field: usize, event: FieldEvent) {
-        let slot = EVENTS.iter().position(|e| *e == event);
-        if let Some(count) = self.0.get_mut(field).zip(slot).and_then(|(counts, slot)| counts.events.get_mut(slot)) {
+        let Some(counts) = self.0.get_mut(field) else { return };
+        if let Some(count) = counts.events.get_mut(event as usize) {
+            counts.values += 1;
+            counts.seen |= 1 << event as u16;
             *count += 1;
         }
     }
@@ -61,46 +70,48 @@ impl Tally {
 
     /// Whether the field had any value.
     pub fn any(&self, field: usize) -> bool {
-        self.0.get(field).is_some_and(|counts| counts.events.iter().any(|count| *count > 0))
+        self.0.get(field).is_some_and(|counts| counts.values > 0)
     }
 
     /// Adds it all to the metrics, and for a field without a value that it had none.
     pub fn count(&self, fields: &[PlannedField], metrics: &Metrics) {
         let now = metrics.now();
-        for (field, Counts { events, kinds, lengths }) in fields.iter().zip(&self.0) {
+        for (field, counts) in fields.iter().zip(&self.0) {
             let Some(of) = field.action.fields.get(field.index) else { continue };
-            let any: u64 = events.iter().sum();
-            let found = if any == 0 { (FieldEvent::Absent, 1) } else { (FieldEvent::Matched, any) };
-            let ended = EVENTS.into_iter().zip(events.iter().copied());
-            of.counters.count(metrics, &field.action.rule, of.class.as_str(), ended.clone().chain([found]));
-            let unwanted = unwanted(&field.action, ended.clone());
-            of.stats.get().add(Body { ended, kinds, values: any, unwanted, now }, *lengths);
+            let labels = (&*field.action.rule, of.class.as_str());
+            if counts.values == 0 {
+                of.counters.count(metrics, labels, [(FieldEvent::Absent, 1)].into_iter());
+                of.stats.get().absent();
+                continue;
+            }
+            let (kinds, values, unwanted) = (&counts.kinds, counts.values, unwanted(&field.action, counts));
+            of.counters.count(metrics, labels, counts.ended().chain([(FieldEvent::Matched, values)]));
+            of.stats.get().add(Body { ended: counts.ended(), kinds, values, unwanted, now }, counts.lengths);
         }
     }
 
-    /// How often the audit log calls the ends of a field's values what.
+    /// How many values of a field the audit log calls sealed, opened and refused.
     pub fn uses(&self, field: usize) -> [(Use, u64); 3] {
-        let counts = self.0.get(field);
-        [Use::Sealed, Use::Opened, Use::Refused].map(|what| {
-            let of = EVENTS
-                .into_iter()
-                .zip(counts.into_iter().flat_map(|c| &c.events))
-                .filter(|(event, _)| used(*event) == Some(what));
-            (what, of.map(|(_, count)| count).sum())
-        })
+        let counts = self.0.get(field).filter(|counts| counts.values > 0);
+        let of = |event| counts.map_or(0, |counts| counts.of(event));
+        [
+            (Use::Sealed, of(FieldEvent::Sealed)),
+            (Use::Opened, of(FieldEvent::Opened) + of(FieldEvent::Masked) + of(FieldEvent::Lesser)),
+            (Use::Refused, of(FieldEvent::Withheld) + of(FieldEvent::Refused)),
+        ]
     }
 }
 
 /// Values that keep the next step of a roll-out waiting: on the way forward those that `enforce` would refuse, before `migrate`
 /// those that nobody could read any more on the way back.
-fn unwanted(action: &Action, ended: impl Iterator<Item = (FieldEvent, u64)>) -> Option<u64> {
+fn unwanted(action: &Action, counts: &Counts) -> Option<u64> {
     use FieldEvent::{AlreadySealed, Lesser, Masked, Opened, Plaintext, Refused, Withheld};
     let unwanted: &[FieldEvent] = match (action.verb, action.mode) {
         (Verb::Seal, _) => return None,
         (Verb::Open, Mode::Observe | Mode::Read) => &[Opened, Withheld, Masked, AlreadySealed, Lesser, Refused],
         (Verb::Open, Mode::Migrate | Mode::Enforce) => &[Plaintext, Lesser],
     };
-    Some(ended.filter(|(event, _)| unwanted.contains(event)).map(|(_, count)| count).sum())
+    Some(unwanted.iter().map(|event| counts.of(*event)).sum())
 }
 
 /// What the audit log calls it, if it goes there.
@@ -114,5 +125,30 @@ pub(super) fn used(event: FieldEvent) -> Option<Use> {
         | FieldEvent::Plaintext
         | FieldEvent::Unfit
         | FieldEvent::AlreadySealed => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_audit_log_is_told_is_what_it_calls_each_event() {
+        let mut tally = Tally::of(2);
+        assert!(!tally.any(0) && tally.uses(0).iter().all(|(_, values)| *values == 0));
+        for (n, event) in FieldEvent::ALL.into_iter().enumerate() {
+            assert_eq!(event as usize, n);
+            (0..=n).for_each(|_| tally.add(0, event));
+            let ended = tally.0[0].ended().map(|(event, count)| (event as u64, count));
+            assert!(ended.eq((1..=n as u64).map(|n| (n, n + 1))), "all but what is let be");
+        }
+        for (what, values) in tally.uses(0) {
+            let expected =
+                FieldEvent::ALL.into_iter().filter(|event| used(*event) == Some(what)).map(|event| event as u64 + 1);
+            assert_eq!(values, expected.sum::<u64>(), "{what:?}");
+        }
+        assert!(tally.any(0) && !tally.any(1) && !tally.any(2));
+        tally.add(2, FieldEvent::Sealed);
+        assert!(tally.uses(2).iter().all(|(_, values)| *values == 0), "of no field of the plan");
     }
 }

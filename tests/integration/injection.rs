@@ -247,6 +247,11 @@ fn an_update_is_judged_by_what_it_brings() {
     let mut debugged = good.clone();
     debugged["spec"]["ephemeralContainers"] = json!([{ "name": "debug", "targetContainerName": "sidecloak" }]);
     assert!(update(&debugged, &good, "ephemeralcontainers").contains("ephemeral"));
+    let (mut swapped, mut hidden) = (good.clone(), good.clone());
+    swapped["spec"]["initContainers"][0]["image"] = "busybox".into();
+    assert!(update(&swapped, &good, "").contains("image cannot be changed"));
+    hidden["metadata"].as_object_mut().unwrap().remove("labels");
+    assert!(update(&hidden, &good, "").contains("cannot be taken"));
     assert_eq!(update(&good, &good, ""), "");
 }
 

@@ -43,6 +43,10 @@ struct Manners {
     cuts: usize,
     /// A record that cannot be written.
     stubborn: Option<u64>,
+    /// A record that is in conflict with whatever is written.
+    locked: Option<u64>,
+    /// Values that are longer than this are not stored.
+    drops: usize,
 }
 
 /// An application that keeps customers, each with a version.
@@ -164,6 +168,9 @@ fn answer(
     if manners.stubborn.is_some_and(|n| n.to_string() == name) {
         return (400, String::new(), format!("{{\"error\":\"I do not take {body}\"}}"));
     }
+    if manners.locked.is_some_and(|n| n.to_string() == name) {
+        return (409, String::new(), "{}".into());
+    }
     if let Some(wanted) = request.field("if-match")
         && !manners.careless
         && wanted != format!("\"{version}\"")
@@ -175,6 +182,12 @@ fn answer(
         let mut whole: Value = serde_json::from_str(body).unwrap();
         for (name, value) in serde_json::from_str::<Value>(&text).unwrap().as_object().unwrap() {
             whole[name] = value.clone();
+        }
+        *body = whole.to_string();
+    } else if manners.drops > 0 {
+        let mut whole: Value = serde_json::from_str(&text).unwrap();
+        if whole["ssn"].as_str().is_some_and(|ssn| ssn.len() > manners.drops) {
+            whole.as_object_mut().unwrap().remove("ssn");
         }
         *body = whole.to_string();
     } else if manners.cuts > 0 {
@@ -225,7 +238,9 @@ fn list(records: &BTreeMap<String, (String, u64)>, query: &str) -> (u16, String,
 /// The command's flags for a walk through `to`.
 fn api<'a>(through: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let flags = ["--json", "rewrite", "api", "--through", through, "--concurrency", "3"];
-    [&flags, more].concat()
+    let looks = ["--direct", "--dry-run"].iter().any(|flag| more.contains(flag));
+    let blind: &[&str] = if looks { &[] } else { &["--without-direct"] };
+    [&flags, more, blind].concat()
 }
 
 const NUMBERED: [&str; 2] = ["--list", "/customers?page={page}"];

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
+use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -20,7 +20,7 @@ use crate::config::{self, Machine, Overrides, Purpose};
 use crate::jsonpath::{Path as JsonPath, compile};
 use crate::keyring::check_private;
 use crate::rewrite::client::{Client, Manner, Shared};
-use crate::rewrite::journal::{Failures, Journal};
+use crate::rewrite::journal::{Counts, Failures, Journal};
 use crate::rewrite::pages::{Lines, List, Source};
 use crate::rewrite::record::Records;
 use crate::rewrite::shape::Shape;
@@ -37,6 +37,8 @@ pub(crate) use args::Args;
 const MAX_HEADERS: u64 = 64 << 10;
 /// So many times a record is read again that others have written meanwhile.
 const CONFLICTS: u32 = 8;
+/// Running processes follow a roll-over within a second: what is sealed anew right after it shall be so under the new epoch.
+const SETTLED: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
     let runtime =
@@ -47,6 +49,9 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
             out.note("this walk is done, as its state file says; take that away to walk again");
         }
         let shared = walk.shared.clone();
+        if args.all && !args.dry_run {
+            shared.pause(SETTLED).await;
+        }
         let mut progress = Progress::new(out);
         let mut tell = |counts: &_| progress.tell(counts, out);
         let ended = tokio::select! {
@@ -75,37 +80,40 @@ fn walk(args: &Args, out: &mut Out) -> Result<Walk, Failure> {
     let shared = Shared::new(manner, SystemClock::shared());
     let client = |url: &str| Client::new(url, &shared).map_err(failure);
     for url in std::iter::once(&args.through).chain(&args.direct) {
-        if url.starts_with("http://") && !is_loopback(url) {
+        if goes_in_the_clear(url) {
             out.note("warning: values and credentials go over the network in the clear; give an https:// URL if there is one");
         }
     }
     let item = item(args)?;
     let source = source(args)?;
     let method = args.method.parse().map_err(|_| Failure::internal("a method"))?;
-    let direct = match (&args.rules, &args.direct) {
-        (None, _) => {
-            if !args.dry_run {
-                out.note(
-                    "note: without --direct and --rules it is not looked whether what is written is stored sealed",
-                );
+    let through = client(&args.through)?;
+    let direct = args.direct.as_deref().map(client).transpose()?;
+    if args.direct.is_none() && !args.dry_run && !args.without_direct {
+        let failure = Failure::new(Exit::Usage, "nobody would see whether what is written is stored sealed");
+        return Err(failure.help("give --direct URL and --rules PATH; --without-direct goes on without looking"));
+    }
+    let rules = match &args.rules {
+        None => None,
+        Some(path) => {
+            let mut headers = headers;
+            if !headers.contains_key(HOST) {
+                headers.extend(HeaderValue::from_str(through.host()).ok().map(|host| (HOST, host)));
             }
-            None
-        }
-        (Some(rules), url) => {
-            let stored = Stored::new(self::rules(args, rules)?, method, headers, args.listener.clone());
-            let example = item.replace("{id}", "1");
+            let (listener, prefix) = (args.listener.clone(), through.prefix().to_owned());
+            let stored = Stored::new(rules(args, path)?, method, headers, listener, prefix);
             if args.paths.is_none() {
-                check(&stored, &example, args)?;
+                check(&stored, &item.replace("{id}", "1"), args)?;
             }
-            match url {
-                Some(url) => Some((client(url)?, stored)),
-                None => None,
-            }
+            Some(stored)
         }
     };
+    // With another size of page a page's number is another place.
+    let page_size = args.list.as_ref().filter(|list| list.contains("{page}")).map(|_| args.page_size);
     let description = json!([
         args.through,
         args.list,
+        page_size,
         args.items,
         args.id,
         args.next,
@@ -128,8 +136,9 @@ fn walk(args: &Args, out: &mut Out) -> Result<Walk, Failure> {
         list: client(&args.through)?,
         item,
         records: Records {
-            through: client(&args.through)?,
+            through,
             direct,
+            rules,
             shape: shape(args)?,
             method: args.method.parse().map_err(|_| Failure::internal("a method"))?,
             without_etag: args.without_etag,
@@ -189,6 +198,7 @@ fn source(args: &Args) -> Result<Source, Failure> {
         return Ok(Source::Paths(Lines::new(input(file)?)));
     }
     let path = args.list.clone().unwrap_or_default();
+    let array = args.items.strip_suffix("[*]").map(|array| paths("--items", array)).transpose()?.unwrap_or_default();
     let next = args.next.as_ref().map(|next| paths("--next", next)).transpose()?.unwrap_or_default();
     let known = ["{page}", "{offset}", "{limit}", "{cursor}"];
     let rest = known.iter().fold(path.clone(), |text, name| text.replace(name, ""));
@@ -209,6 +219,7 @@ fn source(args: &Args) -> Result<Source, Failure> {
     Ok(Source::List(List {
         path,
         items: paths("--items", &args.items)?,
+        array,
         id: paths("--id", &args.id)?,
         next,
         first_page: args.first_page,
@@ -277,10 +288,13 @@ fn secret(path: &Path, what: &str) -> Result<String, Failure> {
     bounded::read_text_file(path, MAX_HEADERS).map_err(|error| Failure::io(path.display(), &error))
 }
 
-fn is_loopback(url: &str) -> bool {
+fn goes_in_the_clear(url: &str) -> bool {
     let uri: http::Uri = url.parse().unwrap_or_default();
+    if uri.scheme_str() != Some("http") {
+        return false;
+    }
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host != "localhost" && !host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// The first signal has the walk end as soon as what is on its way is done; this ends with the second.
@@ -337,7 +351,23 @@ fn report(args: &Args, ended: &Ended, requests: u64, out: &mut Out) -> Result<()
                 None => failure.help("--failures FILE says which, and why"),
             })
         }
-        None => Ok(()),
+        None => did_something(counts),
+    }
+}
+
+/// A walk that found nothing of what it was to seal is no success, whatever the reason.
+fn did_something(counts: &Counts) -> Result<(), Failure> {
+    let none = |what: String, help: &str| Err(Failure::new(Exit::No, what).help(help));
+    match counts.records {
+        0 => Ok(()),
+        all if counts.gone == all => {
+            none(format!("none of the {all} records is there"), "is --item right? and --through, and --direct?")
+        }
+        all if counts.unselected.saturating_add(counts.gone) == all => none(
+            format!("the rules select nothing in any of the {all} records"),
+            "are --rules, --record and --method right? see `sidecloak explain`",
+        ),
+        _ => Ok(()),
     }
 }
 

@@ -59,6 +59,7 @@ pub(super) fn line(counts: &Counts) -> String {
         (counts.already, "as they should be"),
         (counts.would, "would be written"),
         (counts.untagged, "without a strong entity tag"),
+        (counts.unselected, "of those without anything that the rules select"),
         (counts.gone, "gone meanwhile"),
         (counts.failed, "failed"),
         (counts.conflicts, "times read again, since others wrote them"),

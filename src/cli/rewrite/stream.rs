@@ -136,7 +136,7 @@ type Item = (String, Option<String>);
 pub(super) fn ndjson(args: &NdjsonArgs, out: &mut Out) -> Result<(), Failure> {
     let items = args.fields.iter().map(|field| (field.clone(), args.class.clone())).collect();
     let columns = Columns { document: Some("1".to_owned()), ..Columns::default() };
-    run(&args.stream, items, (&columns, None), &mut Ndjson, out)
+    run(&args.stream, items, (&columns, None), &mut Ndjson::default(), out)
 }
 
 pub(super) fn csv(args: &CsvArgs, out: &mut Out) -> Result<(), Failure> {
@@ -167,22 +167,32 @@ fn run(
     let engine = Engine::open(&config, out)?;
     let file = args.file.as_deref().unwrap_or_else(|| Path::new("-"));
     let (mut input, progress) = input(file, out.err_terminal())?;
-    let mut done = Done::default();
+    let (mut done, mut selected, mut whole) = (Done::default(), 0u64, false);
     let result = deliver(args.output.as_deref(), out, |write| {
         let mut edit = |document: &[u8], edited: &mut Vec<u8>| -> Result<(), Failure> {
             let plan = plans.of(document)?;
-            engine.document(&plan, &mut &*document, "", &mut |bytes| {
+            let values = engine.document(&plan, &mut &*document, "", &mut |bytes| {
                 edited.extend_from_slice(bytes);
                 Ok(())
-            })
+            })?;
+            selected = selected.saturating_add(values);
+            Ok(())
         };
-        rows::rewrite(format, columns, &mut input, &mut edit, write, &mut done)
+        rows::rewrite(format, columns, &mut input, &mut edit, write, &mut done)?;
+        whole = true;
+        if done.rows > 0 && selected == 0 && !args.open {
+            let text = format!("nothing is selected in any of the {} rows: none was sealed", done.rows);
+            return Err(Failure::new(Exit::No, text)
+                .help("do the selectors, or --rules and --path, fit these rows? see `sidecloak explain`"));
+        }
+        Ok(())
     });
     progress.finish_and_clear();
     if let Err(mut failure) = result {
         if failure.code != Exit::Ok && !failure.message.is_empty() {
             let input = if file == Path::new("-") { "standard input".into() } else { file.display().to_string() };
-            failure.message = format!("{input}, row {}: {}", done.rows, failure.message);
+            let row = if whole || done.rows == 0 { String::new() } else { format!(", row {}", done.rows) };
+            failure.message = format!("{input}{row}: {}", failure.message);
         }
         return Err(failure);
     }

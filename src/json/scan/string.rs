@@ -77,19 +77,27 @@ fn plain(input: &[u8]) -> usize {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const TOPS: u64 = ONES << 7;
     let zero_lanes = |word: u64| word.wrapping_sub(ONES) & !word;
-    let (words, rest) = input.as_chunks::<8>();
-    for (i, bytes) in words.iter().enumerate() {
+    let hits = |bytes: &[u8; 8]| {
         let word = u64::from_le_bytes(*bytes);
         let control = word.wrapping_sub(ONES * 0x20) & !word;
         let quote = zero_lanes(word ^ (ONES * u64::from(b'"')));
         let backslash = zero_lanes(word ^ (ONES * u64::from(b'\\')));
-        let hit = (control | quote | backslash | word) & TOPS;
+        (control | quote | backslash | word) & TOPS
+    };
+    let (words, rest) = input.as_chunks::<8>();
+    for (i, bytes) in words.iter().enumerate() {
+        let hit = hits(bytes);
         if hit != 0 {
             return i * 8 + (hit.trailing_zeros() / 8) as usize;
         }
     }
+    // The last eight overlap those before them, in which there is nothing.
+    if let Some(last) = input.last_chunk() {
+        let hit = hits(last);
+        return if hit == 0 { input.len() } else { input.len() - 8 + (hit.trailing_zeros() / 8) as usize };
+    }
     let means_nothing = |byte: &&u8| matches!(byte, 0x20..=0x7f) && **byte != b'"' && **byte != b'\\';
-    words.len() * 8 + rest.iter().take_while(means_nothing).count()
+    rest.iter().take_while(means_nothing).count()
 }
 
 #[cfg(test)]

@@ -2,18 +2,21 @@
 //! ends where the next of them matters, or where the index does: from there the scanner goes on.
 
 use super::{Chunk, Editor, Mode};
-use crate::json::index::{Index, Mark};
+use crate::json::index::{Index, Mark, Marks};
 use crate::json::scan::Kind;
 use crate::json::splice::{EditError, Replace, Step};
 use crate::jsonpath::matcher::{Begun, Within};
+
+/// No deeper than this is it left to the end what containers are open.
+const SHALLOW: usize = 32;
 
 /// Whether there is more to leap over.
 #[derive(PartialEq, Eq)]
 enum Next {
     GoOn,
     Land,
-    /// What stands behind this colon is selected.
-    Selected(usize),
+    /// What stands behind this colon is selected, by this path first.
+    Selected(usize, usize),
 }
 
 impl Editor {
@@ -64,7 +67,7 @@ impl Editor {
         }
     }
 
-    /// To the next value that must be looked at. Strings that are selected and wholly in sight are replaced on the way.
+    /// To the next value that must be looked at. Scalars that are selected and wholly in sight are replaced on the way.
     fn walk<R: Replace>(
         &mut self,
         index: &mut Index<'_>,
@@ -75,12 +78,17 @@ impl Editor {
         if !index.enter(&self.scanner, chunk.at) {
             return Ok(());
         }
+        if self.sight.is_full() && self.scanner.depth() <= SHALLOW && self.matcher.is_flat() {
+            return self.walk_by_names(index, chunk, out, replace);
+        }
         loop {
             match self.mark(index, chunk) {
                 Next::GoOn => {}
                 Next::Land => return Ok(()),
-                Next::Selected(colon) => {
-                    if !self.replace_in_sight(colon, index, chunk, out, replace)? {
+                Next::Selected(colon, selector) => {
+                    // What is held is checked in any case, which only a full look has done.
+                    let full = self.sight.is_full();
+                    if !full || !replace_in_sight((colon, selector), &mut self.mode, index, chunk, out, replace)? {
                         self.land_behind(Some(colon), chunk);
                         return Ok(());
                     }
@@ -89,42 +97,35 @@ impl Editor {
         }
     }
 
-    /// Replaces a selected string as the scanner's events would; `false`: they have to.
-    fn replace_in_sight<R: Replace>(
+    /// The same where names alone say what is selected: what is open is made out where the scanner goes on.
+    fn walk_by_names<R: Replace>(
         &mut self,
-        colon: usize,
         index: &mut Index<'_>,
         chunk: &mut Chunk<'_>,
         out: &mut Vec<u8>,
         replace: &mut R,
-    ) -> Result<bool, EditError<R::Error>> {
-        // What is held is checked in any case, which only a full look has done. What follows the string is in sight, too, so that
-        // nobody lands before it.
-        let Some(string) = Some(colon).filter(|_| self.sight.is_full()).and_then(|colon| index.string_behind(colon))
-        else {
-            return Ok(false);
-        };
-        let (Some(raw), Begun::Selected(selector)) =
-            (chunk.input.get(string.clone()), self.matcher.begin(Kind::Scalar))
-        else {
-            return Ok(false);
-        };
-        if raw.len() > replace.begin(selector) {
-            return Ok(false);
+    ) -> Result<(), EditError<R::Error>> {
+        let table = self.matcher.table();
+        let id = |text: &[u8], length, escapes| table.id_as_written(text, length, escapes);
+        while let Some((_, colon, id)) = index.next_named(Marks::Colons, id) {
+            let Some(selector) = self.matcher.selected_anywhere(id) else { continue };
+            if !replace_in_sight((colon, selector), &mut self.mode, index, chunk, out, replace)? {
+                let Some(nest) = index.nest_at(colon) else {
+                    self.mode = Mode::Refused;
+                    return Ok(());
+                };
+                self.scanner.land_in(&nest, colon + 1 - chunk.at, b':');
+                chunk.at = colon + 1;
+                self.matcher.stand_in(self.scanner.stack());
+                self.matcher.named(id);
+                return Ok(());
+            }
         }
-        chunk.pass(string.start, out);
-        let step = replace.replace(selector, raw, None, out).map_err(|refused| {
-            self.mode = Mode::Refused;
-            EditError::Refused(refused)
-        })?;
-        if step == Step::Wait {
-            return Ok(false);
-        }
-        chunk.passed = string.end;
-        index.pass_string(&string);
-        Ok(true)
+        self.land_between(index, chunk);
+        Ok(())
     }
 
+    #[inline(always)]
     fn mark(&mut self, index: &mut Index<'_>, chunk: &mut Chunk<'_>) -> Next {
         let within = match self.matcher.within() {
             None | Some(Within::Each) => {
@@ -133,7 +134,10 @@ impl Editor {
             }
             Some(within) => within,
         };
-        let Some((mark, at)) = index.next(within != Within::Elements) else {
+        let table = self.matcher.table();
+        let marks = if within == Within::Elements { Marks::Brackets } else { Marks::Both };
+        let id = |text: &[u8], length, escapes| table.id_as_written(text, length, escapes);
+        let Some((mark, at, id)) = index.next_named(marks, id) else {
             return self.out_of_sight(index, chunk);
         };
         match mark {
@@ -144,13 +148,9 @@ impl Editor {
                 Next::GoOn
             }
             Mark::Colon => {
-                let name = index.name_before(at);
-                if name.is_some_and(|(raw, escapes)| !self.matcher.table().may_be_named(raw, escapes)) {
-                    return Next::GoOn;
-                }
-                self.matcher.name(name.map(|(raw, _)| raw));
-                if self.matcher.selects() {
-                    return Next::Selected(at);
+                self.matcher.named(id);
+                if let Some(selector) = self.matcher.selected() {
+                    return Next::Selected(at, selector);
                 }
                 if !self.matcher.goes_on() {
                     return Next::GoOn;
@@ -160,7 +160,7 @@ impl Editor {
                         self.land_behind(Some(at), chunk);
                         Next::Land
                     }
-                    Some(b'{' | b'[') => match index.next(false) {
+                    Some(b'{' | b'[') => match index.next_bracket() {
                         Some((Mark::Open, at)) => self.enter(at, index, chunk),
                         _ => self.out_of_sight(index, chunk),
                     },
@@ -222,12 +222,30 @@ impl Editor {
 
     /// The index has ended between the children of the innermost container.
     fn out_of_sight(&mut self, index: &Index<'_>, chunk: &mut Chunk<'_>) -> Next {
-        if let Some(colon) = index.last().filter(|last| *last >= chunk.at && chunk.input.get(*last) == Some(&b':')) {
-            // What comes of its value is for the scanner to see.
-            self.matcher.name(index.name_before(colon).map(|(raw, _)| raw));
-        }
-        self.land_at_end(index, chunk);
+        self.land_between(index, chunk);
         Next::Land
+    }
+
+    /// Before the bracket that ends the document, or behind the last mark in the index.
+    fn land_between(&mut self, index: &Index<'_>, chunk: &mut Chunk<'_>) {
+        let closed = index.closed_at().filter(|end| *end >= chunk.at && self.sight.is_full());
+        match closed {
+            Some(end) => {
+                self.scanner.land_before_close(1, end - chunk.at);
+                chunk.at = end;
+            }
+            None => self.land_at_end(index, chunk),
+        }
+        if self.matcher.is_flat() {
+            self.matcher.stand_in(self.scanner.stack());
+        }
+        if closed.is_none()
+            && let Some(colon) =
+                index.last().filter(|last| *last + 1 == chunk.at && chunk.input.get(*last) == Some(&b':'))
+        {
+            // What comes of its value is for the scanner to see.
+            self.matcher.name(index.name_before(colon).and_then(|(name, _)| chunk.input.get(name)));
+        }
     }
 
     /// Behind the last mark in the index.
@@ -249,6 +267,34 @@ impl Editor {
             chunk.at = mark + 1;
         }
     }
+}
+
+/// Replaces a selected string, number or literal as the scanner's events would; `false`: they have to.
+fn replace_in_sight<R: Replace>(
+    (colon, selector): (usize, usize),
+    mode: &mut Mode,
+    index: &mut Index<'_>,
+    chunk: &mut Chunk<'_>,
+    out: &mut Vec<u8>,
+    replace: &mut R,
+) -> Result<bool, EditError<R::Error>> {
+    // What follows it is in sight, too, so that nobody lands before it.
+    let Some(scalar) = index.scalar_behind(colon) else { return Ok(false) };
+    let Some(raw) = chunk.input.get(scalar.clone()) else { return Ok(false) };
+    if raw.len() > replace.begin(selector) {
+        return Ok(false);
+    }
+    chunk.pass(scalar.start, out);
+    let step = replace.replace(selector, raw, None, out).map_err(|refused| {
+        *mode = Mode::Refused;
+        EditError::Refused(refused)
+    })?;
+    if step == Step::Wait {
+        return Ok(false);
+    }
+    chunk.passed = scalar.end;
+    index.pass_scalar(&scalar);
+    Ok(true)
 }
 
 fn kind_at(at: usize, chunk: &Chunk<'_>) -> Kind {

@@ -3,21 +3,23 @@
 use std::sync::Arc;
 
 use super::Live;
+use super::names::Names;
+use super::states::States;
 use crate::json::scan::Kind;
+use crate::json::text::unescape;
 use crate::jsonpath::{Bind, Buffering, Path, Selector};
 
 /// The paths as bits: bit n stands for segment n.
 pub struct Table {
     paths: Vec<Bits>,
-    /// Every name that a selector mentions, shortest first.
-    names: Vec<Box<[u8]>>,
-    longest: usize,
+    /// Every name that a selector mentions.
+    names: Names,
     /// For each name the paths that mention it, ascending, and their segments that do.
     mentions: Vec<Vec<(u32, u64)>>,
-    looks: Looks,
     /// A path has a wildcard or descends.
     open: bool,
     buffering: Buffering,
+    states: Option<States>,
 }
 
 /// What the paths look for in a container, and so what in it need not be looked at.
@@ -91,18 +93,43 @@ impl Table {
         };
         let mut names: Vec<Box<[u8]>> = Vec::with_capacity(paths.len());
         names.extend(selectors.filter_map(name));
-        names.sort_unstable_by(|a, b| order(a, b));
-        names.dedup();
-        let longest = names.last().map_or(0, |name| name.len());
+        let names = Names::new(names);
         let buffering = paths.iter().map(|path| path.buffering()).max().unwrap_or(Buffering::Streaming);
         let paths: Vec<Bits> = paths.iter().map(|path| Bits::new(path, &names)).collect();
         let open = paths.iter().any(|bits| bits.wildcards | bits.descendants != 0);
-        let looks = Looks::of(&names);
         let of_path = |id: usize, bits: &Bits| bits.names.iter().find(|(name, _)| *name == id).map(|(_, bits)| *bits);
         let mentions = (0..names.len())
             .map(|id| (0..).zip(&paths).filter_map(|(path, bits)| Some((path, of_path(id, bits)?))).collect())
             .collect();
-        Self { paths, names, longest, mentions, looks, open, buffering }
+        Self { paths, names, mentions, open, buffering, states: None }
+    }
+
+    /// With all that can be worked out beforehand: worth it where more than one document is looked at.
+    pub fn worked_out(mut self) -> Self {
+        self.states = States::new(&self);
+        self
+    }
+
+    /// See there.
+    #[inline]
+    pub fn states(&self) -> Option<&States> {
+        self.states.as_ref()
+    }
+
+    /// The names that matter; a name's id is its place among them.
+    #[inline]
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// The places of all paths before anything was read.
+    pub fn root(&self) -> impl Iterator<Item = Live> {
+        (0..).zip(0..self.paths.len()).map(|(path, _)| Live { path, places: 1 })
+    }
+
+    /// Whether it matters to a path which element of an array a value is.
+    pub fn counts(&self) -> bool {
+        self.paths.iter().any(|bits| bits.numbered != 0)
     }
 
     /// How many paths.
@@ -161,23 +188,25 @@ impl Table {
 
     /// A byte of a name takes six at most when it is escaped.
     pub fn longest_raw(&self) -> usize {
-        self.longest.saturating_mul(6)
+        self.names.longest().saturating_mul(6)
     }
 
     /// Where an unescaped name stands among those that matter.
     pub fn id(&self, name: &[u8]) -> Option<usize> {
-        if name.len() > self.longest {
-            return None;
-        }
-        self.names.binary_search_by(|candidate| order(candidate, name)).ok()
+        self.names.id(name)
     }
 
-    /// Whether this raw name may be one of those that matter, as far as a look tells. `escapes`: it may have some.
-    #[inline]
-    pub fn may_be_named(&self, raw: &[u8], escapes: bool) -> bool {
+    /// The same for the name of this length that `text` begins with, as it is written. `escapes`: it may have some.
+    #[inline(always)]
+    pub fn id_as_written(&self, text: &[u8], length: usize, escapes: bool) -> Option<usize> {
         #[cfg(test)]
         let escapes = escapes && !mutant::IGNORES_ESCAPES.get();
-        self.looks.contain(raw) || (escapes && memchr::memchr(b'\\', raw).is_some())
+        if escapes { self.id_of_escaped(text.get(..length)?) } else { self.names.id_at(text, length) }
+    }
+
+    #[cold]
+    fn id_of_escaped(&self, raw: &[u8]) -> Option<usize> {
+        Some(raw).filter(|raw| raw.len() <= self.longest_raw()).and_then(|raw| self.id(&unescape(raw)))
     }
 
     /// See [`Within`].
@@ -254,33 +283,6 @@ impl Table {
     }
 }
 
-/// How names look: a set of lengths, first and last bytes, in which a name of another look is rarely found.
-struct Looks([u64; 4]);
-
-impl Looks {
-    fn of(names: &[Box<[u8]>]) -> Self {
-        let mut all = [0_u64; 4];
-        for name in names {
-            let (word, bit) = Self::place(name);
-            all.iter_mut().skip(word).take(1).for_each(|word| *word |= bit);
-        }
-        Self(all)
-    }
-
-    #[inline]
-    fn contain(&self, name: &[u8]) -> bool {
-        let (word, bit) = Self::place(name);
-        self.0.get(word).is_some_and(|word| word & bit != 0)
-    }
-
-    #[inline]
-    fn place(name: &[u8]) -> (usize, u64) {
-        let byte = |at: Option<&u8>| at.copied().map_or(0, usize::from);
-        let look = byte(name.last()) ^ (byte(name.first()) << 2) ^ (name.len() * 37);
-        (look / 64 % 4, 1 << (look % 64))
-    }
-}
-
 impl Indices {
     fn contain(&self, index: u64) -> bool {
         (self.from..self.to).contains(&index) && (self.step == 1 || (index - self.from).is_multiple_of(self.step))
@@ -288,7 +290,7 @@ impl Indices {
 }
 
 impl Bits {
-    fn new(path: &Path, names: &[Box<[u8]>]) -> Self {
+    fn new(path: &Path, names: &Names) -> Self {
         let mut bits = Self {
             accept: 1 << path.segments.len(),
             bind: path.bind.clone(),
@@ -320,7 +322,7 @@ impl Bits {
                         bits.buffered.push((bit, selector.clone()));
                     }
                     Selector::Name(name) => {
-                        if let Ok(id) = names.binary_search_by(|candidate| order(candidate, name.as_bytes())) {
+                        if let Some(id) = names.id(name.as_bytes()) {
                             bits.name(id, bit);
                         }
                     }
@@ -350,11 +352,6 @@ impl Bits {
             Err(at) => self.names.insert(at, (id, bit)),
         }
     }
-}
-
-/// Lengths first: most names differ there.
-fn order(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
-    a.len().cmp(&b.len()).then_with(|| a.cmp(b))
 }
 
 /// A deliberate mistake, with which the tests of leaps must fail.

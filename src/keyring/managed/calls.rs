@@ -188,7 +188,7 @@ impl Keyring {
         let same = |epoch: &Arc<Epoch>| {
             let is = (&epoch.partition, epoch.kind, epoch.created, epoch.not_after);
             epoch.lease().is_some()
-                && !epoch.is_stale(now)
+                && !epoch.is_stale(|| now)
                 && is == (&core.partition, core.kind, core.created, core.not_after)
         };
         if let Some(epoch) = self.caches.opened(id).filter(same) {

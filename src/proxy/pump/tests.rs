@@ -26,7 +26,7 @@ use crate::transform::{OpenFailure, OpenJob, Ready, SealFailure, SealJob};
 struct Long;
 
 impl Sealer for Long {
-    fn permissions(&self, _: &PartitionName, _: &str) -> Cached<Permissions> {
+    fn permissions(&self, _: &PartitionName, _: &str, _: &mut Memo) -> Cached<Permissions> {
         Cached::Hit(Permissions::DEFAULT)
     }
     fn seal(&self, _: &SealJob<'_>, _: &mut Memo, out: &mut Vec<u8>) -> Result<Ready<()>, SealFailure> {
@@ -39,7 +39,7 @@ impl Sealer for Long {
     fn open(&self, _: OpenJob<'_>, _: &mut Memo) -> Result<Ready<Opened>, OpenFailure> {
         Err(OpenFailure::UnknownEpoch)
     }
-    fn at_hand(&self, _: &Need) -> Cached<()> {
+    fn at_hand(&self, _: &Need, _: &mut Memo) -> Cached<()> {
         Cached::Hit(())
     }
     fn fetch(&self, _: Need) -> Pin<Box<dyn Future<Output = Result<(), KeyringError>> + Send + '_>> {
@@ -170,7 +170,7 @@ struct Turning {
 }
 
 impl Sealer for Turning {
-    fn permissions(&self, _: &PartitionName, _: &str) -> Cached<Permissions> {
+    fn permissions(&self, _: &PartitionName, _: &str, _: &mut Memo) -> Cached<Permissions> {
         Cached::Hit(Permissions::DEFAULT)
     }
     fn seal(&self, _: &SealJob<'_>, _: &mut Memo, _: &mut Vec<u8>) -> Result<Ready<()>, SealFailure> {
@@ -182,7 +182,7 @@ impl Sealer for Turning {
     fn open(&self, _: OpenJob<'_>, _: &mut Memo) -> Result<Ready<Opened>, OpenFailure> {
         Err(OpenFailure::UnknownEpoch)
     }
-    fn at_hand(&self, _: &Need) -> Cached<()> {
+    fn at_hand(&self, _: &Need, _: &mut Memo) -> Cached<()> {
         Cached::Hit(())
     }
     fn delegate(&self, jobs: Vec<Delegated>) -> Delegating<'_> {

@@ -3,7 +3,7 @@
 
 use std::io::BufRead;
 
-use super::{BadRow, Format, Found, Row, end_of, line};
+use super::{BadRow, Format, Found, Row, end_of, line, push};
 use crate::rewrite::rows::Cell;
 
 /// What `COPY … WITH BINARY` begins with, to the end of what looks like a line.
@@ -14,6 +14,8 @@ const BINARY: &[u8] = b"PGCOPY\n";
 pub struct Copy {
     /// The input is a dump, of which this table's rows count.
     table: Option<String>,
+    /// It has come.
+    found: bool,
     /// A line of names is still to come.
     names: bool,
     state: State,
@@ -30,12 +32,12 @@ enum State {
 impl Copy {
     /// Rows from the first line on; `names`: that has those of the columns (`HEADER`).
     pub fn rows(names: bool) -> Self {
-        Self { table: None, names, state: State::Start }
+        Self { table: None, found: false, names, state: State::Start }
     }
 
     /// A dump, of which this table's rows count: `NAME`, or `SCHEMA.NAME`.
     pub fn dump(table: &str) -> Self {
-        Self { table: Some(table.to_owned()), names: false, state: State::Outside }
+        Self { table: Some(table.to_owned()), found: false, names: false, state: State::Outside }
     }
 }
 
@@ -54,7 +56,7 @@ impl Format for Copy {
             State::Outside => {
                 let names = self.table.as_ref().and_then(|table| begins(text, table));
                 let Some(names) = names else { return Ok(Found::Other) };
-                self.state = State::Rows;
+                (self.state, self.found) = (State::Rows, true);
                 return Ok(Found::Names(names));
             }
         }
@@ -65,7 +67,7 @@ impl Format for Copy {
         let mut at = 0;
         for field in text.split(|byte| *byte == b'\t') {
             let value = if field == b"\\N" { None } else { Some(decoded(field)?) };
-            row.cells.push(Cell { span: at..at + field.len(), value });
+            push(&mut row.cells, Cell { span: at..at + field.len(), value })?;
             at += field.len() + 1;
         }
         if std::mem::take(&mut self.names) {
@@ -88,6 +90,13 @@ impl Format for Copy {
                 other => out.push(*other),
             }
         }
+    }
+
+    fn missing(&self) -> Option<BadRow> {
+        let table = self.table.as_ref().filter(|_| !self.found)?;
+        Some(BadRow(format!(
+            "it has no rows of a table `{table}`: nothing was sealed. See whether the name is right, and have pg_dump write COPY, not --inserts"
+        )))
     }
 }
 

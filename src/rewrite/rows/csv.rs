@@ -4,7 +4,7 @@ use std::io::BufRead;
 
 use csv_core::{ReadFieldResult, Reader, ReaderBuilder};
 
-use super::{BadRow, Cell, Format, Found, MAX_ROW, Row};
+use super::{BadRow, Cell, Format, Found, MAX_ROW, Row, behind_mark, push};
 
 /// See the module.
 pub struct Csv {
@@ -12,6 +12,8 @@ pub struct Csv {
     delimiter: u8,
     /// The first row says the names of the columns, and has not come yet.
     names: bool,
+    /// Nothing has come yet.
+    start: bool,
     /// What says NULL, without quotes.
     null: Vec<u8>,
     decoded: Vec<u8>,
@@ -21,7 +23,7 @@ impl Csv {
     /// With this delimiter; `names`: the first row has those of the columns; `null`: what says NULL, without quotes.
     pub fn new(delimiter: u8, names: bool, null: &str) -> Self {
         let reader = ReaderBuilder::new().delimiter(delimiter).build();
-        Self { reader, delimiter, names, null: null.as_bytes().to_vec(), decoded: vec![0; 4096] }
+        Self { reader, delimiter, names, start: true, null: null.as_bytes().to_vec(), decoded: vec![0; 4096] }
     }
 
     /// Reads one field, and adds it to the row; whether it was the last one, or `None` at the end.
@@ -49,12 +51,14 @@ impl Csv {
                         // The rest of the line end before, and empty lines.
                         let raw = row.bytes.get(from..end).unwrap_or_default();
                         from += raw.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-                        let mark = row.bytes.get(from..end).is_some_and(|raw| raw.starts_with("\u{feff}".as_bytes()));
-                        from += if mark && from == 0 { 3 } else { 0 };
+                        // Anywhere else it is a character of the field.
+                        if std::mem::take(&mut self.start) && from == 0 {
+                            from += behind_mark(row.bytes.get(from..end).unwrap_or_default());
+                        }
                     }
                     let raw = row.bytes.get(from..end).unwrap_or_default();
                     let value = (raw != self.null).then(|| self.decoded.get(..length).unwrap_or_default().to_vec());
-                    row.cells.push(Cell { span: from..end, value });
+                    push(&mut row.cells, Cell { span: from..end, value })?;
                     return Ok(Some(record_end));
                 }
             }

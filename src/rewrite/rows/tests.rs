@@ -63,6 +63,7 @@ fn csv() -> Csv {
 #[case("\u{feff}ssn,a\nx,\" 1 \"\n", "\u{feff}ssn,a\n<x,\" 1 \"\n")]
 #[case("ssn,a\n\n\r\nx,1\n\n", "ssn,a\n\n\r\n<x,1\n\n")]
 #[case("ssn,a\n\"x,\"\"y\"\"\nz\",1\n", "ssn,a\n\"<x,\"\"y\"\"\nz\",1\n")]
+#[case("ssn,a\n\u{feff}x,1\n", "ssn,a\n<\u{feff}x,1\n")]
 #[case("a,ssn\n1,\n2,\"\"\n", "a,ssn\n1,\n2,\"<\"\n")]
 #[case("a,ssn\nb\"c,x\n", "a,ssn\nb\"c,<x\n")]
 fn csv_changes_the_chosen_field_alone(#[case] input: &str, #[case] output: &str) {
@@ -90,14 +91,17 @@ fn of_a_dump_one_table_counts() {
                 COPY public.customers (id, \"ssn\") FROM stdin;\n1\tx\n2\t\\N\n\\.\nSELECT 1;\n";
     let out = run(&mut Copy::dump("customers"), &["ssn"], None, dump.as_bytes(), false).unwrap();
     assert_eq!(String::from_utf8(out).unwrap(), dump.replace("1\tx", "1\t<x"));
-    for (table, changed) in [("public.customers", true), ("private.customers", false), ("ustomers", false)] {
-        let out = run(&mut Copy::dump(table), &["ssn"], None, dump.as_bytes(), false).unwrap();
-        assert_eq!(out != dump.as_bytes(), changed, "{table}");
+    let out = run(&mut Copy::dump("public.customers"), &["ssn"], None, dump.as_bytes(), false).unwrap();
+    assert_ne!(out, dump.as_bytes());
+    // One that is not there is no success: nothing of it was sealed.
+    for table in ["private.customers", "ustomers"] {
+        let missing = run(&mut Copy::dump(table), &["ssn"], None, dump.as_bytes(), false).unwrap_err();
+        assert!(missing.0.contains(&format!("no rows of a table `{table}`")), "{missing}");
     }
 }
 
 #[rstest]
-#[case(&["nossn"], "a,ssn\n1,x\n", "no column is called `nossn`; there are: a, ssn")]
+#[case(&["nossn"], "a,ssn\n1,x\n", "none of the 2 columns is called `nossn`; is there a row of names, and does it say so?")]
 #[case(&["ssn"], "ssn,ssn\n1,x\n", "several columns are called `ssn`")]
 #[case(&["ssn"], "a,ssn\n1\n", "it has 1 fields, and there are 2 columns")]
 #[case(&["ssn"], "a,ssn\n1,2,3\n", "it has 3 fields, and there are 2 columns")]
@@ -105,10 +109,44 @@ fn rows_that_do_not_fit_are_refused(#[case] columns: &[&str], #[case] input: &st
     assert_eq!(run(&mut csv(), columns, None, input.as_bytes(), false).unwrap_err().0, says);
 }
 
+/// A first row that is one of values, because nobody said that there is no row of names.
+#[test]
+fn values_that_are_taken_for_names_are_not_told() {
+    let secret = "123-45-6789";
+    let chosen = |name: &str, kind| Column { name: name.into(), kind };
+    let by_rules = |chosen: Vec<Column>| Columns { chosen, all: true, document: None };
+    let told = |columns: &Columns, input: &str| {
+        let mut edit = |_: &[u8], _: &mut Vec<u8>| Ok::<(), BadRow>(());
+        rewrite(&mut csv(), (columns, None), &mut input.as_bytes(), &mut edit, &mut |_| Ok(()), &mut Done::default())
+            .unwrap_err()
+            .0
+    };
+    for (columns, input, says) in [
+        (by_rules(vec![chosen("ssn", Kind::Text)]), format!("7,{secret}\n8,x\n"), "is there a row of names"),
+        (by_rules(Vec::new()), format!("{secret},{secret}\n"), "columns 1 and 2 have the same name"),
+        (by_rules(Vec::new()), format!("{secret},a\n1,2,3\n"), "it has 3 fields"),
+        (by_rules(vec![chosen("a", Kind::Bare)]), format!("{secret},a\nx,y\n"), "column `a` holds no JSON number"),
+    ] {
+        let told = told(&columns, &input);
+        assert!(told.contains(says) && !told.contains(secret), "{told}");
+    }
+    let mut bytes = format!("{secret}\n").into_bytes();
+    bytes.extend_from_slice(b"\xff\n");
+    let mut edit = |_: &[u8], _: &mut Vec<u8>| Ok::<(), BadRow>(());
+    let all = by_rules(Vec::new());
+    let told =
+        rewrite(&mut csv(), (&all, None), &mut bytes.as_slice(), &mut edit, &mut |_| Ok(()), &mut Done::default());
+    assert_eq!(told.unwrap_err().0, "column 1 is not UTF-8");
+}
+
 #[test]
 fn more_that_is_refused() {
     let binary = run(&mut Copy::rows(false), &["1"], None, b"PGCOPY\n\xff\r\n\0", false).unwrap_err();
     assert!(binary.0.contains("binary"));
+    let wide = run(&mut csv(), &["ssn"], None, &[b','; 20_000], false).unwrap_err();
+    assert_eq!(wide.0, "a row has more than 16384 fields");
+    let wide = run(&mut Copy::rows(false), &["1"], None, &[b'\t'; 20_000], false).unwrap_err();
+    assert_eq!(wide.0, "a row has more than 16384 fields");
     let bytes = run(&mut csv(), &["ssn"], None, b"ssn\n\xff\n", false).unwrap_err();
     assert_eq!(bytes.0, "column `ssn` is not UTF-8");
     let mut out = Vec::new();
@@ -129,12 +167,12 @@ fn more_that_is_refused() {
 
 #[test]
 fn lines_of_documents() {
-    let input = "{\"ssn\":\"x\"}\r\n\n  \n {\"ssn\":\"y\"}";
+    let input = "\u{feff}{\"ssn\":\"x\"}\r\n\n  \n {\"ssn\":\"y\"}";
     let columns = Columns { document: Some("1".into()), ..Columns::default() };
     let mut out = Vec::new();
     let mut done = Done::default();
     rewrite(
-        &mut Ndjson,
+        &mut Ndjson::default(),
         (&columns, None),
         &mut input.as_bytes(),
         &mut |document, out| {
@@ -148,7 +186,7 @@ fn lines_of_documents() {
         &mut done,
     )
     .unwrap();
-    assert_eq!(String::from_utf8(out).unwrap(), "{\"ssn\":\"<x\"}\r\n\n  \n{\"ssn\":\"<y\"}");
+    assert_eq!(String::from_utf8(out).unwrap(), "\u{feff}{\"ssn\":\"<x\"}\r\n\n  \n{\"ssn\":\"<y\"}");
     assert_eq!(done, Done { rows: 2, changed: 2 });
 }
 

@@ -99,16 +99,16 @@ fn its_state_counts_beside_the_keyrings() {
     assert_eq!(house.open(&token).unwrap(), b"4111");
     assert!(house.seal(&here).unwrap_err().contains("decrypt-only"));
     assert!(matches!(
-        house.joined.at_hand(&Need::Sealing(here.clone(), Kind::Random)),
+        house.joined.at_hand(&Need::Sealing(here.clone(), Kind::Random), &mut Memo::default()),
         Cached::Denied(State::DecryptOnly)
     ));
 
     house.say(State::Paused, ALL);
     assert!(house.seal(&here).unwrap_err().contains("paused"));
     assert!(house.open(&token).unwrap_err().contains("paused"));
-    assert!(matches!(house.joined.permissions(&here, "default"), Cached::Denied(State::Paused)));
+    assert!(matches!(house.joined.permissions(&here, "default", &mut Memo::default()), Cached::Denied(State::Paused)));
     let id = v1::parse(&token).unwrap().epoch;
-    assert!(matches!(house.joined.at_hand(&Need::Opening(id)), Cached::Denied(State::Paused)));
+    assert!(matches!(house.joined.at_hand(&Need::Opening(id), &mut Memo::default()), Cached::Denied(State::Paused)));
     assert!(house.seal(&other()).is_ok(), "other partitions are none of its business");
 }
 
@@ -121,8 +121,11 @@ fn without_its_word_nothing_is_sealed_or_opened() {
     house.said.store(None);
     assert!(house.seal(&here).unwrap_err().contains("control plane"));
     assert!(house.open(&token).unwrap_err().contains("control plane"));
-    assert!(matches!(house.joined.permissions(&here, "default"), Cached::Miss));
-    assert!(matches!(house.joined.at_hand(&Need::Sealing(here.clone(), Kind::Random)), Cached::Miss));
+    assert!(matches!(house.joined.permissions(&here, "default", &mut Memo::default()), Cached::Miss));
+    assert!(matches!(
+        house.joined.at_hand(&Need::Sealing(here.clone(), Kind::Random), &mut Memo::default()),
+        Cached::Miss
+    ));
     let failed = house.fetch(Need::Partition(here.clone(), None)).unwrap_err();
     assert!(matches!(failed, KeyringError::Unavailable(_)), "{failed}");
     house.say(State::Active, ALL);
@@ -136,7 +139,7 @@ fn a_role_may_do_what_both_allow_and_is_held_to_what_either_asks() {
     let here = PartitionName::default_name();
     house.say(State::Active, ALL);
     house.fetch(Need::Partition(here.clone(), None)).unwrap();
-    let role = |role: &str| match house.joined.permissions(&here, role) {
+    let role = |role: &str| match house.joined.permissions(&here, role, &mut Memo::default()) {
         Cached::Hit(permissions) => permissions,
         other => panic!("{other:?}"),
     };

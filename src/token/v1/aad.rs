@@ -33,11 +33,14 @@ impl Head {
         &self.text
     }
 
-    /// Calls back with what is authenticated with a value.
-    pub fn aad<T>(&self, record_id: Option<&[u8]>, with: impl FnOnce(&[u8]) -> T) -> T {
+    /// What is authenticated with a value: kept here, or put in `made`.
+    pub fn aad<'a>(&'a self, record_id: Option<&[u8]>, made: &'a mut Vec<u8>) -> &'a [u8] {
         match record_id {
-            None => with(&self.aad),
-            Some(id) => with(&aad(&self.header, id)),
+            None => &self.aad,
+            Some(id) => {
+                *made = aad(&self.header, id);
+                made
+            }
         }
     }
 }
@@ -62,7 +65,7 @@ mod tests {
         let head = Head::new(&header);
         assert_eq!(head.text(), format!("sc1.{}.", base64url::encode(&header)).as_bytes());
         let made = |id: &[u8]| pae(&[b"sidecloak/1 token", &header, id]);
-        head.aad(None, |aad| assert_eq!(aad, made(b"")));
-        head.aad(Some(b"id"), |aad| assert_eq!(aad, made(b"id")));
+        assert_eq!(head.aad(None, &mut Vec::new()), made(b""));
+        assert_eq!(head.aad(Some(b"id"), &mut Vec::new()), made(b"id"));
     }
 }

@@ -71,10 +71,15 @@ pub(super) struct Prefix {
     uses: AtomicU64,
 }
 
+/// Uses that a piece of work which goes on sealing counts at once.
+const USES: u64 = 32;
+
 /// What a key was used with last by one piece of work, which asks the key, that all threads share, but once.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     sealing: Option<Arc<Prefix>>,
+    /// Uses of `sealing` that are counted already.
+    counted: u64,
     opened: Option<Arc<Derived>>,
 }
 
@@ -106,12 +111,7 @@ impl Cipher {
         match self {
             Self::Xaes { xaes, sealing, .. } => {
                 let (before, rest) = body.split_first_chunk_mut::<12>().ok_or(SealError::Unsealable)?;
-                let current = recent.sealing.take().or_else(|| sealing.load_full());
-                let prefix = match current.filter(|prefix| prefix.is_good_for_one_more()) {
-                    Some(prefix) => prefix,
-                    None => fresh_prefix(xaes, sealing)?,
-                };
-                let prefix = recent.sealing.insert(prefix);
+                let prefix = recent.prefix(xaes, sealing)?;
                 *before = prefix.bytes;
                 seal_gcm(&prefix.gcm, aad, random, rest)?;
             }
@@ -171,10 +171,28 @@ impl Cipher {
     }
 }
 
+impl Recent {
+    /// The prefix for one more value.
+    fn prefix(&mut self, xaes: &Xaes, sealing: &ArcSwapOption<Prefix>) -> Result<&Prefix, RandomError> {
+        if self.sealing.is_none() || self.counted == 0 {
+            let (current, uses) = match self.sealing.take() {
+                Some(prefix) => (Some(prefix), USES),
+                None => (sealing.load_full(), 1),
+            };
+            (self.sealing, self.counted) = match current.filter(|prefix| prefix.is_good_for(uses)) {
+                Some(prefix) => (Some(prefix), uses),
+                None => (Some(fresh_prefix(xaes, sealing)?), 1),
+            };
+        }
+        self.counted -= 1;
+        self.sealing.as_deref().ok_or(RandomError)
+    }
+}
+
 impl Prefix {
-    /// Counts one use.
-    fn is_good_for_one_more(&self) -> bool {
-        self.uses.fetch_add(1, Ordering::Relaxed) < MAX_PER_PREFIX
+    /// Counts so many uses.
+    fn is_good_for(&self, uses: u64) -> bool {
+        self.uses.fetch_add(uses, Ordering::Relaxed) <= MAX_PER_PREFIX - uses
     }
 }
 

@@ -98,7 +98,7 @@ impl Fake {
 }
 
 impl Sealer for Fake {
-    fn permissions(&self, name: &PartitionName, _: &str) -> Cached<Permissions> {
+    fn permissions(&self, name: &PartitionName, _: &str, _: &mut Memo) -> Cached<Permissions> {
         assert_eq!(*name, partition());
         if self.misses > 0 && !self.asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.misses + 1) {
             return Cached::Miss;
@@ -122,10 +122,10 @@ impl Sealer for Fake {
         let opened = self.key(job.token.suite, job.class).open(&job.token, job.record_id, &[], &self.prefixes)?;
         Ok(Ready::Now(opened))
     }
-    fn record(&self, _: &str, name: &PartitionName, done: &[Done<'_>]) {
+    fn record(&self, _: &str, name: &PartitionName, _: Option<Permissions>, done: &[Done<'_>]) {
         self.used.lock().unwrap().extend(done.iter().map(|(_, what, values)| (name.to_string(), *what, *values)));
     }
-    fn at_hand(&self, _: &Need) -> Cached<()> {
+    fn at_hand(&self, _: &Need, _: &mut Memo) -> Cached<()> {
         match *self.state.lock().unwrap() {
             State::Active => Cached::Hit(()),
             state => Cached::Denied(state),

@@ -54,7 +54,7 @@ impl Fake {
 }
 
 impl Sealer for Fake {
-    fn permissions(&self, _: &PartitionName, _: &str) -> Cached<Permissions> {
+    fn permissions(&self, _: &PartitionName, _: &str, _: &mut Memo) -> Cached<Permissions> {
         Cached::Hit(Permissions::DEFAULT)
     }
     fn seal(&self, job: &SealJob<'_>, _: &mut Memo, out: &mut Vec<u8>) -> Result<Ready<()>, SealFailure> {
@@ -78,7 +78,7 @@ impl Sealer for Fake {
         self.done.fetch_add(1, Ordering::Relaxed);
         Ok(Ready::Now(opened))
     }
-    fn at_hand(&self, _: &Need) -> Cached<()> {
+    fn at_hand(&self, _: &Need, _: &mut Memo) -> Cached<()> {
         Cached::Hit(())
     }
     fn fetch(&self, _: Need) -> std::pin::Pin<Box<dyn Future<Output = Result<(), KeyringError>> + Send + '_>> {

@@ -89,6 +89,13 @@ def updates(cases, results, refusals, guard):
     keys["spec"]["ephemeralContainers"] = [
         {"name": "debug", "image": "busybox", "volumeMounts": [{"name": "sidecloak-secret", "mountPath": "/x"}]}
     ]
+    further, shared, spooled, swapped, hidden, renamed = (copy.deepcopy(p) for p in (into, beside, keys, good, good, good))
+    further["spec"]["ephemeralContainers"].append({**into["spec"]["ephemeralContainers"][0], "name": "another"})
+    shared["spec"]["shareProcessNamespace"] = True
+    spooled["spec"]["ephemeralContainers"][0]["volumeMounts"][0]["name"] = "sidecloak-tmp"
+    swapped["spec"]["initContainers"][-1]["image"] = "busybox"
+    del hidden["metadata"]["labels"]["sidecloak.dev/injected"]
+    renamed["metadata"]["labels"]["sidecloak.dev/injected"] = "no"
     told = [
         (asks, plain, "counts when a pod is created"),
         (finalized, asks, None),
@@ -97,6 +104,14 @@ def updates(cases, results, refusals, guard):
         (into, good, "an ephemeral container"),
         (keys, good, "an ephemeral container"),
         (beside, good, None),
+        (further, into, "an ephemeral container"),
+        (into, into, None),
+        (shared, good, "an ephemeral container"),
+        (spooled, good, "an ephemeral container"),
+        (swapped, good, "image cannot be changed"),
+        (hidden, good, "cannot be taken from"),
+        (renamed, good, "cannot be taken from"),
+        (hidden, hidden, None),
         (good, good, None),
         (plain, plain, None),
     ]
@@ -134,7 +149,7 @@ def main(root, results, *rendered):
     root, results = pathlib.Path(root), json.loads(pathlib.Path(results).read_text())
     rendered = [pathlib.Path(file) for file in rendered] + [
         root / "deploy/kubernetes/injection" / file
-        for file in ("guard/guard.yaml", "webhook/validating/validating.yaml", "networkpolicy.yaml")
+        for file in ("guard/guard.yaml", "exec.yaml", "webhook/validating/validating.yaml", "networkpolicy.yaml")
     ]
     documents, cases = load(rendered[0]), corpus(root)
     everything = [document for file in rendered for document in load(file)]
@@ -145,12 +160,15 @@ def main(root, results, *rendered):
     assert mutating["spec"]["variables"][:shared] == validating["spec"]["variables"][:shared]
     mutation, refusals = Policy(mutating, params), Policy(validating, params)
     guard = next(d for d in everything if d["metadata"]["name"] == "sidecloak-guard")
-    typed = checked.check(mutating, validating, guard)
+    typed = checked.check(mutating, validating, guard, next(d for d in everything if d["metadata"]["name"] == "sidecloak-exec"))
     pods = over_the_corpus(
         cases, results, mutation, refusals, Policy(guard), lambda pod: checked.problem(validating, params, pod)
     )
     told = updates(cases, results, refusals, Policy(guard))
     asked_for(cases, everything)
+    entering = Policy(next(d for d in everything if d["metadata"]["name"] == "sidecloak-exec"))
+    for options, refused in [({"container": "sidecloak"}, True), ({"container": "web"}, False), ({"stdin": True}, False)]:
+        assert (entering.refuses(options, None, "CONNECT") is not None) == refused, options
     print(f"{len(cases)} pods, {told} updates, {typed} expressions; {pods} validations of pods, {manifests(rendered)} of manifests")
 
 

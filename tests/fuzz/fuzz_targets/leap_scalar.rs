@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
 use sidecloak::json::index::Sight;
 use sidecloak::json::splice::{EditError, Replace, Step};
-use sidecloak::jsonpath::{Editor, Path, compile};
+use sidecloak::jsonpath::{Editor, Path, Selectors, compile};
 
 const SELECTORS: &[&[&str]] = &[
     &[],
@@ -29,6 +29,8 @@ const SELECTORS: &[&[&str]] = &[
     &["$..a[*]['']"],
     &["$.a[?@.b == 1]"],
     &["$..a[-1]"],
+    &["$..b", "$..ssn", "$..['a','é']"],
+    &["$..['']", "$..a.b"],
 ];
 
 fuzz_target!(|data: &[u8]| {
@@ -47,8 +49,11 @@ fuzz_target!(|data: &[u8]| {
         .map(|compiled| compiled.path)
         .collect();
     let limit = if *limit == 255 { usize::MAX } else { usize::from(*limit) };
-    let expected = edit(Sight::none(), &paths, document, usize::MAX, limit);
     let chunk = usize::from(*split) + usize::from(*more) * 16 + 1;
+    // With nothing worked out beforehand either.
+    let plain = Editor::over(Selectors::once(&paths), 512).seeing(Sight::none());
+    let expected = edit_with(plain, document, usize::MAX, limit);
+    assert_eq!(edit(Sight::none(), &paths, document, chunk, limit), expected, "byte by byte");
     for sight in Sight::all(true) {
         assert_eq!(edit(sight, &paths, document, usize::MAX, limit), expected, "{sight:?}");
         assert_eq!(edit(sight, &paths, document, chunk, limit), expected, "{sight:?} by {chunk}");
@@ -71,8 +76,11 @@ fuzz_target!(|data: &[u8]| {
 
 /// What leaves, and why it ends early if it does.
 fn edit(sight: Sight, paths: &[Arc<Path>], document: &[u8], chunk: usize, limit: usize) -> (Vec<u8>, Option<String>) {
+    edit_with(Editor::new(paths, 512).seeing(sight), document, chunk, limit)
+}
+
+fn edit_with(mut editor: Editor, document: &[u8], chunk: usize, limit: usize) -> (Vec<u8>, Option<String>) {
     let mut out = Vec::new();
-    let mut editor = Editor::new(paths, 512).seeing(sight);
     let mut mark = Mark(limit);
     let fed = document.chunks(chunk).try_for_each(|piece| editor.feed(piece, &mut out, &mut mark).map(drop));
     let end = fed.and_then(|()| editor.finish(&mut out, &mut mark).map(drop));

@@ -105,6 +105,12 @@ fn tls_to_the_database_is_checked() {
         let error = at("localhost", plain).unwrap_err();
         assert!(error.contains("user and password"), "{error}");
     }
+    let refused =
+        options(&format!("postgres://sidecloak@localhost:{port}/{database}"), &directory.path().join("master.key"));
+    assert!(
+        matches!(Keyring::exists(&refused), Err(sidecloak::keyring::KeyringError::NoKey(_))),
+        "as a command tells it: 77"
+    );
     // The connection that listens, too.
     let url = format!("postgres://sidecloak@localhost:{port}/{database}?{}", rooted("verify-full"));
     let options = options(&url, &directory.path().join("master.key"));

@@ -126,7 +126,7 @@ fn a_record_is_as_the_proxy_would_have_had_it_stored() {
 }
 
 #[rstest]
-#[case(&["csv", "--column", "nossn"], "ssn\n123-45-1\n", 65, "no column is called `nossn`; there are: ssn")]
+#[case(&["csv", "--column", "nossn"], "ssn\n123-45-1\n", 65, "none of the 1 columns is called `nossn`")]
 #[case(&["csv", "--column", "ssn", "--max-length", "80"], "ssn\n1\n123-45-1234567890\n", 1, "row 2")]
 #[case(&["csv", "--column", "ssn"], "ssn\nsc1.AAAA\n", 1, "row 1")]
 #[case(&["csv", "--number", "n"], "n\n1,5\n", 65, "it has 2 fields")]
@@ -137,7 +137,7 @@ fn a_record_is_as_the_proxy_would_have_had_it_stored() {
 #[case(&["csv", "--json-column", "data"], "", 64, "NAME=JSONPATH")]
 #[case(&["csv", "--column", "a", "--delimiter", "ab"], "", 64, "one character")]
 #[case(&["csv", "--column", "a", "--rules", "r"], "", 64, "cannot be used with")]
-#[case(&["copy", "--columns", "a,b", "--column", "c"], "1\t2\n", 65, "there are: a, b")]
+#[case(&["copy", "--columns", "a,b", "--column", "c"], "1\t2\n", 65, "none of the 2 columns is called `c`")]
 #[case(&["copy", "--columns", "a,b", "--column", "b"], "1\t2\t3\n", 65, "it has 3 fields, and there are 2 columns")]
 #[case(&["copy", "--column", "1=ssn"], "PGCOPY\n\x01", 65, "binary")]
 #[case(&["ndjson"], "", 64, "--fields")]
@@ -214,4 +214,24 @@ fn copy_in(url: &str, sql: &str, text: &[u8]) {
         sink.send(bytes::Bytes::copy_from_slice(text)).await.unwrap();
         sink.as_mut().finish().await.unwrap();
     });
+}
+
+/// A stream in which nothing is sealed is no success, and says nothing of what stands in it.
+#[test]
+fn a_stream_of_which_nothing_is_sealed_is_told() {
+    let place = Place::with_keyring();
+    let run = |args: &[&str], input: &str| place.feed(&[&["rewrite"], args].concat(), input);
+    let line = format!("{{\"ssn\":\"{SSN}1\"}}\n");
+    let done = run(&["ndjson", "--fields", "$.nothing", "--partition", "customers", "-o", "out"], &line).ends(1);
+    let done = done.says("standard input: nothing is selected in any of the 1 rows");
+    assert!(!place.path("out").exists() && !done.err.contains(SSN));
+    run(&["ndjson", "--fields", "$.ssn", "--partition", "customers"], "").ends(0);
+    let nulls = "{\"ssn\":null}\n";
+    assert_eq!(run(&["ndjson", "--fields", "$.ssn", "--partition", "customers"], nulls).ends(0).out, nulls);
+    let dump = format!("COPY public.customer (id, ssn) FROM stdin;\n1\t{SSN}1\n\\.\n");
+    let copy = ["copy", "--table", "customers", "--column", "ssn", "--partition", "customers"];
+    run(&copy, &dump).ends(65).says("standard input: it has no rows of a table `customers`");
+    // Values that nobody said were no names.
+    let done = run(&["csv", "--column", "ssn", "--partition", "customers"], &format!("7,{SSN}1\n")).ends(65);
+    assert!(!done.err.contains(SSN), "{}", done.err);
 }

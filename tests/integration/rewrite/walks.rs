@@ -252,6 +252,82 @@ fn a_walk_that_seals_nothing_or_does_harm_ends_at_once() {
     assert_eq!((shop.count("PUT"), shop.sealed()), (puts, 30));
 }
 
+/// A walk that found nothing of what it was to seal does not say that all is well.
+#[test]
+fn a_walk_that_finds_nothing_is_no_success() {
+    let shop = Shop::new(9, Manners::default());
+    let stage = shop.stage(RULES);
+    let place = Place::empty();
+    place.write("rules.yaml", RULES).write("other.yaml", RULES.replace("$..ssn", "$.data.ssn"));
+    let (through, direct) = (format!("http://{}", stage.front), format!("http://{}", shop.address()));
+    let go = |more: &[&str]| place.run(&api(&through, &[&NUMBERED, more].concat())).ends(1);
+    go(&["--item", "/customers/{id}/x"]).says("none of the 9 records is there").says("--item");
+    let look = ["--direct", &direct, "--rules", "rules.yaml"];
+    go(&[&look[..], &["--item", "/customers/{id}/x"]].concat()).says("none of the 9 records is there");
+    for more in [&[][..], &["--dry-run"], &["--all"]] {
+        let done = go(&[&["--direct", &direct, "--rules", "other.yaml"], more].concat());
+        let done = done.says("the rules select nothing in any of the 9 records");
+        assert_eq!(done.json()["unselected"], 9);
+    }
+    go(&["--items", "$.data[*]"]).says("no array where --items says");
+    assert_eq!((shop.count("PUT"), shop.sealed()), (0, 0));
+    // What is chosen by a path may meet other rules than the first.
+    place
+        .write("paths", "/customers/1\n")
+        .write("mask.yaml", RULES.replace("max_length", "reveal: mask(4), max_length"));
+    let args = ["--paths", "paths", "--direct", &direct, "--rules", "mask.yaml"];
+    place.run(&api(&through, &args)).ends(1).says("shows masks");
+    assert_eq!(shop.count("PUT"), 0);
+}
+
+#[test]
+fn an_application_that_drops_tokens_loses_no_more_than_it_has() {
+    let shop = Shop::new(60, Manners { drops: 60, ..Manners::default() });
+    let stage = shop.stage(RULES);
+    let place = Place::empty();
+    place.write("rules.yaml", RULES);
+    let (through, direct) = (format!("http://{}", stage.front), format!("http://{}", shop.address()));
+    let look = ["--direct", &direct, "--rules", "rules.yaml"];
+    place.run(&api(&through, &[&NUMBERED, &look[..]].concat())).ends(1).says("is not stored any more");
+    assert!(shop.count("PUT") <= 4, "those that were under way");
+}
+
+/// A conflict that the application finds for a reason of its own is no sign that it heeds conditions.
+#[test]
+fn a_conflict_proves_nothing_by_itself() {
+    let shop = Shop::new(9, Manners { careless: true, locked: Some(1), ..Manners::default() });
+    let stage = shop.stage(RULES);
+    let through = format!("http://{}", stage.front);
+    let args = ["rewrite", "api", "--through", &through, "--concurrency", "1", "--without-direct"];
+    Place::empty().run(&[&args, &NUMBERED[..]].concat()).ends(1).says("without heeding If-Match");
+    assert_eq!(shop.sealed(), 1, "the one that it was tried with");
+}
+
+#[test]
+fn a_walk_goes_on_over_the_same_records_alone() {
+    let shop = Shop::new(600, Manners { stubborn: Some(999), ..Manners::default() });
+    let stage = shop.stage(RULES);
+    let (place, through) = (Place::empty(), format!("http://{}", stage.front));
+    let (broken, version) = shop.records.lock().unwrap().remove("600").unwrap();
+    shop.records.lock().unwrap().insert("999".into(), (broken.replace("600\"", "999\""), version));
+    let ids: String = (1..600).chain([999]).map(|n| format!("{n}\n")).collect();
+    place.write("ids", &ids);
+    let files = ["--ids", "ids", "--item", "/customers/{id}", "--state", "state", "--max-failures", "0"];
+    place.run(&api(&through, &files)).ends(1).says("1 records failed");
+    let puts = shop.count("PUT");
+    place.write("ids", format!("new\n{ids}"));
+    place.run(&api(&through, &files)).ends(64).says("does not begin with the lines that are done");
+    place.write("ids", ids.replacen("7\n", "", 1));
+    place.run(&api(&through, &files)).ends(64).says("does not begin with the lines that are done");
+    assert_eq!(shop.count("PUT"), puts);
+    place.write("ids", format!("{ids}2\n"));
+    place.run(&api(&through, &files)).ends(1).says("1 records failed");
+    // A page's number is another place where pages are longer.
+    let pages = ["--list", "/customers?page={page}&size={limit}", "--state", "pages", "--max-failures", "0"];
+    place.run(&api(&through, &pages)).ends(1).says("1 records failed");
+    place.run(&api(&through, &[&pages[..], &["--page-size", "50"]].concat())).ends(64).says("over something else");
+}
+
 #[test]
 fn an_application_that_cuts_tokens_off_ruins_no_more_than_it_has() {
     let shop = Shop::new(60, Manners { cuts: 60, ..Manners::default() });
@@ -369,6 +445,8 @@ fn over_tls_whoever_answers_must_be_vouched_for() {
 #[rstest]
 #[case(&["--through", "ftp://x", "--list", "/c"], "no HTTP URL")]
 #[case(&["--through", "http://user:secret@x", "--list", "/c"], "names more than a place")]
+#[case(&["--through", "http://x/?key=secret", "--list", "/c"], "names more than a place")]
+#[case(&["--through", "http://127.0.0.1:1", "--list", "/c"], "--without-direct")]
 #[case(&["--through", "http://127.0.0.1:1"], "--list")]
 #[case(&["--through", "http://127.0.0.1:1", "--list", "/c?p={pag}"], "{cursor}")]
 #[case(&["--through", "http://127.0.0.1:1", "--list", "/c?p={cursor}"], "--next")]

@@ -86,6 +86,9 @@ pub(crate) struct Args {
     /// The listener that the walk goes through
     #[arg(long, value_name = "NAME", default_value = "front", help_heading = "Looking at what is stored")]
     pub listener: String,
+    /// Write without looking at what is stored: nobody sees whether it is sealed
+    #[arg(long, conflicts_with_all = ["direct", "open"], help_heading = "Looking at what is stored")]
+    pub without_direct: bool,
     /// Write what is stored as it should be, too: it is sealed anew
     #[arg(long, help_heading = "Looking at what is stored")]
     pub all: bool,

@@ -30,6 +30,8 @@ const SELECTORS: &[&[&str]] = &[
     &["$..a[*]['']"],
     &["$.a[?@.b == 1]"],
     &["$..a[-1]"],
+    &["$..b", "$..ssn", "$..['a','é']"],
+    &["$..['']", "$..a.b"],
 ];
 
 fn paths(selectors: &[&str]) -> Vec<Arc<Path>> {
@@ -63,8 +65,17 @@ impl Replace for Mark {
 
 /// What leaves, and why it ends early if it does.
 fn edit(sight: Sight, paths: &[Arc<Path>], document: &[u8], chunk: usize, limit: usize) -> (String, Option<String>) {
+    edit_with(Editor::new(paths, 512).seeing(sight), document, chunk, limit)
+}
+
+/// The same with nothing worked out beforehand.
+fn edit_plainly(paths: &[Arc<Path>], document: &[u8], limit: usize) -> (String, Option<String>) {
+    let editor = Editor::over(Selectors::once(paths), 512).seeing(Sight::none());
+    edit_with(editor, document, document.len(), limit)
+}
+
+fn edit_with(mut editor: Editor, document: &[u8], chunk: usize, limit: usize) -> (String, Option<String>) {
     let mut out = Vec::new();
-    let mut editor = Editor::new(paths, 512).seeing(sight);
     let mut mark = Mark(limit);
     let fed = document.chunks(chunk.max(1)).try_for_each(|piece| editor.feed(piece, &mut out, &mut mark).map(drop));
     let end = fed.and_then(|()| editor.finish(&mut out, &mut mark).map(drop));
@@ -73,8 +84,9 @@ fn edit(sight: Sight, paths: &[Arc<Path>], document: &[u8], chunk: usize, limit:
 
 fn holds(document: &[u8], selectors: &[&str], limit: usize, chunks: &[usize]) {
     let paths = paths(selectors);
-    let expected = edit(Sight::none(), &paths, document, document.len(), limit);
+    let expected = edit_plainly(&paths, document, limit);
     let valid = expected.1.is_none();
+    assert_eq!(edit(Sight::none(), &paths, document, document.len(), limit), expected);
     for sight in Sight::all(true).chain(Sight::all(false).filter(|_| valid)) {
         for chunk in chunks {
             let found = edit(sight, &paths, document, *chunk, limit);
@@ -102,6 +114,24 @@ fn bad_ones_fail_at_the_same_byte() {
     for (document, _) in BAD {
         for whole in padded(document) {
             holds(&whole, &["$..a"], 1_000, &[usize::MAX, 64]);
+        }
+    }
+}
+
+#[test]
+fn scalars_are_replaced_at_every_place() {
+    let long = format!("\"{}\"", "t".repeat(1_500));
+    for pad in (0..70).chain(900..1_100).step_by(3) {
+        let pad = "p".repeat(pad);
+        for scalar in ["1", "-1.5e+10", "true", "null", r#""""#, r#""\"""#, r#"[1,{"ssn":2}]"#, &long] {
+            for (before, after) in [("", ""), (" ", " "), ("\n\t ", " \r\n")] {
+                let document = format!(
+                    r#"{{"x":["{pad}",{{"ssn":{before}{scalar}{after},"b":3}}],"ssn":{before}{scalar}{after}}}"#
+                );
+                for selectors in [&["$..ssn"][..], &["$.x..ssn", "$.ssn"]] {
+                    holds(document.as_bytes(), selectors, 2_000, &[usize::MAX]);
+                }
+            }
         }
     }
 }

@@ -225,7 +225,7 @@ pub fn explain(name: &str, error: &Error) -> StoreError {
             ));
         }
         if text.starts_with("invalid configuration") || text.starts_with("authentication error") {
-            return StoreError::Unavailable(format!(
+            return StoreError::Unauthorized(format!(
                 "{name} asks for a password, or proves its own identity otherwise; name one as `store_password`"
             ));
         }
@@ -239,9 +239,11 @@ pub fn explain(name: &str, error: &Error) -> StoreError {
     };
     let unavailable = |text: &str| StoreError::Unavailable(format!("{name} {text}"));
     match code.clone() {
-        SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => unavailable(
-            "does not accept this user and password; check both, and where the password is (`keyring.store_password`, PGPASSWORD)",
-        ),
+        SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+            StoreError::Unauthorized(format!(
+                "{name} does not accept this user and password; check both, and where the password is (`keyring.store_password`, PGPASSWORD)"
+            ))
+        }
         SqlState::INVALID_CATALOG_NAME => unavailable("does not exist; make it with `createdb`"),
         SqlState::INSUFFICIENT_PRIVILEGE => {
             unavailable("does not grant this user what it needs; see docs/fleet.md on its rights")
