@@ -110,7 +110,8 @@ pub(crate) async fn response(
     };
     // Most meet one rule, and all of it.
     let whole = ctx.route.rules.iter().all(|(rule, _)| meets(rule));
-    let Some(plan) = (if whole { Some(Arc::clone(plan)) } else { plan.only(acts) }) else { return Ok(body) };
+    let plan = if whole { Some(Arc::clone(plan)) } else { plan.only(acts) };
+    let Some(plan) = plan else { return Ok(body) };
     if ctx.method == Method::HEAD || parts.status == StatusCode::NOT_MODIFIED {
         // What these say of a body is about bytes that nobody will get.
         if plan.changes() {
