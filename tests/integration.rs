@@ -76,6 +76,8 @@ mod interop;
 mod json_server;
 #[path = "integration/kubernetes.rs"]
 mod kubernetes;
+#[path = "integration/layout.rs"]
+mod layout;
 #[path = "integration/lifecycle.rs"]
 mod lifecycle;
 #[path = "integration/limits.rs"]

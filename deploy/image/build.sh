@@ -37,7 +37,8 @@ binary() {
   home=${CARGO_HOME:-$HOME/.cargo}
   cargo fetch --locked --target "$triple"
   # Of several that match, the last counts.
-  flags=(-C target-feature=+crt-static "--remap-path-prefix=$home=/cargo")
+  # The names that layout/code.ld is written in, as in .cargo/config.toml, which these flags replace.
+  flags=(-C target-feature=+crt-static -C symbol-mangling-version=v0 "--remap-path-prefix=$home=/cargo")
   # Nothing unwinds through C.
   export CFLAGS="${CFLAGS:-} -fno-asynchronous-unwind-tables"
   for crates in "$home"/registry/src/*/; do
