@@ -164,8 +164,8 @@ async fn converse(connection: Arc<Connection>, arrival: Arrival, builder: &auto:
     let service = {
         let connection = Arc::clone(&connection);
         service_fn(move |request| {
-            // Boxed, so that its 7 KB are there while it runs, and not for as long as the connection lasts.
-            Box::pin(exchange::serve(Arc::clone(&connection), request))
+            // Not within a future of its own, into which it would be moved: it is some KB.
+            exchange::serve(Arc::clone(&connection), request)
         })
     };
     let patience = Patience::new(timeouts.send, limits.min_rate);

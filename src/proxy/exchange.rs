@@ -401,7 +401,7 @@ mod tests {
 
     #[test]
     fn an_exchange_has_room_for_what_most_come_to() {
-        // Each request that is under way has one of these.
+        // Each connection has one of these for as long as it lasts.
         let room = room(serve);
         assert!(room <= 8 * 1024, "{room}");
         assert!(size_of::<Body>() <= 64, "{}", size_of::<Body>());
