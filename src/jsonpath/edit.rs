@@ -24,6 +24,8 @@ pub struct Editor {
     matcher: Matcher,
     sight: Sight,
     mode: Mode,
+    /// The next value that ends was seen ahead, and waits: nobody asks about it a second time before that is over.
+    asked: bool,
     /// Compiled for filters that match with what the document brings along.
     patterns: usize,
     /// The document is a JSON patch: the paths select where its operations write.
@@ -58,7 +60,7 @@ impl Editor {
         let matcher = Matcher::new(selectors);
         let scanner = Scanner::new(max_depth, matcher.longest_name());
         let sight = Sight::new(true);
-        Self { scanner, matcher, sight, mode: Mode::Passing, patterns: 0, patch: false }
+        Self { scanner, matcher, sight, mode: Mode::Passing, asked: false, patterns: 0, patch: false }
     }
 
     /// The same for documents that are JSON patches (RFC 6902).
@@ -221,6 +223,7 @@ impl Editor {
         replace: &mut R,
     ) -> Result<Step, EditError<R::Error>> {
         let Mode::Holding(mut hold) = std::mem::replace(&mut self.mode, Mode::Refused) else { return Ok(Step::Done) };
+        let asked = std::mem::take(&mut self.asked);
         let rest = chunk.taken();
         if hold.outgrown_by(rest) {
             replace.too_large(hold.selector).map_err(EditError::Refused)?;
@@ -230,9 +233,9 @@ impl Editor {
             let whole = hold.bytes().is_empty();
             let selector = hold.selector;
             let raw = if whole { rest } else { hold.extended(rest) };
-            let step = replace.replace(selector, raw, None, out).map_err(EditError::Refused)?;
+            let waits = asked || replace.replace(selector, raw, None, out).map_err(EditError::Refused)? == Step::Wait;
             chunk.passed = chunk.at;
-            if step == Step::Wait {
+            if waits {
                 if whole {
                     hold.extended(rest);
                 }

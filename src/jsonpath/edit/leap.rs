@@ -88,7 +88,8 @@ impl Editor {
                 Next::Selected(colon, selector) => {
                     // What is held is checked in any case, which only a full look has done.
                     let full = self.sight.is_full();
-                    if !full || !replace_in_sight((colon, selector), &mut self.mode, index, chunk, out, replace)? {
+                    let state = (&mut self.mode, &mut self.asked);
+                    if !full || !replace_in_sight((colon, selector), state, index, chunk, out, replace)? {
                         self.land_behind(Some(colon), chunk);
                         return Ok(());
                     }
@@ -109,7 +110,8 @@ impl Editor {
         let id = |text: &[u8], length, escapes| table.id_as_written(text, length, escapes);
         while let Some((_, colon, id)) = index.next_named(Marks::Colons, id) {
             let Some(selector) = self.matcher.selected_anywhere(id) else { continue };
-            if !replace_in_sight((colon, selector), &mut self.mode, index, chunk, out, replace)? {
+            let state = (&mut self.mode, &mut self.asked);
+            if !replace_in_sight((colon, selector), state, index, chunk, out, replace)? {
                 let Some(nest) = index.nest_at(colon) else {
                     self.mode = Mode::Refused;
                     return Ok(());
@@ -272,7 +274,7 @@ impl Editor {
 /// Replaces a selected string, number or literal as the scanner's events would; `false`: they have to.
 fn replace_in_sight<R: Replace>(
     (colon, selector): (usize, usize),
-    mode: &mut Mode,
+    (mode, asked): (&mut Mode, &mut bool),
     index: &mut Index<'_>,
     chunk: &mut Chunk<'_>,
     out: &mut Vec<u8>,
@@ -290,6 +292,7 @@ fn replace_in_sight<R: Replace>(
         EditError::Refused(refused)
     })?;
     if step == Step::Wait {
+        *asked = true;
         return Ok(false);
     }
     chunk.passed = scalar.end;
