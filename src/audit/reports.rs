@@ -31,7 +31,7 @@ struct Reporter {
     keyring: Arc<Keyring>,
     counts: Counts,
     late: Mutex<Vec<Count>>,
-    /// The authority did not take what waits.
+    /// The authority did not take what waits, or refused what it was told last.
     behind: AtomicBool,
     stopped: AtomicBool,
 }
@@ -53,7 +53,7 @@ impl Reports {
         Ok(Self { reporter, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Whether something waits that the authority does not take.
+    /// Whether something waits that the authority does not take, or was refused last.
     pub fn is_behind(&self) -> bool {
         self.reporter.behind.load(Ordering::Relaxed)
     }
@@ -118,6 +118,7 @@ impl Reporter {
                 Ok(()) => self.behind.store(false, Ordering::Relaxed),
                 // Asking again would not help, and would hold up all that follows.
                 Err(ServiceError::Refused(text)) => {
+                    self.behind.store(true, Ordering::Relaxed);
                     tracing::error!(alarm = true, "the authority refuses what this process counted: {text}");
                 }
                 Err(error) => {

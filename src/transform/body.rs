@@ -73,7 +73,7 @@ pub(super) struct Fields {
     pub(super) told: Told,
     /// Where the token belongs that was looked at last; a glob does not say.
     pub(super) home: Option<PartitionName>,
-    /// What the caller was last found to be allowed; for the audit log, which may hear of it later.
+    /// All that the caller was found to be allowed so far; for the audit log, which hears of it later.
     allowed: Option<(PartitionName, Permissions)>,
     /// What was done with the values of globs, by field.
     strays: Vec<(usize, PartitionName, Use, u64)>,
@@ -599,7 +599,9 @@ impl Fields {
         let answer = self.sealer.permissions(partition, &self.caller.role, &mut self.told.memo);
         if let Cached::Hit(permissions) = answer {
             self.told.permissions = Some((partition.clone(), permissions));
-            self.allowed.clone_from(&self.told.permissions);
+            // What was to be counted when a value was dealt with is counted, whatever has been taken away since.
+            let before = self.allowed.take().filter(|(of, _)| of == partition).map_or(0, |(_, before)| before.0);
+            self.allowed = Some((partition.clone(), Permissions(permissions.0 | before)));
         }
         answer
     }
