@@ -422,9 +422,14 @@ impl<'a> Index<'a> {
         &self.nest
     }
 
-    /// The containers around the mark at this place, which was the last one.
-    pub fn nest_at(&self, at: usize) -> Option<Nest> {
-        self.nest_before(at.checked_sub(self.base)?)
+    /// The containers around the mark at this place, which was the last one. Brackets of the blocks before it are gone over once,
+    /// however many marks this is asked of.
+    pub fn nest_at(&mut self, at: usize) -> Option<Nest> {
+        let inside = at.checked_sub(self.base)?;
+        let n = inside / BLOCK;
+        self.floor = self.nest_before(n * BLOCK)?;
+        self.floor_at = n;
+        self.nest_before(inside)
     }
 
     /// The same before so many bytes of the blocks, of which none was given up since the last mark.
