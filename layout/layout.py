@@ -112,12 +112,9 @@ def patterns(all_functions, hot):
     return found
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--binary", default=str(ROOT / "target/release/sidecloak"))
-    parser.add_argument("--out", default=str(HERE / "code.ld"))
-    options = parser.parse_args()
-    binary = str(Path(options.binary).resolve())
+def measured(binary):
+    """The patterns of one program."""
+    binary = str(Path(binary).resolve())
     with tempfile.TemporaryDirectory(prefix="sidecloak-layout-") as directory:
         os.chmod(directory, 0o755)
         hot = ran(binary, directory)
@@ -126,10 +123,21 @@ def main():
     if len(hot) < 1000:
         sys.exit(f"layout: only {len(hot)} functions of {binary} ran; is it stripped, or was it ended early?")
     found = patterns(every, hot)
-    ends = [pattern.rstrip("*") + "*" for pattern, _, _ in found]
-    Path(options.out).write_text(HEAD + "".join(f"      .text.{end}\n" for end in ends) + TAIL)
     mib = [sum(f[k] for f in found) / 2**20 for k in (2, 1)] + [sum(f[1] for f in every) / 2**20]
-    print(f"{len(hot)} functions ran: {mib[0]:.1f} MiB; {len(found)} patterns cover {mib[1]:.1f} MiB of {mib[2]:.1f}")
+    print(f"{binary}: {len(hot)} functions ran, {mib[0]:.1f} MiB; {len(found)} patterns cover {mib[1]:.1f} of {mib[2]:.1f} MiB")
+    return {pattern.rstrip("*") for pattern, _, _ in found}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--binary", action="append", help="with its symbols; more than one, since profiles inline differently")
+    parser.add_argument("--out", default=str(HERE / "code.ld"))
+    options = parser.parse_args()
+    ends = set().union(*map(measured, options.binary or [ROOT / "target/release/sidecloak"]))
+    # What begins like another one is in that.
+    kept = [end for end in sorted(ends) if not any(end[:length] in ends for length in range(8, len(end)))]
+    Path(options.out).write_text(HEAD + "".join(f"      .text.{end}*\n" for end in kept) + TAIL)
+    print(f"{len(kept)} patterns")
 
 
 if __name__ == "__main__":
