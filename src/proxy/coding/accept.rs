@@ -27,10 +27,6 @@ pub fn narrow(headers: &mut HeaderMap) {
         Some(weight) if !gzip => kept.push(weighed("gzip", weight)),
         _ => {}
     }
-    if kept.is_empty() {
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        return;
-    }
     let value = HeaderValue::try_from(kept.join(", ")).ok().filter(|value| !value.is_empty());
     headers.insert(ACCEPT_ENCODING, value.unwrap_or_else(|| HeaderValue::from_static("identity")));
 }
