@@ -104,12 +104,12 @@ impl Account {
 
     /// The upstream's part is over, though the client has not got all of it.
     pub(super) fn upstream_done(&mut self) {
-        self.upstream_done_at(None);
+        self.upstream_done_at(Instant::now());
     }
 
-    fn upstream_done_at(&mut self, now: Option<Instant>) {
+    fn upstream_done_at(&mut self, now: Instant) {
         if let Some(lease) = self.upstream.take() {
-            lease.done(now.unwrap_or_else(Instant::now));
+            lease.done(now);
         }
     }
 
@@ -135,7 +135,7 @@ impl Drop for Account {
         // One look at the clock for all.
         let now = time::Instant::now();
         if self.complete {
-            self.upstream_done_at(Some(now.into_std()));
+            self.upstream_done_at(now.into_std());
         }
         let front = &self.connection.front;
         let took = now.into_std().duration_since(self.started);
