@@ -49,6 +49,52 @@ pub mod base64url {
         URL_SAFE_NO_PAD.decode_append(text, out).ok()
     }
 
+    /// What [`encode_room`] and [`decode_room`] take at most. Other bytes, and their characters, are handled by the library's
+    /// vectors only but for the ends, which take as long as all the rest of a short text; so those get ends that are thrown away.
+    pub const SHORT: usize = BLOCK * 8;
+
+    /// Room for so many bytes and for what is thrown away.
+    pub type Room = [u8; SHORT + BEFORE + BEHIND];
+
+    /// Bytes that vectors encode or decode at once.
+    const BLOCK: usize = 24;
+    const BLOCK_TEXT: usize = 32;
+    /// Those that the library takes one by one before and behind them. Decoding there are none before, and six characters behind.
+    const BEFORE: usize = 6;
+    const BEHIND: usize = 4;
+    const BEHIND_TEXT: usize = 6;
+
+    /// Appends the first `len` bytes encoded, which are no secret, to `out`. `None`, and nothing appended, for more than [`SHORT`].
+    /// Overwrites what is behind them.
+    pub fn encode_room(room: &mut Room, len: usize, out: &mut Vec<u8>) -> Option<()> {
+        if len > SHORT {
+            return None;
+        }
+        // Spare bits of the last character are those of the byte behind it.
+        room.get_mut(len..)?.first_chunk_mut::<2>()?.fill(0);
+        let whole = len.saturating_sub(BEFORE).div_ceil(BLOCK) * BLOCK + BEFORE + BEHIND;
+        let start = out.len();
+        URL_SAFE_NO_PAD.encode_append(room.get(..whole)?, out);
+        out.truncate(start + encoded_len(len));
+        Some(())
+    }
+
+    /// Decodes what is no secret into the beginning of `room`, and returns how many bytes there are; `None` for what is longer
+    /// than [`SHORT`] or anything but canonical base64url.
+    pub fn decode_room(text: &[u8], room: &mut Room) -> Option<usize> {
+        const MOST: usize = SHORT / 3 * 4;
+        let mut filled = [b'A'; MOST + BEHIND_TEXT];
+        if text.len() > MOST || text.len() % 4 == 1 {
+            return None;
+        }
+        filled.get_mut(..text.len())?.copy_from_slice(text);
+        let whole = text.len().div_ceil(BLOCK_TEXT) * BLOCK_TEXT + BEHIND_TEXT;
+        URL_SAFE_NO_PAD.decode(filled.get(..whole)?, room.as_mut_slice().as_out()).ok()?;
+        let len = text.len() - text.len().div_ceil(4);
+        // Behind the text stand zeros: whatever else is in the next byte are its spare bits.
+        (*room.get(len)? == 0).then_some(len)
+    }
+
     /// The same where `N` bytes must come of it.
     pub fn decode_public_array<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
         if text.len() != encoded_len(N) {
@@ -98,9 +144,38 @@ mod tests {
                     text[at] = byte;
                     let strict = base64url::decode(&text);
                     assert_eq!(base64url::decode_public(&text), strict, "{byte:#x} at {at} of {length}");
+                    assert_eq!(decoded(&text), strict, "{byte:#x} at {at} of {length}");
                     let array = base64url::decode_public_array::<12>(&text).map(Vec::from);
                     assert_eq!(array, strict.filter(|_| length == 12));
                 }
+            }
+        }
+    }
+
+    fn decoded(text: &[u8]) -> Option<Vec<u8>> {
+        let mut room = [7; _];
+        base64url::decode_room(text, &mut room).map(|len| room[..len].to_vec())
+    }
+
+    #[test]
+    fn short_texts_are_taken_and_made_alike_in_a_room() {
+        for length in 0..=base64url::SHORT + 1 {
+            let bytes: Vec<u8> = (0..length).map(|n| (n * 41) as u8 ^ 0xf5).collect();
+            let text = base64url::encode(&bytes);
+            let mut room: base64url::Room = [0xff; _];
+            let mut out = b"kept".to_vec();
+            if length > base64url::SHORT {
+                assert_eq!(base64url::encode_room(&mut room, length, &mut out), None);
+                assert_eq!((out.as_slice(), decoded(text.as_bytes())), (&b"kept"[..], None));
+                continue;
+            }
+            room[..length].copy_from_slice(&bytes);
+            base64url::encode_room(&mut room, length, &mut out).unwrap();
+            assert_eq!(out, [b"kept", text.as_bytes()].concat(), "{length}");
+            assert_eq!(decoded(text.as_bytes()), Some(bytes));
+            for cut in 1..text.len().min(40) {
+                let text = &text.as_bytes()[cut..];
+                assert_eq!(decoded(text), base64url::decode(text), "{length} without the first {cut}");
             }
         }
     }

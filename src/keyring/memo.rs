@@ -127,6 +127,18 @@ impl Keyring {
         }
     }
 
+    /// As [`Keyring::sealing_recalled`], if that was said of this partition last and still holds.
+    pub fn sealing_again<'m>(&self, memo: &'m mut Memo, name: &PartitionName) -> Option<Recalled<'m>> {
+        let Memo { generation, sealing: Some((Kind::Random, of, epoch)), keys, random, .. } = memo else { return None };
+        (*generation == self.caches.generation() && of == name).then_some(Recalled { epoch, keys, random })
+    }
+
+    /// As [`Keyring::opening_recalled`], if that was said of this epoch last and still holds.
+    pub fn opening_again<'m>(&self, memo: &'m mut Memo, id: EpochId) -> Option<Recalled<'m>> {
+        let Memo { generation, opening: Some(epoch), keys, random, .. } = memo else { return None };
+        (*generation == self.caches.generation() && epoch.id == id).then_some(Recalled { epoch, keys, random })
+    }
+
     /// Keeps the partition that was asked for last. Whether the store was heard of lately is asked once for a memo.
     fn partition_in<'m>(&self, kept: &'m mut Option<Arc<Loaded>>, name: &PartitionName) -> Cached<&'m Partition> {
         if kept.as_ref().is_none_or(|loaded| loaded.partition.name != *name) {

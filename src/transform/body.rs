@@ -12,7 +12,7 @@ use crate::metrics::{FieldEvent, Metrics};
 use crate::name::PartitionName;
 use crate::refusal::{Reason, Refusal};
 use crate::rules::media::Reading;
-use crate::rules::{OnBad, OnUnreadable, Part, Verb};
+use crate::rules::{Field, OnBad, OnUnreadable, Part, Verb};
 
 use crate::token::EpochId;
 use crate::token::v1::Parser;
@@ -25,6 +25,7 @@ use super::form;
 use super::later::Later;
 use super::parsed::{self, Parsing};
 use super::plan::{HalfPlan, PlannedField, Target, changes};
+use super::quick::{self, Like};
 use super::tally::{Tally, used};
 use super::{Done, Need, Sealer, open, seal};
 
@@ -102,8 +103,23 @@ pub(super) struct Told {
     pub(super) memo: Memo,
     pub(super) parser: Parser,
     permissions: Option<(PartitionName, Permissions)>,
-    /// The epoch of the token before, whose partition is this one.
-    epoch: Option<(EpochId, PartitionName)>,
+    /// Of the token before.
+    pub(super) home: Option<Home>,
+}
+
+/// Where a token belongs.
+pub(super) struct Home {
+    pub(super) epoch: EpochId,
+    pub(super) partition: PartitionName,
+    /// One of this epoch that was opened.
+    pub(super) like: Option<Like>,
+}
+
+impl Told {
+    /// What the caller may do in the partition that was asked about last.
+    pub(super) fn permissions(&self) -> Option<(&PartitionName, Permissions)> {
+        self.permissions.as_ref().map(|(of, permissions)| (of, *permissions))
+    }
 }
 
 /// What became of one value.
@@ -329,8 +345,13 @@ impl Replace for Acting<'_> {
         record: Option<&[u8]>,
         out: &mut Vec<u8>,
     ) -> Result<Step, Refusal> {
-        let length = out.len();
         let fields = &mut *self.fields;
+        if let Some(field) = self.plan.fields.get(selector)
+            && quick::value(fields, selector, field, raw, out)
+        {
+            return Ok(Step::Done);
+        }
+        let length = out.len();
         match fields.act(self.plan, selector, raw, record, out)? {
             Outcome::Done(_) => Ok(Step::Done),
             Outcome::Later(job) if fields.later.is_full_for(raw, record, &job) => {
@@ -482,6 +503,16 @@ impl Fields {
         self.tally.token(selector, length, kind, of.stats.get());
     }
 
+    /// The same of the token of a string.
+    pub(super) fn weigh_string(&mut self, selector: usize, length: usize, of: &Field) {
+        self.tally.token(selector, Some(length), None, of.stats.get());
+    }
+
+    /// Whether the value at hand waited for what did not come.
+    pub(super) fn waited_in_vain(&self) -> bool {
+        self.failed.is_some()
+    }
+
     /// What a value waits for is asked for.
     pub(super) fn asked(&mut self, need: &Need) {
         self.asked = Some(need.clone());
@@ -613,15 +644,22 @@ impl Fields {
 
     /// What the caller may do in this partition, if the token before was of it and of the same epoch.
     pub(super) fn known(&self, epoch: EpochId, partition: &PartitionName) -> Option<Permissions> {
-        let Told { permissions: Some((of, permissions)), epoch: Some((last, home)), .. } = &self.told else {
+        let Told { permissions: Some((of, permissions)), home: Some(home), .. } = &self.told else {
             return None;
         };
-        (*last == epoch && home == partition && of == partition).then_some(*permissions)
+        (home.epoch == epoch && home.partition == *partition && of == partition).then_some(*permissions)
     }
 
     /// The token at hand is of this epoch, and so of this partition.
     pub(super) fn is_of(&mut self, epoch: EpochId, partition: &PartitionName) {
-        self.told.epoch = Some((epoch, partition.clone()));
+        self.told.home = Some(Home { epoch, partition: partition.clone(), like: None });
+    }
+
+    /// Such a token of this epoch was opened.
+    pub(super) fn opened(&mut self, epoch: EpochId, like: Like) {
+        if let Some(home) = self.told.home.as_mut().filter(|home| home.epoch == epoch) {
+            home.like = Some(like);
+        }
     }
 
     /// `required`: every selector of such an action must have matched, in a mode that acts.

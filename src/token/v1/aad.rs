@@ -33,6 +33,11 @@ impl Head {
         &self.text
     }
 
+    /// What is authenticated with a value that is bound to nothing.
+    pub fn unbound(&self) -> &[u8] {
+        &self.aad
+    }
+
     /// What is authenticated with a value: kept here, or put in `made`.
     pub fn aad<'a>(&'a self, record_id: Option<&[u8]>, made: &'a mut Vec<u8>) -> &'a [u8] {
         match record_id {
