@@ -49,50 +49,39 @@ pub mod base64url {
         URL_SAFE_NO_PAD.decode_append(text, out).ok()
     }
 
-    /// What [`encode_room`] and [`decode_room`] take at most. Other bytes, and their characters, are handled by the library's
-    /// vectors only but for the ends, which take as long as all the rest of a short text; so those get ends that are thrown away.
+    /// Of a room for a short text's bytes.
     pub const SHORT: usize = BLOCK * 8;
 
-    /// Room for so many bytes and for what is thrown away.
-    pub type Room = [u8; SHORT + BEFORE + BEHIND];
+    /// So many bytes, and room behind them.
+    pub type Room = [u8; SHORT + APART];
 
-    /// Bytes that vectors encode or decode at once.
+    /// Bytes that the library encodes by vectors at once, and those that it takes one by one around them.
     const BLOCK: usize = 24;
-    const BLOCK_TEXT: usize = 32;
-    /// Those that the library takes one by one before and behind them. Decoding there are none before, and six characters behind.
-    const BEFORE: usize = 6;
-    const BEHIND: usize = 4;
-    const BEHIND_TEXT: usize = 6;
+    const APART: usize = 6 + 4;
 
-    /// Appends the first `len` bytes encoded, which are no secret, to `out`. `None`, and nothing appended, for more than [`SHORT`].
-    /// Overwrites what is behind them.
+    /// Appends the first `len` bytes encoded, which are no secret, to `out`; `None`, and nothing appended, for more than [`SHORT`].
+    /// As many are encoded as make whole blocks, since the end of one would take as long as all the rest.
+    #[inline]
     pub fn encode_room(room: &mut Room, len: usize, out: &mut Vec<u8>) -> Option<()> {
         if len > SHORT {
             return None;
         }
         // Spare bits of the last character are those of the byte behind it.
-        room.get_mut(len..)?.first_chunk_mut::<2>()?.fill(0);
-        let whole = len.saturating_sub(BEFORE).div_ceil(BLOCK) * BLOCK + BEFORE + BEHIND;
-        let start = out.len();
+        *room.get_mut(len..)?.first_chunk_mut()? = [0; 2];
+        let whole = len.saturating_sub(APART).div_ceil(BLOCK) * BLOCK + APART;
+        let end = out.len() + encoded_len(len);
         URL_SAFE_NO_PAD.encode_append(room.get(..whole)?, out);
-        out.truncate(start + encoded_len(len));
+        out.truncate(end);
         Some(())
     }
 
     /// Decodes what is no secret into the beginning of `room`, and returns how many bytes there are; `None` for what is longer
     /// than [`SHORT`] or anything but canonical base64url.
     pub fn decode_room(text: &[u8], room: &mut Room) -> Option<usize> {
-        const MOST: usize = SHORT / 3 * 4;
-        let mut filled = [b'A'; MOST + BEHIND_TEXT];
-        if text.len() > MOST || text.len() % 4 == 1 {
+        if text.len() > SHORT / 3 * 4 {
             return None;
         }
-        filled.get_mut(..text.len())?.copy_from_slice(text);
-        let whole = text.len().div_ceil(BLOCK_TEXT) * BLOCK_TEXT + BEHIND_TEXT;
-        URL_SAFE_NO_PAD.decode(filled.get(..whole)?, room.as_mut_slice().as_out()).ok()?;
-        let len = text.len() - text.len().div_ceil(4);
-        // Behind the text stand zeros: whatever else is in the next byte are its spare bits.
-        (*room.get(len)? == 0).then_some(len)
+        URL_SAFE_NO_PAD.decode(text, room.as_mut_slice().as_out()).ok().map(|bytes| bytes.len())
     }
 
     /// The same where `N` bytes must come of it.

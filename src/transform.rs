@@ -63,14 +63,7 @@ pub trait Sealer: Send + Sync + 'static {
 
     /// Appends the string that a token of this epoch holds between quotes, as [`Sealer::open`] and a look at it would have it, if that
     /// has just opened one of the same epoch. `false`, and nothing appended: that has to do it, or to say why it cannot.
-    fn open_again(
-        &self,
-        _of: Again<'_>,
-        _epoch: EpochId,
-        _token: &[u8],
-        _memo: &mut Memo,
-        _out: &mut Vec<u8>,
-    ) -> bool {
+    fn open_again(&self, _of: Again<'_>, _epoch: EpochId, _token: &[u8], _memo: &mut Memo, _out: &mut Vec<u8>) -> bool {
         false
     }
 

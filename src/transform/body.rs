@@ -72,6 +72,8 @@ pub(super) struct Fields {
     asked: Option<Need>,
     failed: Option<KeyringError>,
     pub(super) told: Told,
+    /// Since `told` was forgotten, the sealer may have been asked.
+    asks: bool,
     /// Where the token belongs that was looked at last; a glob does not say.
     pub(super) home: Option<PartitionName>,
     /// All that the caller was found to be allowed so far; for the audit log, which hears of it later.
@@ -170,7 +172,7 @@ impl BodyEdit {
         let to = self.draft.as_mut().map_or(&mut *out, |draft| &mut draft.bytes);
         let plan = Arc::clone(&self.fields.plan);
         let fed = self.documents.feed(input, to, &mut Acting { plan: &plan, fields: &mut self.fields });
-        self.fields.told = Told::default();
+        self.fields.forget();
         self.leave(out);
         match self.progress(fed?)? {
             // What waits must not have the rest of a long body wait with it.
@@ -202,7 +204,7 @@ impl BodyEdit {
             let to = self.draft.as_mut().map_or(&mut *out, |draft| &mut draft.bytes);
             let plan = Arc::clone(&self.fields.plan);
             let fed = self.documents.finish(to, &mut Acting { plan: &plan, fields: &mut self.fields });
-            self.fields.told = Told::default();
+            self.fields.forget();
             let progress = self.progress(fed?)?;
             if !matches!(progress, Progress::All) {
                 self.leave(out);
@@ -271,7 +273,7 @@ impl BodyEdit {
     fn fill(&mut self) -> Result<Option<Progress>, Refusal> {
         let Some(draft) = self.draft.as_mut().filter(|_| self.fields.later.is_answered()) else { return Ok(None) };
         let filled = draft.fill(&mut self.fields, &mut self.documents);
-        self.fields.told = Told::default();
+        self.fields.forget();
         if filled? { Ok(None) } else { self.progress(Fed::Waiting(0)).map(Some) }
     }
 
@@ -351,7 +353,30 @@ impl Replace for Acting<'_> {
         {
             return Ok(Step::Done);
         }
+        self.replace_by_rule(selector, raw, record, out)
+    }
+
+    fn taken_back(&mut self, from: usize) {
+        self.fields.later.taken_back(from);
+    }
+
+    fn next_document(&mut self) {
+        self.fields.parsed.next_document();
+    }
+}
+
+impl Acting<'_> {
+    /// Whatever its field says. Not inlined, so that what is quick saves no registers for it.
+    #[inline(never)]
+    fn replace_by_rule(
+        &mut self,
+        selector: usize,
+        raw: &[u8],
+        record: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<Step, Refusal> {
         let length = out.len();
+        let fields = &mut *self.fields;
         match fields.act(self.plan, selector, raw, record, out)? {
             Outcome::Done(_) => Ok(Step::Done),
             Outcome::Later(job) if fields.later.is_full_for(raw, record, &job) => {
@@ -368,14 +393,6 @@ impl Replace for Acting<'_> {
                 Ok(Step::Wait)
             }
         }
-    }
-
-    fn taken_back(&mut self, from: usize) {
-        self.fields.later.taken_back(from);
-    }
-
-    fn next_document(&mut self) {
-        self.fields.parsed.next_document();
     }
 }
 
@@ -404,6 +421,7 @@ impl Fields {
             asked: None,
             failed: None,
             told: Told::default(),
+            asks: false,
             home: None,
             allowed: None,
             strays: Vec::new(),
@@ -427,6 +445,7 @@ impl Fields {
         record: Option<&[u8]>,
         out: &mut Vec<u8>,
     ) -> Result<Outcome, Refusal> {
+        self.asks = true;
         match plan.fields.get(selector) {
             None => Err(Refusal::new(Reason::InvalidJson, "a selector outside the plan")),
             Some(field) if self.form.is_some() => form::value(self, plan, (selector, field), raw, out),
@@ -503,9 +522,10 @@ impl Fields {
         self.tally.token(selector, length, kind, of.stats.get());
     }
 
-    /// The same of the token of a string.
-    pub(super) fn weigh_string(&mut self, selector: usize, length: usize, of: &Field) {
-        self.tally.token(selector, Some(length), None, of.stats.get());
+    /// A string became a token of this length.
+    pub(super) fn sealed_string(&mut self, selector: usize, length: usize, of: &Field) {
+        self.values += 1;
+        self.tally.sealed(selector, length, of.stats.get());
     }
 
     /// Whether the value at hand waited for what did not come.
@@ -523,9 +543,11 @@ impl Fields {
         self.failed = Some(error);
     }
 
-    /// Forgets what the sealer said.
+    /// Forgets what the sealer said, if it was asked.
     pub(super) fn forget(&mut self) {
-        self.told = Told::default();
+        if std::mem::take(&mut self.asks) {
+            self.told = Told::default();
+        }
     }
 
     /// Counts what happened.
@@ -622,6 +644,7 @@ impl Fields {
 
     /// What the caller may do in a partition.
     pub(super) fn permissions(&mut self, partition: &PartitionName) -> Cached<Permissions> {
+        self.asks = true;
         if let Some((of, permissions)) = &self.told.permissions
             && of == partition
         {

@@ -58,13 +58,7 @@ pub(super) fn value(
     done.is_some()
 }
 
-fn sealed(
-    fields: &mut Fields,
-    selector: usize,
-    field: &PlannedField,
-    content: &[u8],
-    out: &mut Vec<u8>,
-) -> Option<()> {
+fn sealed(fields: &mut Fields, selector: usize, field: &PlannedField, content: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let action = &*field.action;
     let of = action.fields.get(field.index)?;
     let (Target::One(partition), Some((known, permissions))) = (&field.target, fields.told.permissions()) else {
@@ -75,26 +69,20 @@ fn sealed(
     if unusual || known != partition || !permissions.has(Permissions::ENCRYPT) {
         return None;
     }
-    let length = token_len(action.suite, content.len(), true, None, false);
-    if action.max_length.is_some_and(|max| length > max) {
+    let length = || token_len(action.suite, content.len(), true, None, false);
+    if action.max_length.is_some_and(|max| length() > max) {
         return None;
     }
+    let start = out.len();
     let again = Again { partition, class: &of.class, suite: action.suite };
     if !fields.sealer.seal_again(again, content, &mut fields.told.memo, out) {
         return None;
     }
-    fields.done(selector, FieldEvent::Sealed);
-    fields.weigh_string(selector, length, of);
+    fields.sealed_string(selector, out.len() - start - 2, of);
     Some(())
 }
 
-fn opened(
-    fields: &mut Fields,
-    selector: usize,
-    field: &PlannedField,
-    content: &[u8],
-    out: &mut Vec<u8>,
-) -> Option<()> {
+fn opened(fields: &mut Fields, selector: usize, field: &PlannedField, content: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let of = field.action.fields.get(field.index)?;
     let (Target::One(partition), true) = (&field.target, fields.caller.may_see_plaintext) else { return None };
     let (known, permissions) = fields.told.permissions()?;
@@ -102,7 +90,10 @@ fn opened(
         return None;
     }
     let Told { memo, home: Some(home), .. } = &mut fields.told else { return None };
-    let like = home.like.as_ref().filter(|like| home.partition == *partition && content.starts_with(&like.head))?;
+    let like = home.like.as_ref().filter(|like| content.first_chunk() == Some(&like.head))?;
+    if home.partition != *partition {
+        return None;
+    }
     let again = Again { partition, class: &of.class, suite: like.suite };
     if !fields.sealer.open_again(again, home.epoch, content, memo, out) {
         return None;

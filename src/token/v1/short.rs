@@ -29,8 +29,7 @@ impl InHand {
         }
         let start = out.len();
         out.reserve(HEAD_TEXT + 2 + base64url::encoded_len(room.len()));
-        out.push(b'"');
-        out.extend_from_slice(key.of_string.text());
+        out.extend_from_slice(key.of_string.quoted());
         if base64url::encode_room(&mut room, length, out).is_none() {
             out.truncate(start);
             return None;
