@@ -225,7 +225,7 @@ fn without_bodies(text: &str) -> String {
         let head = if n > 0 { 17.min(part.len()) } else { part.len() };
         let Some((head, rest)) = part.split_at_checked(head) else { return text.to_owned() };
         let body = rest.find('"').unwrap_or(rest.len());
-        out.push_str(&format!("{head}{body}{}", &rest[body..]));
+        out.push_str(&format!("{head}{body}{}", rest.split_at(body).1));
     }
     out
 }
@@ -318,7 +318,7 @@ fn changed(mut sealed: String, changes: Vec<Change>) -> String {
             break;
         }
         let begin = begins[at.index(begins.len())];
-        let at = begin + at.index(sealed[begin..].find('"').unwrap_or(1));
+        let at = begin + at.index(sealed.split_at(begin).1.find('"').unwrap_or(1));
         sealed.replace_range(at..=at, &byte);
     }
     sealed
