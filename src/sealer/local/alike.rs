@@ -222,10 +222,12 @@ fn both(items: &str, caller: &CallerRole, pieces: &[&[u8]]) -> (Came, Came, usiz
 fn without_bodies(text: &str) -> String {
     let mut out = String::new();
     for (n, part) in text.split("sc1.").enumerate() {
-        let head = if n > 0 { 17.min(part.len()) } else { part.len() };
-        let Some((head, rest)) = part.split_at_checked(head) else { return text.to_owned() };
-        let body = rest.find('"').unwrap_or(rest.len());
-        out.push_str(&format!("{head}{body}{}", rest.split_at(body).1));
+        // What begins as a token and is none ends before its body would begin.
+        let end = part.find('"').unwrap_or(part.len());
+        let at = if n == 0 || end < 17 { part.len() } else { 17 };
+        let (head, rest) = part.split_at(at);
+        let body = end.saturating_sub(at);
+        out.push_str(&format!("{head}{body}{}", rest.split_at(body.min(rest.len())).1));
     }
     out
 }
