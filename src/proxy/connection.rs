@@ -34,6 +34,7 @@ use super::forwarded::PeerHeaders;
 use super::outflow::Streams;
 use super::patience::Patience;
 use super::payload::Answer;
+use super::quiet::Quiet;
 use super::settings::Listener;
 use super::shared::Shared;
 use super::stream::{Protocol, Secured, Socket};
@@ -179,7 +180,8 @@ async fn converse(connection: Arc<Connection>, arrival: Arrival, builder: &auto:
             end = watch.ends(limits, timeouts, age, front.shared.crowd.room(&front.listener.name)) => Some(end),
         }
     }));
-    let ended = poll_fn(|cx| match serving.as_mut().poll(cx) {
+    let mut quiet = Quiet::default();
+    let ended = poll_fn(|cx| match serving.as_mut().poll(&mut quiet.context(cx)) {
         Poll::Ready(ended) => Poll::Ready(Ok(ended)),
         Poll::Pending => ends.as_mut().poll(cx).map(Err),
     })

@@ -12,6 +12,7 @@ mod targets;
 mod tls;
 
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,6 +35,7 @@ use super::exchange::Exchange;
 use super::headers::Seen;
 use super::payload::Body;
 use super::queue::Queue;
+use super::quiet::Quiet;
 use super::settings::{HYPER_HEADERS, Listener, Retry, Timeouts, UpstreamHost, UpstreamProtocol};
 use super::shared::Shared;
 use super::stream::{Protocol, Stream};
@@ -392,7 +394,11 @@ impl Upstream {
         let (counted, traffic) = Counted::new(stream);
         let handshake = self.http1.handshake(TokioIo::new(counted)).await;
         let (sender, connection) = handshake.map_err(|e| Failure::handshake(&e))?;
-        tokio::spawn(async move { drop(connection.with_upgrades().await) });
+        tokio::spawn(async move {
+            let mut connection = pin!(connection.with_upgrades());
+            let mut quiet = Quiet::default();
+            drop(poll_fn(|cx| connection.as_mut().poll(&mut quiet.context(cx))).await);
+        });
         self.metrics.opened.inc();
         Ok(self.pool.connection(sender, traffic))
     }
