@@ -30,6 +30,7 @@ mod pipe;
 mod proxy_protocol;
 mod pump;
 mod queue;
+mod quiet;
 mod respond;
 pub mod server;
 pub mod settings;

@@ -2,7 +2,6 @@
 //! counted before, since it is done once per message.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -13,6 +12,8 @@ use crate::name::{Class, PartitionName};
 /// Callers, partitions and classes told apart until the next flush; what is beyond is counted together, by use.
 pub const APART: usize = 4096;
 const SHARDS: usize = 16;
+/// Groups of a shard that are found by looking at each.
+const FIRST: usize = 8;
 /// Classes of a group that are found by looking at each.
 const FEW: usize = 16;
 const USES: [Use; 3] = [Use::Sealed, Use::Opened, Use::Refused];
@@ -20,30 +21,36 @@ const USES: [Use; 3] = [Use::Sealed, Use::Opened, Use::Refused];
 /// See the module.
 #[derive(Default)]
 pub struct Counts {
-    hasher: RandomState,
     shards: [Mutex<Shard>; SHARDS],
     apart: AtomicUsize,
     others: [AtomicU64; USES.len()],
 }
 
-/// By a hash of [`Counts::hasher`], which nobody outside can aim at.
-type Shard = HashMap<u64, Vec<Group>, BuildHasherDefault<AsItIs>>;
-
-/// Of what is a hash already.
 #[derive(Default)]
-struct AsItIs(u64);
+struct Shard {
+    /// Those that came first, which are found by looking at each: most processes serve few callers and partitions.
+    first: Vec<Group>,
+    /// By partition and caller.
+    others: HashMap<PartitionName, HashMap<String, Group>>,
+}
 
-impl Hasher for AsItIs {
-    fn finish(&self) -> u64 {
-        self.0
+impl Shard {
+    fn known(&mut self, caller: &str, partition: &PartitionName) -> Option<&mut Group> {
+        let same = |group: &Group| group.partition == *partition && group.caller == caller;
+        match self.first.iter().position(same) {
+            Some(at) => self.first.get_mut(at),
+            None if self.others.is_empty() => None,
+            None => self.others.get_mut(partition)?.get_mut(caller),
+        }
     }
 
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
+    fn keep(&mut self, group: Group) {
+        if self.first.len() < FIRST {
+            self.first.push(group);
+        } else {
+            let of = self.others.entry(group.partition.clone()).or_default();
+            of.insert(group.caller.clone(), group);
+        }
     }
 }
 
@@ -85,11 +92,9 @@ impl Group {
 impl Counts {
     /// Counts.
     pub fn add(&self, caller: &str, partition: &PartitionName, done: &[(&Class, Use, u64)]) {
-        let hash = self.hasher.hash_one((caller, partition));
-        let mut shard = self.shard(hash);
-        let same = |group: &&mut Group| group.partition == *partition && group.caller == caller;
+        let mut shard = self.shard(caller, partition);
         let mut made = None;
-        let group = match shard.get_mut(&hash).and_then(|groups| groups.iter_mut().find(same)) {
+        let group = match shard.known(caller, partition) {
             Some(known) => known,
             None => {
                 let (caller, partition) = (caller.to_owned(), partition.clone());
@@ -102,7 +107,7 @@ impl Counts {
             }
         }
         if let Some(made) = made.filter(|made| !made.few.is_empty()) {
-            shard.entry(hash).or_default().push(made);
+            shard.keep(made);
         }
     }
 
@@ -122,8 +127,9 @@ impl Counts {
     pub fn take(&self) -> Vec<Count> {
         let mut counts = Vec::new();
         for shard in &self.shards {
-            let taken = std::mem::take(&mut *lock(shard));
-            for Group { caller, partition, few, more } in taken.into_values().flatten() {
+            let Shard { first, others } = std::mem::take(&mut *lock(shard));
+            let others = others.into_values().flat_map(HashMap::into_values);
+            for Group { caller, partition, few, more } in first.into_iter().chain(others) {
                 for (class, uses) in few.into_iter().chain(more) {
                     for (what, n) in USES.into_iter().zip(uses).filter(|(_, n)| *n > 0) {
                         self.apart.fetch_sub(1, Ordering::Relaxed);
@@ -154,11 +160,12 @@ impl Counts {
         has
     }
 
-    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
+    /// Where a group stands. Who aims at one has others wait there for a moment, and no more.
+    fn shard(&self, caller: &str, partition: &PartitionName) -> MutexGuard<'_, Shard> {
         let [first, ..] = &self.shards;
-        // Of bits that a shard's own table does not begin with.
-        let at = usize::try_from((hash >> 32) % SHARDS as u64).unwrap_or_default();
-        lock(self.shards.get(at).unwrap_or(first))
+        let bytes = partition.as_str().bytes().chain(caller.bytes());
+        let at = bytes.fold(0_usize, |at, byte| at.wrapping_mul(31).wrapping_add(usize::from(byte)));
+        lock(self.shards.get(at % SHARDS).unwrap_or(first))
     }
 }
 
@@ -169,6 +176,27 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn callers_and_partitions_are_told_apart_however_many_there_are() {
+        let counts = Counts::default();
+        let class = Class::new("c");
+        let all: Vec<_> =
+            (0..40_u64).flat_map(|partition| (0..10_u64).map(move |caller| (partition, caller))).collect();
+        for _ in 0..2 {
+            for (partition, caller) in &all {
+                let name = PartitionName::new(&format!("p{partition}")).unwrap();
+                counts.add(&format!("r{caller}"), &name, &[(&class, Use::Opened, partition * 10 + caller)]);
+            }
+        }
+        let taken: Vec<_> = counts.take().into_iter().map(|c| (c.of.unwrap(), c.n)).collect();
+        // What was not done is not told.
+        assert_eq!(taken.len(), all.len() - 1);
+        for (of, n) in taken {
+            let number = |text: &str| text.trim_start_matches(['p', 'r']).parse::<u64>().unwrap();
+            assert_eq!(n, 2 * (number(&of.partition) * 10 + number(&of.caller)), "{of:?}");
+        }
+    }
 
     #[test]
     fn nothing_is_lost_however_many_are_counted_apart() {

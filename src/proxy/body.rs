@@ -1,8 +1,8 @@
 //! What happens to bodies: whether a rule reads one, and what becomes of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use http_body::Body as _;
 
@@ -19,15 +19,12 @@ pub use super::payload::Body;
 use super::change::{change, watch};
 use super::coding::Codings;
 use super::exchange::Exchange;
-use super::headers::forget_validators;
+use super::headers::{Rare, forget_validators};
 use super::validators;
 
 /// Headers that cover a body whatever they say.
-static SIGNATURES: [HeaderName; 3] = [
-    HeaderName::from_static("x-jws-signature"),
-    HeaderName::from_static("x-hub-signature-256"),
-    HeaderName::from_static("stripe-signature"),
-];
+static SIGNATURES: LazyLock<Rare> =
+    LazyLock::new(|| Rare::new(&["x-jws-signature", "x-hub-signature-256", "stripe-signature"]));
 /// Covers a body if one of its components is a digest (RFC 9421).
 const SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
 
@@ -102,7 +99,8 @@ pub(crate) async fn response(
     body: Body,
 ) -> Result<Body, Refusal> {
     let Some(plan) = &ctx.response else { return Ok(body) };
-    let content_type = content_type(&parts.headers).unwrap_or(Some("?"));
+    let asks = ctx.route.rules.iter().any(|(rule, _)| !rule.matches.content_types.is_empty());
+    let content_type = if asks { content_type(&parts.headers).unwrap_or(Some("?")) } else { None };
     let meets = |rule: &Rule| rule.acts_on_response(parts.status.as_u16(), content_type);
     let acts = |action: &Action| {
         let rule = ctx.route.rules.iter().map(|(rule, _)| rule).find(|rule| rule.name == action.rule);
@@ -133,7 +131,7 @@ async fn message(
     headers: &mut HeaderMap,
     body: Body,
 ) -> Result<Body, Refusal> {
-    if plan.all().all(|field| changes(&field.action)) {
+    if plan.traits().all_change {
         return change(ctx, plan, headers, body).await;
     }
     // Apart, since a value that a watching action selects must not hide one that is to be sealed inside it.
@@ -159,15 +157,17 @@ pub(crate) struct Readable {
     pub share: Share,
     /// How the body is read.
     pub reading: Reading,
+    /// What it is coded with.
+    pub codings: Codings,
 }
 
 impl Readable {
     /// Counts that rules which have no fields in such bodies let it pass.
-    pub(super) fn counted(self, ctx: &Exchange) -> (Arc<HalfPlan>, Reading) {
+    pub(super) fn counted(self, ctx: &Exchange) -> (Arc<HalfPlan>, Reading, Codings) {
         for rule in &self.share.unread {
             ctx.unread(self.share.plan.direction, rule, Reason::MediaType);
         }
-        (self.share.plan, self.reading)
+        (self.share.plan, self.reading, self.codings)
     }
 }
 
@@ -175,7 +175,9 @@ impl Readable {
 pub(crate) fn readable(plan: &Arc<HalfPlan>, headers: &HeaderMap) -> Result<Readable, Unread> {
     let on = &plan.unreadable;
     let other = Err((Reason::MediaType, on.media_type, UNREAD));
-    if headers.contains_key(CONTENT_RANGE) {
+    // One look at each name that is there costs less than a look-up for each of these.
+    let is_there = |wanted: HeaderName| headers.keys().any(|name| *name == wanted);
+    if is_there(CONTENT_RANGE) {
         return Err((Reason::MediaType, on.media_type, "a part of a body, in which selectors find nothing"));
     }
     let Some(content_type) = content_type(headers) else { return other };
@@ -195,13 +197,14 @@ pub(crate) fn readable(plan: &Arc<HalfPlan>, headers: &HeaderMap) -> Result<Read
     if reading == Reading::Json(Framing::Merge) && plan.paths.iter().any(|path| path.filters()) {
         return Err((Reason::Undecided, on.invalid_json, UNMERGED));
     }
-    if let Err(why) = Codings::of(headers) {
-        return Err((Reason::Coding, on.encoding, why));
-    }
+    let codings = match is_there(CONTENT_ENCODING) {
+        true => Codings::of(headers).map_err(|why| (Reason::Coding, on.encoding, why))?,
+        false => Codings::default(),
+    };
     if plan.changes() && is_signed(plan, headers) {
         return Err((Reason::Signature, on.signature, "a signature covers the body, which the rule would change"));
     }
-    Ok(Readable { share, reading })
+    Ok(Readable { share, reading, codings })
 }
 
 /// The one Content-Type; `Some(None)` if there is none, `None` if there are several or it is no text.
@@ -216,7 +219,11 @@ fn content_type(headers: &HeaderMap) -> Option<Option<&str>> {
 
 /// JSON is UTF-8 (RFC 8259 8.1); an application might believe a `charset` that says otherwise.
 fn is_utf8(content_type: Option<&str>) -> bool {
-    content_type.unwrap_or_default().split(';').skip(1).all(|parameter| {
+    let content_type = content_type.unwrap_or_default();
+    if !content_type.bytes().any(|byte| byte == b';') {
+        return true;
+    }
+    content_type.split(';').skip(1).all(|parameter| {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         let value = value.trim().trim_matches('"');
         // Some applications read `charset*=utf-8''utf-7` (RFC 8187), and `charset*0=utf-7`.
@@ -230,7 +237,7 @@ fn is_signed(plan: &HalfPlan, headers: &HeaderMap) -> bool {
     let covers = |value: &HeaderValue| value.to_str().map_or(true, |v| v.to_ascii_lowercase().contains("digest"));
     // One look at each name that is there costs less than a look-up for each of these.
     headers.keys().any(|name| {
-        SIGNATURES.contains(name)
+        SIGNATURES.is_one(name)
             || plan.signature_headers.iter().any(|known| known.eq_ignore_ascii_case(name.as_str()))
             || *name == SIGNATURE_INPUT && headers.get_all(name).iter().any(covers)
     })

@@ -1,6 +1,7 @@
 //! Who sends a request: the role that `callers` gives, and what key templates may know of the sender. All of it is proven: names
 //! by a certificate, claims by a signature, headers by a trusted peer.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -40,7 +41,7 @@ struct Entry {
 /// Who sends one request. Found once, before the request is changed.
 #[derive(Debug)]
 pub(super) struct Caller {
-    pub(super) role: String,
+    pub(super) role: Cow<'static, str>,
     claims: Option<Arc<Claims>>,
     invalid: Option<Invalid>,
 }
@@ -71,14 +72,14 @@ impl Callers {
 impl Caller {
     /// Of a request that no rule acts on.
     pub(super) fn nobody() -> Self {
-        Self { role: DEFAULT_ROLE.to_owned(), claims: None, invalid: None }
+        Self { role: Cow::Borrowed(DEFAULT_ROLE), claims: None, invalid: None }
     }
 
     /// The role is that of the first entry of `callers` of which every condition holds. Headers that untrusted peers may not send
     /// are gone already.
     pub(super) fn of(connection: &Connection, headers: &HeaderMap) -> Self {
         let callers = &connection.front.shared.callers;
-        let shown = callers.tokens.shown(headers, connection.front.shared.clock.now());
+        let shown = callers.tokens.shown(headers, &*connection.front.shared.clock);
         let names = client_names(connection);
         let fits = |entry: &&Entry| {
             let settings::Caller { headers: wanted, client, jwt, .. } = &entry.caller;
@@ -91,7 +92,7 @@ impl Caller {
         callers.metrics.seen(found, shown.results());
         let entry = found.and_then(|at| callers.entries.get(at));
         Self {
-            role: entry.map_or(DEFAULT_ROLE, |entry| entry.caller.role.as_str()).to_owned(),
+            role: entry.map_or(Cow::Borrowed(DEFAULT_ROLE), |entry| Cow::Owned(entry.caller.role.clone())),
             invalid: shown.invalid(),
             claims: shown.take(entry.and_then(|entry| entry.source)),
         }

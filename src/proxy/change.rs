@@ -33,7 +33,7 @@ pub(super) fn watch(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Body, Refusal> {
-    let (plan, reading) = match readable(plan, headers) {
+    let (plan, reading, codings) = match readable(plan, headers) {
         Ok(readable) => readable.counted(ctx),
         Err((reason, ..)) => {
             ctx.unread(plan.direction, &plan.rule, reason);
@@ -41,7 +41,7 @@ pub(super) fn watch(
         }
     };
     let edit = edit(ctx, &plan, sealer(ctx, &plan)?, reading);
-    let Ok(decoder) = decoder(ctx, headers) else {
+    let Ok(decoder) = decoder(ctx, &codings) else {
         ctx.unread(plan.direction, &plan.rule, Reason::Overload);
         return Ok(body);
     };
@@ -55,7 +55,7 @@ pub(super) async fn change(
     headers: &mut HeaderMap,
     body: Body,
 ) -> Result<Body, Refusal> {
-    let (plan, reading) = match readable(plan, headers) {
+    let (plan, reading, codings) = match readable(plan, headers) {
         Ok(readable) => readable.counted(ctx),
         Err((reason, OnUnreadable::Reject, detail)) => return Err(Refusal::new(reason, detail).rule(&plan.rule)),
         Err((reason, ..)) => {
@@ -65,10 +65,10 @@ pub(super) async fn change(
     };
     let plan = &plan;
     let sealer = sealer(ctx, plan)?;
-    let edit = edit(ctx, plan, Arc::clone(&sealer), reading.clone());
+    let edit = Box::new(edit(ctx, plan, Arc::clone(&sealer), reading.clone()));
     let limits = &ctx.shared.settings.limits;
     let around = Surroundings {
-        sealer: Arc::clone(&sealer),
+        sealer,
         budget: ctx.shared.budget.clone(),
         ledger: Ledger::of(ctx),
         idle: ctx.shared.settings.timeouts.response_idle,
@@ -78,8 +78,8 @@ pub(super) async fn change(
         pass_invalid: plan.unreadable.invalid_json == OnUnreadable::Pass,
         direction: plan.direction,
     };
-    let decoder = decoder(ctx, headers).map_err(|error| name_rule(error.into(), plan))?;
-    match pump(body, decoder, Box::new(edit), around).await.map_err(|refusal| name_rule(refusal, plan))? {
+    let decoder = decoder(ctx, &codings).map_err(|error| name_rule(error.into(), plan))?;
+    match pump(body, decoder, edit, around).await.map_err(|refusal| name_rule(refusal, plan))? {
         Pumped::Unread(pipe) => {
             ctx.unread(plan.direction, &plan.rule, reading.invalid());
             Ok(Body::Stream(Box::pin(pipe)))
@@ -117,12 +117,27 @@ fn changed(plan: &HalfPlan, headers: &mut HeaderMap) {
 
 /// A body of known length; of none that is told if there are trailers, which need chunks.
 async fn whole(plan: &HalfPlan, headers: &mut HeaderMap, bytes: Bytes, trailers: Option<HeaderMap>) -> Body {
-    headers.remove(CONTENT_LENGTH);
     let measured = plan.always_length.is_some() && plan.direction == Direction::Request;
-    let Some(trailers) = trailers.filter(|_| !measured) else {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
-        return Body::Full(bytes);
-    };
+    match trailers.filter(|_| !measured) {
+        Some(trailers) => {
+            headers.remove(CONTENT_LENGTH);
+            Box::pin(trailed(bytes, trailers)).await
+        }
+        // hyper writes that of an answer as the head leaves, and takes the map's for a request.
+        None if plan.direction == Direction::Response && !bytes.is_empty() => {
+            if headers.keys().any(|name| *name == CONTENT_LENGTH) {
+                headers.remove(CONTENT_LENGTH);
+            }
+            Body::Full(bytes)
+        }
+        None => {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+            Body::Full(bytes)
+        }
+    }
+}
+
+async fn trailed(bytes: Bytes, trailers: HeaderMap) -> Body {
     let (feed, body) = pipe(3);
     let fed = async {
         feed.data(bytes).await?;
@@ -134,13 +149,12 @@ async fn whole(plan: &HalfPlan, headers: &mut HeaderMap, bytes: Bytes, trailers:
 }
 
 /// What undoes the codings of a message that can be read.
-fn decoder(ctx: &Exchange, headers: &HeaderMap) -> Result<Option<Box<Decoder>>, DecodeError> {
-    let codings = Codings::of(headers).map_err(|_| DecodeError::Corrupt)?;
+fn decoder(ctx: &Exchange, codings: &Codings) -> Result<Option<Box<Decoder>>, DecodeError> {
     if codings.is_identity() {
         return Ok(None);
     }
     let shared = &ctx.shared;
-    Decoder::new(&codings, Bounds::of(&shared.settings.limits), &shared.budget).map(|decoder| Some(Box::new(decoder)))
+    Decoder::new(codings, Bounds::of(&shared.settings.limits), &shared.budget).map(|decoder| Some(Box::new(decoder)))
 }
 
 fn edit(ctx: &Exchange, plan: &Arc<HalfPlan>, sealer: Arc<dyn Sealer>, reading: Reading) -> BodyEdit {

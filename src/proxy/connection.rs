@@ -34,6 +34,7 @@ use super::forwarded::PeerHeaders;
 use super::outflow::Streams;
 use super::patience::Patience;
 use super::payload::Answer;
+use super::quiet::Quiet;
 use super::settings::Listener;
 use super::shared::Shared;
 use super::stream::{Protocol, Secured, Socket};
@@ -179,7 +180,8 @@ async fn converse(connection: Arc<Connection>, arrival: Arrival, builder: &auto:
             end = watch.ends(limits, timeouts, age, front.shared.crowd.room(&front.listener.name)) => Some(end),
         }
     }));
-    let ended = poll_fn(|cx| match serving.as_mut().poll(cx) {
+    let mut quiet = Quiet::default();
+    let ended = poll_fn(|cx| match serving.as_mut().poll(&mut quiet.context(cx)) {
         Poll::Ready(ended) => Poll::Ready(Ok(ended)),
         Poll::Pending => ends.as_mut().poll(cx).map(Err),
     })
@@ -279,15 +281,31 @@ impl Ids {
 }
 
 fn hex(into: &mut [u8], bytes: &[u8]) {
-    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
-    for (two, byte) in into.as_chunks_mut().0.iter_mut().zip(bytes) {
-        *two = [digit(byte >> 4), digit(byte & 0xf)];
+    for (eight, four) in into.as_chunks_mut().0.iter_mut().zip(bytes.as_chunks().0) {
+        *eight = digits(u32::from_be_bytes(*four));
     }
+}
+
+/// All eight at once: a nibble in each byte, and what lies between the digits and the letters added to those over nine.
+fn digits(number: u32) -> [u8; 8] {
+    let mut nibbles = u64::from(number);
+    nibbles = (nibbles | nibbles << 16) & 0x0000_ffff_0000_ffff;
+    nibbles = (nibbles | nibbles << 8) & 0x00ff_00ff_00ff_00ff;
+    nibbles = (nibbles | nibbles << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    let letters = ((nibbles + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
+    (nibbles + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - b'9' - 1)).to_be_bytes()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_written_as_hex() {
+        for number in [0, 1, 0x0123_4567, 0x89ab_cdef, 0xa9f0_90ff, u32::MAX, 0x9999_aaaa] {
+            assert_eq!(str::from_utf8(&digits(number)).unwrap(), format!("{number:08x}"));
+        }
+    }
 
     #[test]
     fn ids_are_hex_and_do_not_repeat() {

@@ -1,6 +1,7 @@
 //! The life of a request, from top to bottom: accept → route → match rules → the request's body → upstream → the
 //! answer's body → account.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Instant;
 
-use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -24,6 +25,7 @@ use super::account::Account;
 use super::admit::admit;
 use super::caller::{self, Caller};
 use super::connection::Connection;
+use super::headers::{REQUEST_ID, Seen, TRACEPARENT};
 use super::inbound::Inbound;
 use super::patience::within;
 use super::payload::{Answer, Body};
@@ -31,8 +33,6 @@ use super::settings::Listener;
 use super::shared::Shared;
 use super::{body, forwarded, headers, lookalikes, outside, respond, tunnel, validators};
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// What a request gains on its way: the map grows once.
 const NEW_FIELDS: usize = 8;
 
@@ -59,7 +59,7 @@ pub(crate) struct Exchange {
     /// What happens to the request line and the header section of the request, and to the header section of the answer.
     pub(super) outside: (Option<Arc<HalfPlan>>, Option<Arc<HalfPlan>>),
     /// The caller's role.
-    pub(crate) role: String,
+    pub(crate) role: Cow<'static, str>,
     /// The peer is in `open_for`.
     pub(crate) may_see_plaintext: bool,
     /// For logs and problem documents.
@@ -84,11 +84,12 @@ pub(super) async fn serve(
     let id = request_id(&connection, request.headers());
     let mut account = Account::open(&connection, id, &method, version);
     // Where framing is in doubt, so is where the next request begins.
-    let mut last = headers::two_framings(request.headers());
+    let seen = Seen::of(request.headers());
+    let mut last = headers::two_framings(seen);
 
     let outcome = {
         // Pinned where it is made, as what it waits for in its turn: awaited at once, each future of some KB is moved first.
-        let ran = pin!(run(&connection, request, &mut account));
+        let ran = pin!(run(&connection, request, seen, &mut account));
         in_time(&connection, ran).await
     };
     let mut response = match outcome {
@@ -149,6 +150,7 @@ impl From<Refusal> for Failure {
 async fn run(
     connection: &Arc<Connection>,
     request: Request<Incoming>,
+    seen: Seen,
     account: &mut Account,
 ) -> Result<Outcome, Failure> {
     let shared = &connection.front.shared;
@@ -161,13 +163,15 @@ async fn run(
     if parts.method == Method::CONNECT {
         return Err(Refusal::new(Reason::NotYet, "CONNECT: this is no forward proxy").into());
     }
-    if headers::came_through(&parts.headers, &shared.instance) {
+    if seen.has(Seen::VIA) && headers::came_through(&parts.headers, &shared.instance) {
         return Err(Refusal::new(Reason::Loop, "Via names this process; see where the upstream points to").into());
     }
-    headers::one_framing(&parts.headers)?;
+    if seen.has(Seen::TRANSFER_ENCODING) {
+        headers::one_framing(&parts.headers)?;
+    }
     headers::settle_host(&mut parts)?;
-    let client = tunnel::wanted(&mut parts);
-    headers::strip_hop_by_hop(&mut parts.headers);
+    let client = if seen.has(Seen::UPGRADE) { tunnel::wanted(&mut parts) } else { None };
+    headers::strip_hop_by_hop(&mut parts.headers, seen);
     forwarded::drop_untrusted(connection, &mut parts.headers);
     lookalikes::drop_from(connection, &mut parts.headers);
 
@@ -190,7 +194,7 @@ async fn run(
         None => None,
     };
     if let Some(plan) = &exchange.response {
-        headers::ask_for_readable(&mut parts.headers, plan.changes());
+        headers::ask_for_readable(&mut parts.headers, seen, plan.changes());
     }
     body::prepare(&exchange, !body.is_end_stream()).await?;
     // Until here nothing was waited for but keys.
@@ -229,7 +233,8 @@ async fn run(
     connection.front.metrics.upstream_answered(asked.elapsed());
 
     // The answer: what stands outside its body, and the body.
-    headers::strip_hop_by_hop(response.headers_mut());
+    let seen = Seen::of(response.headers());
+    headers::strip_hop_by_hop(response.headers_mut(), seen);
     let upstream_version = std::mem::replace(response.version_mut(), Version::HTTP_11);
     response.headers_mut().append(header::VIA, shared.via.of(upstream_version));
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -359,20 +364,23 @@ fn may_upgrade(route: &Route) -> bool {
 
 /// The fields that every request gets on its way out.
 fn for_upstream(connection: &Connection, exchange: &Exchange, version: Version, headers: &mut HeaderMap) {
-    // hyper has answered it: the body is on its way with the header section.
-    headers.remove(header::EXPECT);
+    let seen = Seen::of(headers);
+    if seen.has(Seen::EXPECT) {
+        // hyper has answered it: the body is on its way with the header section.
+        headers.remove(header::EXPECT);
+    }
     headers.reserve(NEW_FIELDS);
     forwarded::set(connection, headers);
     headers.append(header::VIA, exchange.shared.via.of(version));
-    if let Entry::Vacant(entry) = headers.entry(REQUEST_ID)
+    if !seen.has(Seen::REQUEST_ID)
         && let Ok(id) = HeaderValue::from_str(&exchange.request_id)
     {
-        entry.insert(id);
+        headers.insert(REQUEST_ID, id);
     }
-    if let Entry::Vacant(entry) = headers.entry(TRACEPARENT)
+    if !seen.has(Seen::TRACEPARENT)
         && let Ok(parent) = HeaderValue::from_bytes(&connection.front.ids.traceparent())
     {
-        entry.insert(parent);
+        headers.insert(TRACEPARENT, parent);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Header fields that a proxy must change (RFC 9110 § 7.6), and those that a changed body makes false.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Uri, Version, request};
@@ -9,30 +10,96 @@ use crate::refusal::{Reason, Refusal};
 
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// What a changed body makes false; `ETag` is `validators`' business.
-static VALIDATORS: [HeaderName; 6] = [
-    header::ACCEPT_RANGES,
-    HeaderName::from_static("content-md5"),
-    HeaderName::from_static("digest"),
-    HeaderName::from_static("content-digest"),
-    HeaderName::from_static("repr-digest"),
-    HeaderName::from_static("unencoded-digest"),
-];
+static VALIDATORS: LazyLock<Rare> = LazyLock::new(|| {
+    Rare::new(&["accept-ranges", "content-md5", "digest", "content-digest", "repr-digest", "unencoded-digest"])
+});
+
+/// Names that few messages have, told from others by their lengths.
+pub(super) struct Rare {
+    names: Vec<HeaderName>,
+    /// A bit for each length.
+    lengths: u64,
+}
+
+impl Rare {
+    /// In lower case, and shorter than 64 bytes.
+    pub(super) fn new(names: &[&'static str]) -> Self {
+        Self {
+            names: names.iter().copied().map(HeaderName::from_static).collect(),
+            lengths: names.iter().fold(0, |lengths, name| lengths | 1 << name.len()),
+        }
+    }
+
+    pub(super) fn is_one(&self, name: &HeaderName) -> bool {
+        let length = u32::try_from(name.as_str().len()).unwrap_or(u32::MAX);
+        self.lengths.checked_shr(length).unwrap_or_default() & 1 == 1 && self.names.contains(name)
+    }
+}
+
+/// Which of the fields that decide how a message is read it has: one look at each name costs less than a look-up for each of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seen(u32);
+
+impl Seen {
+    pub(super) const CONNECTION: Self = Self(1);
+    pub(super) const TRANSFER_ENCODING: Self = Self(1 << 1);
+    pub(super) const UPGRADE: Self = Self(1 << 2);
+    pub(super) const TE: Self = Self(1 << 3);
+    const KEEP_ALIVE: Self = Self(1 << 4);
+    const PROXY_CONNECTION: Self = Self(1 << 5);
+    pub(super) const CONTENT_LENGTH: Self = Self(1 << 6);
+    pub(super) const VIA: Self = Self(1 << 7);
+    pub(super) const HOST: Self = Self(1 << 8);
+    pub(super) const EXPECT: Self = Self(1 << 9);
+    pub(super) const ACCEPT_ENCODING: Self = Self(1 << 10);
+    pub(super) const REQUEST_ID: Self = Self(1 << 11);
+    pub(super) const TRACEPARENT: Self = Self(1 << 12);
+    const HOP_BY_HOP: Self = Self((1 << 6) - 1);
+
+    /// Looks.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        headers.keys().fold(Self(0), |seen, name| Self(seen.0 | Self::one(name).0))
+    }
+
+    /// Whether any of those is there.
+    pub(super) fn has(self, those: Self) -> bool {
+        self.0 & those.0 != 0
+    }
+
+    fn one(name: &HeaderName) -> Self {
+        match *name {
+            header::CONNECTION => Self::CONNECTION,
+            header::TRANSFER_ENCODING => Self::TRANSFER_ENCODING,
+            header::UPGRADE => Self::UPGRADE,
+            header::TE => Self::TE,
+            header::CONTENT_LENGTH => Self::CONTENT_LENGTH,
+            header::VIA => Self::VIA,
+            header::HOST => Self::HOST,
+            header::EXPECT => Self::EXPECT,
+            header::ACCEPT_ENCODING => Self::ACCEPT_ENCODING,
+            // Told apart by their lengths first.
+            _ => match name.as_str() {
+                "keep-alive" => Self::KEEP_ALIVE,
+                "proxy-connection" => Self::PROXY_CONNECTION,
+                "x-request-id" => Self::REQUEST_ID,
+                "traceparent" => Self::TRACEPARENT,
+                _ => Self(0),
+            },
+        }
+    }
+}
 
 /// Removes what is meant for this connection alone: what `Connection` lists, and the fields that always are. `TE` keeps
 /// `trailers`, the only value that a proxy may pass on.
-pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    // One look at each name is cheaper than a look-up for each of ours.
-    let mut others = false;
-    let mut connection = false;
-    for name in headers.keys() {
-        connection |= *name == header::CONNECTION;
-        others |= is_hop_by_hop(name);
-    }
-    if !connection && !others {
+pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap, seen: Seen) {
+    if !seen.has(Seen::HOP_BY_HOP) {
         return;
     }
-    let trailers = others && headers.contains_key(header::TE) && has_token(headers, &header::TE, "trailers");
+    let connection = seen.has(Seen::CONNECTION);
+    let trailers = seen.has(Seen::TE) && has_token(headers, &header::TE, "trailers");
     // What most connections say names nothing that is not removed below.
     let plain = |said: &HeaderValue| matches!(said.as_bytes(), b"keep-alive" | b"close");
     if connection && !headers.get_all(header::CONNECTION).iter().all(plain) {
@@ -55,26 +122,26 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if connection {
         headers.remove(header::CONNECTION);
     }
-    if !others {
-        return;
+    if seen.has(Seen::TRANSFER_ENCODING) {
+        headers.remove(header::TRANSFER_ENCODING);
+        if seen.has(Seen::CONTENT_LENGTH) {
+            headers.remove(header::CONTENT_LENGTH);
+        }
     }
-    if headers.remove(header::TRANSFER_ENCODING).is_some() {
-        headers.remove(header::CONTENT_LENGTH);
+    for (bit, name) in [(Seen::KEEP_ALIVE, &KEEP_ALIVE), (Seen::PROXY_CONNECTION, &PROXY_CONNECTION)] {
+        if seen.has(bit) {
+            headers.remove(name);
+        }
     }
-    headers.remove(&KEEP_ALIVE);
-    headers.remove(&PROXY_CONNECTION);
-    headers.remove(header::UPGRADE);
-    headers.remove(header::TE);
+    if seen.has(Seen::UPGRADE) {
+        headers.remove(header::UPGRADE);
+    }
+    if seen.has(Seen::TE) {
+        headers.remove(header::TE);
+    }
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-}
-
-/// Beside `Connection` itself.
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    matches!(*name, header::TRANSFER_ENCODING | header::UPGRADE | header::TE)
-        || *name == KEEP_ALIVE
-        || *name == PROXY_CONNECTION
 }
 
 /// Whether a list-valued field holds this token, in any case.
@@ -89,8 +156,7 @@ fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item =
 
 /// Whether the message passed here before: `instance` stands in a `Via`.
 pub(super) fn came_through(headers: &HeaderMap, instance: &str) -> bool {
-    headers.contains_key(header::VIA)
-        && tokens(headers, &header::VIA).any(|hop| hop.split_ascii_whitespace().any(|word| word == instance))
+    tokens(headers, &header::VIA).any(|hop| hop.split_ascii_whitespace().any(|word| word == instance))
 }
 
 /// This process's entry in `Via`, by the version that a message came in; made once.
@@ -131,8 +197,8 @@ pub(super) fn one_framing(headers: &HeaderMap) -> Result<(), Refusal> {
 
 /// Whether a message came with two framings; of those that hyper lets through, the second is ignored. The one who wrote it may
 /// have meant the other, so nothing more is read from there (RFC 9112 § 6.3).
-pub(super) fn two_framings(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH)
+pub(super) fn two_framings(seen: Seen) -> bool {
+    seen.has(Seen::TRANSFER_ENCODING) && seen.has(Seen::CONTENT_LENGTH)
 }
 
 /// The authority that a request is for, and `Host` set to just that (RFC 9112 § 3.2): a target in absolute form or
@@ -173,9 +239,10 @@ pub(super) fn settle_host(parts: &mut request::Parts) -> Result<(), Refusal> {
 /// The host that rules see: lower case, without the port.
 pub fn host(headers: &HeaderMap) -> Option<Cow<'_, str>> {
     let text = headers.get(header::HOST)?.to_str().ok()?;
-    let host = match text.rfind(':') {
+    // Byte by byte: what searches long texts fast takes longer to begin than this to end.
+    let host = match text.bytes().rposition(|byte| byte == b':') {
         // A colon within the brackets of an IPv6 address begins no port.
-        Some(colon) if !text.get(colon..)?.contains(']') => text.get(..colon)?,
+        Some(colon) if !text.bytes().skip(colon).any(|byte| byte == b']') => text.get(..colon)?,
         _ => text,
     };
     Some(match host.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -200,9 +267,12 @@ pub(super) fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// On a route whose answer is read: asks for a body that can be read, and for all of it if it is opened or sealed.
-pub(super) fn ask_for_readable(headers: &mut HeaderMap, changes: bool) {
-    super::coding::accept::narrow(headers);
-    if changes {
+pub(super) fn ask_for_readable(headers: &mut HeaderMap, seen: Seen, changes: bool) {
+    match seen.has(Seen::ACCEPT_ENCODING) {
+        true => super::coding::accept::narrow(headers),
+        false => super::coding::accept::identity(headers),
+    }
+    if changes && headers.keys().any(|name| matches!(*name, header::RANGE | header::IF_RANGE)) {
         headers.remove(header::RANGE);
         headers.remove(header::IF_RANGE);
     }
@@ -214,9 +284,9 @@ pub fn forget_validators(headers: &mut HeaderMap) {
 }
 
 /// Removes fields that few messages have: one look at each name that is there costs less than a look-up for each of these.
-pub(super) fn remove_any(headers: &mut HeaderMap, names: &[HeaderName]) {
-    if headers.keys().any(|name| names.contains(name)) {
-        for name in names {
+pub(super) fn remove_any(headers: &mut HeaderMap, rare: &Rare) {
+    if headers.keys().any(|name| rare.is_one(name)) {
+        for name in &rare.names {
             headers.remove(name);
         }
     }
@@ -228,6 +298,10 @@ mod tests {
 
     fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
         fields.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect()
+    }
+
+    fn strip(headers: &mut HeaderMap) {
+        strip_hop_by_hop(headers, Seen::of(headers));
     }
 
     #[test]
@@ -246,7 +320,7 @@ mod tests {
             ("content-type", "text/plain"),
         ]);
         headers.append(header::CONNECTION, HeaderValue::from_static("keep-alive"));
-        strip_hop_by_hop(&mut headers);
+        strip(&mut headers);
         assert_eq!(
             headers,
             map(&[("x-other", "2"), ("te", "trailers"), ("host", "a"), ("content-type", "text/plain")])
@@ -273,7 +347,7 @@ mod tests {
             (&[("b", "1")], &[("b", "1")]),
         ] {
             let mut headers = map(before);
-            strip_hop_by_hop(&mut headers);
+            strip(&mut headers);
             assert_eq!(headers, map(after), "{before:?}");
         }
     }

@@ -18,6 +18,7 @@ use super::connection::Connection;
 use super::exchange::Exchange;
 use super::patience::Patience;
 use super::payload::BoxError;
+use super::quiet;
 use super::settings::UpstreamProtocol;
 
 /// The body of one request.
@@ -32,6 +33,8 @@ pub struct Inbound {
     timer: Option<Pin<Box<Sleep>>>,
     /// Pays for what HTTP/2 lets come before it is taken.
     _window: Option<Lease>,
+    /// It came in HTTP/1, where nobody waits for its last piece to be taken.
+    quiet: bool,
 }
 
 impl Inbound {
@@ -78,6 +81,7 @@ impl Inbound {
             patience,
             timer: None,
             _window: window,
+            quiet: version != Version::HTTP_2,
         })
     }
 
@@ -117,7 +121,10 @@ impl Body for Inbound {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        let polled = match this.quiet {
+            true => quiet::poll(&mut this.body, cx),
+            false => Pin::new(&mut this.body).poll_frame(cx),
+        };
         if polled.is_pending() && this.is_out_of_patience(cx) {
             return Poll::Ready(Some(Err(this.slow().into())));
         }

@@ -15,21 +15,25 @@ use super::exchange::Exchange;
 
 /// Of one exchange; cheap to clone.
 #[derive(Clone)]
-pub struct Ledger {
-    metrics: Metrics,
-    /// `None`: of no exchange, where a body is driven alone.
-    exchange: Option<Arc<Exchange>>,
+pub struct Ledger(Of);
+
+#[derive(Clone)]
+enum Of {
+    Exchange(Arc<Exchange>),
+    /// A body that is driven alone.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for tests"))]
+    Nothing(Metrics),
 }
 
 impl Ledger {
     pub(super) fn of(exchange: &Arc<Exchange>) -> Self {
-        Self { metrics: exchange.shared.metrics.clone(), exchange: Some(Arc::clone(exchange)) }
+        Self(Of::Exchange(Arc::clone(exchange)))
     }
 
     /// Of no exchange.
     #[cfg(test)]
     pub(super) fn alone() -> Self {
-        Self { metrics: Metrics::default(), exchange: None }
+        Self(Of::Nothing(Metrics::default()))
     }
 
     /// Charges what passes until [`Ledger::end`].
@@ -39,24 +43,28 @@ impl Ledger {
 
     /// See [`Ledger::begin`].
     pub fn end(&self, begun: Instant) {
-        if let Some(exchange) = &self.exchange {
+        if let Of::Exchange(exchange) = &self.0 {
             exchange.charge(begun);
         }
     }
 
     /// Counts what a body held.
     pub fn account(&self, direction: Direction, edit: &BodyEdit) {
-        edit.account(&self.metrics);
-        if let (Some(exchange), Some(rule)) = (&self.exchange, edit.unread()) {
+        let metrics = match &self.0 {
+            Of::Exchange(exchange) => &exchange.shared.metrics,
+            Of::Nothing(metrics) => metrics,
+        };
+        edit.account(metrics);
+        if let (Of::Exchange(exchange), Some(rule)) = (&self.0, edit.unread()) {
             exchange.note_unread(direction, rule, Reason::InvalidJson);
         }
     }
 
     /// Counts a message that a rule could not read and that passed.
     pub fn unread(&self, direction: Direction, rule: &str, reason: Reason) {
-        match &self.exchange {
-            Some(exchange) => exchange.unread(direction, rule, reason),
-            None => self.metrics.passed_unread(rule, reason),
+        match &self.0 {
+            Of::Exchange(exchange) => exchange.unread(direction, rule, reason),
+            Of::Nothing(metrics) => metrics.passed_unread(rule, reason),
         }
     }
 }

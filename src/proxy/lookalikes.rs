@@ -20,7 +20,7 @@ static ALWAYS: [HeaderName; 10] = [
 
 /// Drops fields whose names an upstream might take for one that we decide by.
 pub(super) fn drop_from(connection: &Connection, headers: &mut HeaderMap) {
-    if !headers.keys().any(|name| name.as_str().contains('_')) {
+    if !headers.keys().any(|name| name.as_str().bytes().any(|byte| byte == b'_')) {
         return;
     }
     let listener = &connection.front.listener;

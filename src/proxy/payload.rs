@@ -8,6 +8,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::inbound::Inbound;
+use super::quiet;
 
 pub(super) use super::answer::Answer;
 
@@ -42,7 +43,7 @@ impl HttpBody for Body {
                 *this = Self::Empty;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Self::Incoming(body) => Pin::new(body).poll_frame(cx).map(|f| f.map(|f| f.map_err(Into::into))),
+            Self::Incoming(body) => quiet::poll(body, cx).map(|f| f.map(|f| f.map_err(Into::into))),
             Self::Client(body) => Pin::new(body).poll_frame(cx),
             Self::Stream(body) => body.as_mut().poll_frame(cx),
         }

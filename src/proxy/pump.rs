@@ -96,6 +96,7 @@ where
     let mut plain: Vec<u8> = Vec::new();
     let mut taken = 0;
     let mut trailers = None;
+    let mut finished = false;
     while let Some(piece) = body.next().await? {
         let data = match piece {
             Piece::Data(data) => data,
@@ -105,7 +106,12 @@ where
             }
         };
         taken += data.len();
-        let fed = run.feed(&data).await;
+        if run.out.capacity() == 0 {
+            // Nothing was announced.
+            run.out.reserve(data.len().saturating_mul(2).min(run.around.buffer));
+        }
+        finished = taken > 0 && taken <= run.around.buffer && body.is_over();
+        let fed = run.feed(&data, finished).await;
         if coded {
             plain.extend_from_slice(&data);
         }
@@ -117,6 +123,7 @@ where
         }
     }
     if taken > 0
+        && !finished
         && let Err(refusal) = run.finish().await
     {
         return run.unread(refusal, body).map(Pumped::Unread);
@@ -177,15 +184,26 @@ impl Run {
         Bytes::from_owner(Paid(self.out, self.lease))
     }
 
-    async fn feed(&mut self, input: &[u8]) -> Result<(), Refusal> {
-        if !self.edit.signs() {
-            return self.drive(Drive::Feed(input)).await;
+    /// Takes a piece in; the `last` one, and then comes to the end.
+    async fn feed(&mut self, input: &[u8], last: bool) -> Result<(), Refusal> {
+        if self.edit.signs() {
+            for piece in input.chunks(SIGNED_PIECE) {
+                self.drive(Drive::Feed(piece)).await?;
+                tokio::task::yield_now().await;
+            }
+            return if last { self.finish().await } else { Ok(()) };
         }
-        for piece in input.chunks(SIGNED_PIECE) {
-            self.drive(Drive::Feed(piece)).await?;
-            tokio::task::yield_now().await;
+        // One look at the clock before and after both.
+        let begun = self.around.ledger.begin();
+        let mut driven = self.driven(Drive::Feed(input)).await;
+        if last && driven.is_ok() {
+            driven = self.driven(Drive::Finish).await;
         }
-        Ok(())
+        self.around.ledger.end(begun);
+        if last && driven.is_ok() {
+            self.around.ledger.account(self.around.direction, &self.edit);
+        }
+        driven
     }
 
     async fn finish(&mut self) -> Result<(), Refusal> {
@@ -309,7 +327,7 @@ impl Run {
             };
             match next {
                 Some(Piece::Data(data)) => {
-                    self.feed(&data).await?;
+                    self.feed(&data, false).await?;
                     self.drive(Drive::Flush).await?;
                 }
                 Some(Piece::Trailers(fields)) => {

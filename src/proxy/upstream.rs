@@ -12,13 +12,14 @@ mod targets;
 mod tls;
 
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use http::{HeaderValue, Method, Request, Response, Version, header, request};
+use http::{HeaderName, HeaderValue, Method, Request, Response, Version, header, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -31,8 +32,10 @@ use crate::metrics::{Limit, ListenerMetrics, UpstreamMetrics};
 use crate::refusal::{Reason, Refusal};
 
 use super::exchange::Exchange;
+use super::headers::Seen;
 use super::payload::Body;
 use super::queue::Queue;
+use super::quiet::Quiet;
 use super::settings::{HYPER_HEADERS, Listener, Retry, Timeouts, UpstreamHost, UpstreamProtocol};
 use super::shared::Shared;
 use super::stream::{Protocol, Stream};
@@ -182,16 +185,17 @@ impl Upstream {
         let mut permit = None;
         let (mut parts, mut body) = (parts, body);
         let mut retried = false;
-        let upgrades = parts.headers.contains_key(header::UPGRADE);
         loop {
-            let (endpoint, mut link) = self.link(&mut permit, retried, upgrades).await?;
+            let seen = Seen::of(&parts.headers);
+            let (endpoint, mut link) = self.link(&mut permit, retried, seen.has(Seen::UPGRADE)).await?;
             // What has been sent on a new connection is not sent again: who dies of it once will die of it twice.
             let may_repeat = !retried && (link.has_served() && self.retry != Retry::Never);
             let mut spare = may_repeat.then(|| Spare::of(&parts, link.room()));
             let sent = match link {
                 Link::Http1(connection) => {
                     let sent = {
-                        let sent = pin!(self.send_http1(exchange, &endpoint, connection, parts, body, may_repeat));
+                        let sent =
+                            pin!(self.send_http1(exchange, &endpoint, connection, (parts, seen), body, may_repeat));
                         sent.await
                     };
                     match sent {
@@ -211,6 +215,7 @@ impl Upstream {
                     }
                 }
                 Link::Http2(standing) => {
+                    let parts = (parts, seen);
                     match Box::pin(self.send_http2(exchange, &endpoint, &standing, parts, body, may_repeat)).await {
                         Ok(response) => {
                             self.targets.well(&endpoint);
@@ -252,7 +257,8 @@ impl Upstream {
                     };
                     retried = true;
                     self.metrics.retries.inc();
-                    (parts, body) = (spare.into_parts(), kept);
+                    let Some(head) = spare.into_parts() else { return Err(failure) };
+                    (parts, body) = (head, kept);
                 }
             }
         }
@@ -388,7 +394,11 @@ impl Upstream {
         let (counted, traffic) = Counted::new(stream);
         let handshake = self.http1.handshake(TokioIo::new(counted)).await;
         let (sender, connection) = handshake.map_err(|e| Failure::handshake(&e))?;
-        tokio::spawn(async move { drop(connection.with_upgrades().await) });
+        tokio::spawn(async move {
+            let mut connection = pin!(connection.with_upgrades());
+            let mut quiet = Quiet::default();
+            drop(poll_fn(|cx| connection.as_mut().poll(&mut quiet.context(cx))).await);
+        });
         self.metrics.opened.inc();
         Ok(self.pool.connection(sender, traffic))
     }
@@ -398,13 +408,13 @@ impl Upstream {
         exchange: &Arc<Exchange>,
         endpoint: &Endpoint,
         mut connection: Box<Connection>,
-        mut parts: request::Parts,
+        (mut parts, seen): (request::Parts, Seen),
         body: Body,
         may_repeat: bool,
     ) -> Result<(Response<Incoming>, Box<Connection>), Sent> {
-        self.shape(&mut parts, endpoint);
+        self.shape(&mut parts, seen, endpoint);
         let (body, again) = outgoing(body, exchange, may_repeat);
-        for_http1(&mut parts, &body);
+        for_http1(&mut parts, seen, &body);
         let traffic = Arc::clone(&connection.traffic);
         let (read, written, reused) = (traffic.read(), traffic.written(), connection.reused);
         traffic.allow((self.http2.header as u64).saturating_mul(INTERIM));
@@ -433,11 +443,11 @@ impl Upstream {
         exchange: &Arc<Exchange>,
         endpoint: &Endpoint,
         standing: &http2::Standing,
-        mut parts: request::Parts,
+        (mut parts, seen): (request::Parts, Seen),
         body: Body,
         may_repeat: bool,
     ) -> Result<Response<Incoming>, Sent> {
-        self.shape(&mut parts, endpoint);
+        self.shape(&mut parts, seen, endpoint);
         for_http2(&mut parts, endpoint, self.tls)?;
         let (body, again) = outgoing(body, exchange, may_repeat);
         let sent = standing.sender.clone().try_send_request(Request::from_parts(parts, body));
@@ -452,9 +462,9 @@ impl Upstream {
     }
 
     /// The `Host` that this upstream is to see.
-    fn shape(&self, parts: &mut request::Parts, endpoint: &Endpoint) {
+    fn shape(&self, parts: &mut request::Parts, seen: Seen, endpoint: &Endpoint) {
         match &self.host {
-            UpstreamHost::Keep if parts.headers.contains_key(header::HOST) => {}
+            UpstreamHost::Keep if seen.has(Seen::HOST) => {}
             UpstreamHost::Keep | UpstreamHost::Upstream => {
                 parts.headers.insert(header::HOST, endpoint.host.clone());
             }
@@ -527,6 +537,9 @@ impl Link {
     }
 }
 
+/// Bits for how long a name or value is; both stand before a field, with a bit for a value that is sensitive.
+const LENGTH: u32 = 31;
+
 /// The head of a request that may have to be sent again.
 struct Spare {
     method: Method,
@@ -536,24 +549,42 @@ struct Spare {
 
 impl Spare {
     fn of(parts: &request::Parts, mut room: Fields) -> Self {
-        room.extend(parts.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let fields = parts.headers.iter().map(|(name, value)| size_of::<u64>() + name.as_str().len() + value.len());
+        room.reserve_exact(fields.sum());
+        for (name, value) in &parts.headers {
+            let name = name.as_str().as_bytes();
+            // Neither is so long: a name has 64 KiB at most, and the header section its limit.
+            let lengths = name.len() as u64 | (value.len() as u64) << LENGTH | u64::from(value.is_sensitive()) << 63;
+            room.extend_from_slice(&lengths.to_le_bytes());
+            room.extend_from_slice(name);
+            room.extend_from_slice(value.as_bytes());
+        }
         Self { method: parts.method.clone(), uri: parts.uri.clone(), fields: room }
     }
 
     /// Without what was in it: an idle connection holds nothing of a request.
     fn into_room(mut self) -> Fields {
+        self.fields.fill(0);
         self.fields.clear();
         self.fields
     }
 
-    fn into_parts(self) -> request::Parts {
+    /// The head as it was; nobody but this has written it, so it can be read.
+    fn into_parts(self) -> Option<request::Parts> {
         let (mut parts, ()) = Request::new(()).into_parts();
         (parts.method, parts.uri) = (self.method, self.uri);
-        parts.headers.reserve(self.fields.len());
-        for (name, value) in self.fields {
-            parts.headers.append(name, value);
+        let mut rest = &*self.fields;
+        while let Some((lengths, tail)) = rest.split_first_chunk() {
+            let lengths = u64::from_le_bytes(*lengths);
+            let length = |bits: u64| usize::try_from(bits & ((1 << LENGTH) - 1)).ok();
+            let (name, tail) = tail.split_at_checked(length(lengths)?)?;
+            let (value, tail) = tail.split_at_checked(length(lengths >> LENGTH)?)?;
+            let mut value = HeaderValue::from_bytes(value).ok()?;
+            value.set_sensitive(lengths >> 63 == 1);
+            parts.headers.append(HeaderName::from_lowercase(name).ok()?, value);
+            rest = tail;
         }
-        parts
+        Some(parts)
     }
 }
 
@@ -566,20 +597,20 @@ fn outgoing(body: Body, exchange: &Arc<Exchange>, may_repeat: bool) -> (Outgoing
 }
 
 /// A target in origin form (RFC 9112 § 3.2.1), and framing that hyper does not lose.
-fn for_http1(parts: &mut request::Parts, body: &Outgoing) {
+fn for_http1(parts: &mut request::Parts, seen: Seen, body: &Outgoing) {
     parts.version = Version::HTTP_11;
     if parts.uri.authority().is_some() {
         let path = std::mem::take(&mut parts.uri).into_parts().path_and_query;
         parts.uri = path.unwrap_or_else(|| PathAndQuery::from_static("/")).into();
     }
-    if parts.headers.contains_key(header::TE) {
+    if seen.has(Seen::TE) {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
     // hyper leaves out the body of a GET or HEAD whose length it does not know, unless it is told that there is one.
     let left_out = matches!(parts.method, Method::GET | Method::HEAD)
         && !body.is_end_stream()
         && body.size_hint().exact().is_none()
-        && !parts.headers.contains_key(header::CONTENT_LENGTH);
+        && !seen.has(Seen::CONTENT_LENGTH);
     if left_out {
         parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
@@ -612,4 +643,25 @@ fn restore_host(parts: &mut request::Parts) {
 /// For jitter: nothing depends on nobody's guessing it.
 fn random_below(bound: u64) -> u64 {
     random::bytes().map_or(0, u64::from_ne_bytes).checked_rem(bound).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spare_head_is_the_head_and_leaves_nothing_behind() {
+        let request = Request::post("/a?b").header("x-two", "1").header("host", "h").header("x-two", "2");
+        let (mut parts, ()) = request.header("x-empty", "").body(()).unwrap().into_parts();
+        let mut secret = HeaderValue::from_bytes(b"s\xe9cret").unwrap();
+        secret.set_sensitive(true);
+        parts.headers.insert(header::AUTHORIZATION, secret);
+        let spare = || Spare::of(&parts, Vec::new());
+        let again = spare().into_parts().unwrap();
+        assert_eq!((&again.method, &again.uri, &again.headers), (&parts.method, &parts.uri, &parts.headers));
+        assert!(again.headers[header::AUTHORIZATION].is_sensitive() && !again.headers["host"].is_sensitive());
+        let room = spare().into_room();
+        assert!(room.is_empty() && room.capacity() > 0);
+        assert_eq!(Spare::of(&parts, room).into_parts().unwrap().headers, parts.headers);
+    }
 }

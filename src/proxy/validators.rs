@@ -8,52 +8,54 @@
 mod tag;
 
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
 use http::Method;
 use http::header::{
-    AGE, CACHE_CONTROL, ETAG, EXPIRES, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    PRAGMA, VARY,
+    CACHE_CONTROL, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, VARY,
 };
 
 use crate::crypto::kdf;
 use crate::keyring::{Cached, Memo};
-use crate::rules::{Key, KeyPart, Verb};
+use crate::rules::{Key, KeyPart};
 use crate::transform::plan::{HalfPlan, PlannedField, Target, changes};
 
 use super::exchange::Exchange;
-use super::headers::{has_token, remove_any};
+use super::headers::{Rare, has_token, remove_any};
 use tag::{Tags, Variant};
 
 /// What asks for a digest that a changed body would make false.
-static WANTS: [HeaderName; 4] = [
-    HeaderName::from_static("want-digest"),
-    HeaderName::from_static("want-content-digest"),
-    HeaderName::from_static("want-repr-digest"),
-    HeaderName::from_static("want-unencoded-digest"),
-];
+static WANTS: LazyLock<Rare> =
+    LazyLock::new(|| Rare::new(&["want-digest", "want-content-digest", "want-repr-digest", "want-unencoded-digest"]));
 
 /// What makes some caches keep an answer whatever `Cache-Control` says.
-static FOR_CACHES: [HeaderName; 8] = [
-    EXPIRES,
-    AGE,
-    PRAGMA,
-    HeaderName::from_static("cdn-cache-control"),
-    HeaderName::from_static("cloudflare-cdn-cache-control"),
-    HeaderName::from_static("surrogate-control"),
-    HeaderName::from_static("x-accel-expires"),
-    HeaderName::from_static("edge-control"),
-];
+static FOR_CACHES: LazyLock<Rare> = LazyLock::new(|| {
+    Rare::new(&[
+        "expires",
+        "age",
+        "pragma",
+        "cdn-cache-control",
+        "cloudflare-cdn-cache-control",
+        "surrogate-control",
+        "x-accel-expires",
+        "edge-control",
+    ])
+});
 
 /// A request's conditions, as the upstream understands them.
 pub(super) fn to_upstream(exchange: &Exchange, headers: &mut HeaderMap) {
     if exchange.rules.rules.is_empty() {
         return;
     }
-    let safe = matches!(exchange.method, Method::GET | Method::HEAD);
     let plan = changing(exchange);
     if plan.is_some() {
         remove_any(headers, &WANTS);
     }
+    // One look at each name costs less than a look-up for each of these.
+    if !headers.keys().any(|name| matches!(*name, IF_MATCH | IF_NONE_MATCH | IF_MODIFIED_SINCE)) {
+        return;
+    }
+    let safe = matches!(exchange.method, Method::GET | Method::HEAD);
     let variant = || plan.map(|plan| variant(exchange, plan));
     if headers.contains_key(IF_MATCH) {
         // Whoever changes a resource says which state of it was seen. That others are shown it otherwise is no other state.
@@ -112,7 +114,7 @@ fn changing(exchange: &Exchange) -> Option<&HalfPlan> {
 }
 
 fn opens(plan: &HalfPlan) -> bool {
-    plan.all().any(|field| field.action.verb == Verb::Open && changes(&field.action))
+    plan.traits().opens
 }
 
 /// Reads a list of tags and writes what `change` leaves of it; whether that is all of them.

@@ -114,7 +114,13 @@ impl RuleSet {
             let Ok(captures) = rule.matches.request(facts, segments.as_deref()) else { continue };
             route.end = End::Matched;
             match rule.kind {
-                RuleKind::Fields { .. } => route.rules.push((Arc::clone(rule), captures)),
+                RuleKind::Fields { .. } => {
+                    // Most requests meet one: room for that, and for more when they come.
+                    if route.rules.is_empty() {
+                        route.rules = Vec::with_capacity(1);
+                    }
+                    route.rules.push((Arc::clone(rule), captures));
+                }
                 RuleKind::Pass => {
                     route.end = End::Passed(Arc::clone(rule));
                     break;
@@ -194,7 +200,9 @@ impl fmt::Display for Miss<'_> {
 
 /// The segments of a normalised path; `None` for `*`, which no pattern meets.
 fn segments<'a>(facts: &RequestFacts<'a>) -> Option<Vec<&'a str>> {
-    Some(facts.path.0.strip_prefix('/')?.split('/').filter(|s| !s.is_empty()).collect())
+    let mut segments = Vec::with_capacity(8);
+    segments.extend(facts.path.0.strip_prefix('/')?.split('/').filter(|s| !s.is_empty()));
+    Some(segments)
 }
 
 impl Match {

@@ -1,5 +1,6 @@
 //! The editing of one body: the plan's paths find values, each value is sealed or opened, everything else passes as it is.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::audit::Use;
@@ -42,7 +43,7 @@ const STRAYS: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallerRole {
     /// The role whose permissions count.
-    pub role: String,
+    pub role: Cow<'static, str>,
     /// Whether the listener may show plaintext to this peer at all (`open_for`).
     pub may_see_plaintext: bool,
 }
@@ -155,8 +156,7 @@ impl BodyEdit {
         let reading = reading.into();
         let pass = plan.unreadable.invalid_json == OnUnreadable::Pass;
         let lenient = if pass { plan.max_buffered.unwrap_or(max_value) } else { 0 };
-        let managed = plan.fields.iter().any(|f| matches!(f.target, Target::Managed(_)));
-        let waits = managed || (lenient > 0 && !reading.is_one());
+        let waits = plan.traits().managed || (lenient > 0 && !reading.is_one());
         let merges = reading == Reading::Json(Framing::Merge);
         let mut fields = Fields::new(plan, sealer, caller, max_value, merges);
         let documents = Content::new(&reading, &fields.plan, |index| fields.longest(index), lenient);
@@ -405,10 +405,7 @@ impl Fields {
         merges: bool,
     ) -> Self {
         let tally = Tally::of(plan.fields.len());
-        let signs = |f: &PlannedField| {
-            f.action.sign && f.action.verb == Verb::Seal && changes(&f.action) && f.action.key.delegated().is_none()
-        };
-        let signs = plan.fields.iter().any(signs);
+        let signs = plan.traits().signs;
         Self {
             plan,
             sealer,
@@ -557,24 +554,29 @@ impl Fields {
 
     /// Writes down what was done with the values, also of a message that was not done to its end: some may have left.
     pub(super) fn record(&self) {
-        let mut done = Vec::new();
-        let mut fields = self.plan.fields.iter().enumerate().peekable();
-        while let Some((index, field)) = fields.next() {
-            let Some(partition) = field.target.partition() else { continue };
+        // Those of one partition are told together.
+        let mut told: Option<(&PartitionName, Vec<Done<'_>>)> = None;
+        for (index, field) in self.plan.fields.iter().enumerate() {
             let broke = self.broke == Some(index);
-            if (broke || self.tally.any(index))
-                && let Some(class) = field.class()
+            if !broke && !self.tally.any(index) {
+                continue;
+            }
+            let (Some(partition), Some(class)) = (field.target.partition(), field.class()) else { continue };
+            if let Some((before, done)) = told.take_if(|(before, _)| *before != partition)
+                && !done.is_empty()
             {
-                let refused = |what| u64::from(broke && what == Use::Refused);
-                let uses = self.tally.uses(index).map(|(what, values)| (class, what, values + refused(what)));
-                done.extend(uses.into_iter().filter(|(.., values)| *values > 0));
+                self.recorded(before, &done);
             }
-            // Those of one partition are told together.
-            let more = fields.peek().is_some_and(|(_, next)| next.target.partition() == Some(partition));
-            if !more && !done.is_empty() {
-                self.recorded(partition, &done);
-                done.clear();
+            let (_, done) = told.get_or_insert_with(|| (partition, Vec::with_capacity(self.plan.fields.len())));
+            for (what, values) in self.tally.uses(index) {
+                let values = values + u64::from(broke && what == Use::Refused);
+                if values > 0 {
+                    done.push((class, what, values));
+                }
             }
+        }
+        if let Some((partition, done)) = told.filter(|(_, done)| !done.is_empty()) {
+            self.recorded(partition, &done);
         }
         for (index, partition, what, values) in &self.strays {
             if let Some(class) = self.plan.fields.get(*index).and_then(PlannedField::class) {
@@ -687,6 +689,9 @@ impl Fields {
 
     /// `required`: every selector of such an action must have matched, in a mode that acts.
     pub(super) fn check_required(&self) -> Result<(), Refusal> {
+        if !self.plan.traits().required {
+            return Ok(());
+        }
         let fields = &self.plan.fields;
         let matched = |i: usize| self.tally.any(i);
         for (i, field) in fields.iter().enumerate() {

@@ -43,6 +43,8 @@ pub struct HalfPlan {
     sole: Option<Arc<[OnceLock<Selectors>; 2]>>,
     /// See [`HalfPlan::needs`]; with the place of the field in [`HalfPlan::all`].
     needs: OnceLock<Vec<(Need, usize)>>,
+    /// See [`HalfPlan::traits`].
+    traits: OnceLock<Traits>,
     /// All rules' `json_types`.
     pub json_types: Vec<String>,
     /// All rules' `signature_headers`.
@@ -57,6 +59,23 @@ pub struct HalfPlan {
     pub always_length: Option<usize>,
     /// The rule that is named where no single action is at fault.
     pub rule: Arc<str>,
+}
+
+/// What is asked of a plan for every body.
+#[derive(Debug, Clone, Copy)]
+pub struct Traits {
+    /// See [`HalfPlan::changes`].
+    pub changes: bool,
+    /// Every field may change values.
+    pub all_change: bool,
+    /// Some field opens values.
+    pub opens: bool,
+    /// Some field of `fields` signs what it seals.
+    pub signs: bool,
+    /// Some field of `fields` is a managed API's.
+    pub managed: bool,
+    /// Some field of `fields` must select something.
+    pub required: bool,
 }
 
 /// What a plan keeps of a rule.
@@ -300,7 +319,24 @@ impl HalfPlan {
 
     /// Whether the body may leave changed; otherwise it is only looked at.
     pub fn changes(&self) -> bool {
-        self.all().any(|f| changes(&f.action))
+        self.traits().changes
+    }
+
+    /// What is asked for every body, found out once.
+    pub fn traits(&self) -> &Traits {
+        self.traits.get_or_init(|| {
+            let signs = |f: &PlannedField| {
+                f.action.sign && f.action.verb == Verb::Seal && changes(&f.action) && f.action.key.delegated().is_none()
+            };
+            Traits {
+                changes: self.all().any(|f| changes(&f.action)),
+                all_change: self.all().all(|f| changes(&f.action)),
+                opens: self.all().any(|f| f.action.verb == Verb::Open && changes(&f.action)),
+                signs: self.fields.iter().any(signs),
+                managed: self.fields.iter().any(|f| matches!(f.target, Target::Managed(_))),
+                required: self.fields.iter().any(|f| f.action.required && changes(&f.action)),
+            }
+        })
     }
 
     /// What is known to be needed before the body comes, and for which field: it is asked for early, so that a missing key refuses
@@ -400,6 +436,7 @@ impl HalfPlan {
             each,
             sole: None,
             needs: OnceLock::new(),
+            traits: OnceLock::new(),
             json_types: self.json_types.clone(),
             signature_headers: self.signature_headers.clone(),
             max_buffered: self.max_buffered,
@@ -420,6 +457,7 @@ impl HalfPlan {
             each: Vec::new(),
             sole: None,
             needs: OnceLock::new(),
+            traits: OnceLock::new(),
             json_types: Vec::new(),
             signature_headers: Vec::new(),
             max_buffered: None,

@@ -178,7 +178,7 @@ fn read(
     if let Ok(value) = HeaderValue::from_str(message.content_type) {
         headers.insert(CONTENT_TYPE, value);
     }
-    let Readable { share, reading } = match readable(plan, &headers) {
+    let Readable { share, reading, .. } = match readable(plan, &headers) {
         Ok(readable) => readable,
         Err((_, on, why)) => return unreadable(told, plan, on, code(415), why.to_owned()),
     };

@@ -9,6 +9,7 @@ use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName};
 use moka::sync::Cache;
 
+use crate::clock::Clock;
 use crate::crypto::kdf::sha256;
 use crate::jwt::keys::KeySet;
 use crate::jwt::{self, Claims, Invalid, MAX_TOKEN, Token};
@@ -95,8 +96,12 @@ impl Tokens {
     }
 
     /// Looks at every header that may hold a token, so that what a bad one leads to does not hang on the order of `callers`.
-    pub(super) fn shown(&self, headers: &HeaderMap, now: u64) -> Shown {
+    pub(super) fn shown(&self, headers: &HeaderMap, clock: &dyn Clock) -> Shown {
         let mut shown = Shown::default();
+        if self.headers.is_empty() {
+            return shown;
+        }
+        let now = clock.now();
         for (header, sources) in &self.headers {
             let judged = match presented(headers, header) {
                 Ok(None) => continue,

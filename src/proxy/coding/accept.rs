@@ -28,7 +28,15 @@ pub fn narrow(headers: &mut HeaderMap) {
         _ => {}
     }
     let value = HeaderValue::try_from(kept.join(", ")).ok().filter(|value| !value.is_empty());
-    headers.insert(ACCEPT_ENCODING, value.unwrap_or_else(|| HeaderValue::from_static("identity")));
+    match value {
+        Some(value) => drop(headers.insert(ACCEPT_ENCODING, value)),
+        None => identity(headers),
+    }
+}
+
+/// Asks for no coding, as for a client that has no wishes.
+pub fn identity(headers: &mut HeaderMap) {
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
 }
 
 fn weighed(name: &str, weight: &str) -> String {

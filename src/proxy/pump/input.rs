@@ -83,6 +83,12 @@ where
         }
     }
 
+    /// Whether it is known that no piece follows. A body of known length has ended with its last piece; to ask for one more tells
+    /// nothing new.
+    pub(super) fn is_over(&self) -> bool {
+        self.decoder.is_none() && self.trailers.is_none() && self.body.is_end_stream()
+    }
+
     /// The next piece; `None` at the end of the body.
     pub(super) async fn next(&mut self) -> Result<Option<Piece>, Refusal> {
         loop {
@@ -92,8 +98,7 @@ where
             if let Some(trailers) = self.trailers.take() {
                 return Ok(Some(Piece::Trailers(trailers)));
             }
-            // A body of known length has ended with its last piece; to ask for one more tells nothing new.
-            if self.decoder.is_none() && self.body.is_end_stream() {
+            if self.is_over() {
                 return Ok(None);
             }
             let Some(frame) = frame(&mut self.body, self.direction, self.idle).await? else {
@@ -180,11 +185,14 @@ where
         return told(body.frame().await);
     }
     // Most have come with the header section: no timer for these.
-    if let Poll::Ready(frame) = poll_fn(|cx| Poll::Ready(Pin::new(&mut *body).poll_frame(cx).map(told))).await {
-        return frame;
-    }
-    match tokio::time::timeout(idle, body.frame()).await {
-        Ok(frame) => told(frame),
-        Err(_) => Err(Refusal::new(Reason::Timeout, "the body stood still for too long")),
-    }
+    let mut timer = None;
+    poll_fn(|cx| {
+        if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
+            return Poll::Ready(told(frame));
+        }
+        let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
+        let still = || Err(Refusal::new(Reason::Timeout, "the body stood still for too long"));
+        timer.as_mut().poll(cx).map(|()| still())
+    })
+    .await
 }
