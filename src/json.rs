@@ -3,6 +3,7 @@
 pub mod check;
 pub mod framing;
 pub mod index;
+pub mod nest;
 pub mod scan;
 mod simd;
 pub mod splice;

@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 use fearless_simd::{Level, Simd, dispatch};
 
 pub use crate::json::check::Ends;
-use crate::json::check::{Block, Carry, Nest, Place, Verdict, replay, step, unplay};
+use crate::json::check::{Block, Carry, Place, Verdict, step};
+use crate::json::nest::{Nest, replay, unplay};
 use crate::json::scan::{Scanner, is_white};
 use crate::json::simd::BLOCK;
 
@@ -471,7 +472,10 @@ impl<'a> Index<'a> {
     }
 
     fn depth_before(&self, n: usize) -> usize {
-        self.blocks.get(n).filter(|_| n < self.len).map_or_else(|| self.nest.depth(), |block| block.depth as usize)
+        self.blocks
+            .get(n)
+            .filter(|_| n < self.len)
+            .map_or_else(|| self.nest.depth() as usize, |block| block.depth as usize)
     }
 
     /// The block in which the reader is, and the bits that are before it.

@@ -5,7 +5,8 @@ mod string;
 use std::ops::Range;
 
 use crate::json::JsonError;
-use crate::json::check::{Nest, Place};
+use crate::json::check::Place;
+use crate::json::nest::Nest;
 pub use string::Text;
 
 /// Tells where values and member names begin and end; it never looks back, and it never recurses.

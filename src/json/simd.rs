@@ -2,7 +2,7 @@
 //! the program runs (AVX-512, AVX2, SSE 4.2, SSE2, NEON), so that nothing here is unsafe.
 
 use fearless_simd::prelude::*;
-use fearless_simd::{Bytes as _, Level, Simd, i8x64, u8x16, u8x64};
+use fearless_simd::{Bytes as _, Level, Simd, dispatch, i8x16, i8x64, u8x16, u8x64};
 
 /// How many bytes a block has.
 pub const BLOCK: usize = 64;
@@ -113,6 +113,41 @@ fn has_tables<S: Simd>(simd: S) -> bool {
     }
 }
 
+/// Whether a byte is a backslash; `None`: there are fewer than sixteen.
+#[inline]
+pub fn any_backslash(raw: &[u8]) -> Option<bool> {
+    any_such(raw, false)
+}
+
+/// Whether a byte is not ASCII, or does not stand for itself in a string; `None`: there are fewer than sixteen.
+#[inline]
+pub fn any_meaning(raw: &[u8]) -> Option<bool> {
+    any_such(raw, true)
+}
+
+/// By what every machine has: for few bytes nothing else is worth the choice.
+#[inline(always)]
+fn any_such(raw: &[u8], meaning: bool) -> Option<bool> {
+    // The last ones overlap those before them.
+    let (all, last) = (raw.as_chunks().0, raw.last_chunk()?);
+    Some(dispatch!(Level::baseline(), simd => any_of(simd, all, last, meaning)))
+}
+
+#[inline(always)]
+fn any_of<S: Simd>(simd: S, all: &[[u8; 16]], last: &[u8; 16], meaning: bool) -> bool {
+    let look = |bytes: &[u8; 16]| {
+        let bytes: u8x16<S> = (*bytes).simd_into(simd);
+        let signed: i8x16<S> = bytes.bitcast();
+        let backslash = bytes.simd_eq(b'\\');
+        if meaning { backslash | bytes.simd_eq(b'"') | signed.simd_lt(0x20) } else { backslash }
+    };
+    let mut found = look(last);
+    for bytes in all {
+        found |= look(bytes);
+    }
+    found.any_true()
+}
+
 /// Bit n: how many of the bits up to n are set is odd.
 #[inline(always)]
 pub fn parity<S: Simd>(simd: S, mut bits: u64) -> u64 {
@@ -139,7 +174,6 @@ fearless_simd::kernel!(
 
 #[cfg(test)]
 mod tests {
-    use fearless_simd::dispatch;
     use proptest::prelude::*;
 
     use super::*;

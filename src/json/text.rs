@@ -3,15 +3,15 @@
 use std::borrow::Cow;
 
 use crate::json::scan::{Scanner, Text, is_white};
+use crate::json::simd::{any_backslash, any_meaning};
 use crate::secret::SecretBytes;
 
-/// Of names and short values.
-const SHORT: usize = 48;
+/// Of names, short values and tokens of these.
+const SHORT: usize = 256;
 
 /// Whether these bytes may stand between the quotes of a JSON string.
 pub fn is_string_content(raw: &[u8]) -> bool {
-    // Most are ASCII without escapes.
-    if Text::is_plain(raw) {
+    if means_itself(raw) {
         return true;
     }
     let mut text = Text::Plain;
@@ -37,7 +37,7 @@ pub fn is_value(raw: &[u8]) -> bool {
 /// The content of a string with its escapes resolved; a lone surrogate becomes its three-byte generalised UTF-8 form.
 pub fn unescape(raw: &[u8]) -> Cow<'_, [u8]> {
     // In a short one a search by vectors costs more than it saves.
-    if raw.len() < SHORT && !may_hold_backslash(raw) {
+    if raw.len() < SHORT && !holds_backslash(raw) {
         return Cow::Borrowed(raw);
     }
     let Some(first) = memchr::memchr(b'\\', raw) else { return Cow::Borrowed(raw) };
@@ -60,17 +60,25 @@ pub fn unescape(raw: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
-/// Whether a byte is a backslash, eight at a time; may say so where none is.
-fn may_hold_backslash(raw: &[u8]) -> bool {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    let holds = |bytes: &[u8; 8]| {
-        let word = u64::from_le_bytes(*bytes) ^ (ONES * u64::from(b'\\'));
-        word.wrapping_sub(ONES) & !word & (ONES << 7) != 0
-    };
-    // The last eight overlap those before them.
-    match raw.last_chunk() {
-        Some(last) => holds(last) || raw.as_chunks().0.iter().any(holds),
-        None => raw.contains(&b'\\'),
+/// Whether a byte is a backslash.
+fn holds_backslash(raw: &[u8]) -> bool {
+    any_backslash(raw).unwrap_or_else(|| holds_any(raw, |byte| byte == b'\\'))
+}
+
+/// Whether all of it is ASCII that stands for itself in a string.
+fn means_itself(raw: &[u8]) -> bool {
+    let is = |byte: u8| (byte == b'"') | (byte == b'\\') | (byte.cast_signed() < 0x20);
+    !any_meaning(raw).unwrap_or_else(|| holds_any(raw, is))
+}
+
+/// Whether a byte of a few is such.
+#[inline(always)]
+fn holds_any(raw: &[u8], is: impl Fn(u8) -> bool) -> bool {
+    let word = |bytes: &[u8; 8]| bytes.iter().fold(0, |found, byte| found | u8::from(is(*byte)));
+    // The last ones overlap those before them.
+    match (raw.first_chunk(), raw.last_chunk()) {
+        (Some(first), Some(last)) => word(first) | word(last) != 0,
+        _ => raw.iter().any(|byte| is(*byte)),
     }
 }
 
@@ -263,6 +271,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn vectors_find_what_bytes_find(
+            raw in prop::collection::vec(prop_oneof![20 => 0x20_u8..0x7f, 1 => Just(b'"'), 1 => Just(b'\\'), 1 => any::<u8>()], 0..300),
+        ) {
+            prop_assert_eq!(holds_backslash(&raw), raw.contains(&b'\\'));
+            prop_assert_eq!(means_itself(&raw), raw.iter().all(|byte| matches!(byte, 0x20..=0x7f) && !b"\"\\".contains(byte)));
+        }
+
         #[test]
         fn every_character_is_found_where_it_is_written(
             pieces in prop::collection::vec((any::<char>(), 0..3_u8), 0..40),

@@ -340,6 +340,7 @@ struct Chunk<'a> {
 
 impl<'a> Chunk<'a> {
     /// Everything up to `end` leaves unchanged.
+    #[inline]
     fn pass(&mut self, end: usize, out: &mut Vec<u8>) {
         out.extend_from_slice(self.input.get(self.passed..end).unwrap_or_default());
         self.passed = end;

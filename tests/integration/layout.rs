@@ -19,17 +19,16 @@ fn the_order_of_the_code_is_about_functions_of_this_program() {
         .map(|p| lasting(format!("_R{p}")))
         .collect();
     assert!(patterns.len() > 1000, "{} patterns", patterns.len());
-    let share = share(&patterns, |start| {
-        names.range(start.to_owned()..).next().is_some_and(|name| name.starts_with(start))
-    });
+    let share =
+        share(&patterns, |start| names.range(start.to_owned()..).next().is_some_and(|name| name.starts_with(start)));
     assert!(share >= FOUND, "only {:.0} % of the patterns find a function: run layout/layout.sh order", share * 100.0);
 }
 
 #[test]
 fn the_profile_is_about_functions_of_this_program() {
     let Some(names) = names_here() else { return };
-    let profile =
-        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/layout/requests.profdata")).expect("layout/requests.profdata");
+    let profile = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/layout/requests.profdata"))
+        .expect("layout/requests.profdata");
     // Its names stand in it as they are, some behind the name of their unit and a semicolon.
     let profiled: BTreeSet<String> = profile
         .split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_')

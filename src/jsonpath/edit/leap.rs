@@ -274,6 +274,7 @@ impl Editor {
 }
 
 /// Replaces a selected string, number or literal as the scanner's events would; `false`: they have to.
+#[inline(always)]
 fn replace_in_sight<R: Replace>(
     (colon, selector): (usize, usize),
     (mode, asked): (&mut Mode, &mut bool),

@@ -233,7 +233,7 @@ fn without_bodies(text: &str) -> String {
 }
 
 fn caller(role: &str) -> CallerRole {
-    CallerRole { role: role.into(), may_see_plaintext: true }
+    CallerRole { role: role.to_owned().into(), may_see_plaintext: true }
 }
 
 fn lexeme() -> impl Strategy<Value = String> {
