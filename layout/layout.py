@@ -27,6 +27,7 @@ SECTIONS
   .text.first :
   {
     *(
+      .text.hot.*
 """
 TAIL = """      .text.unlikely.*
     )
@@ -136,7 +137,9 @@ def main():
     ends = set().union(*map(measured, options.binary or [ROOT / "target/release/sidecloak"]))
     # What begins like another one is in that.
     kept = [end for end in sorted(ends) if not any(end[:length] in ends for length in range(8, len(end)))]
-    Path(options.out).write_text(HEAD + "".join(f"      .text.{end}*\n" for end in kept) + TAIL)
+    # What the profile says is called seldom, as most is that runs once as a process starts, has a section of another name.
+    seldom = [f"unlikely.{end}" for end in kept if end.startswith("_R")]
+    Path(options.out).write_text(HEAD + "".join(f"      .text.{end}*\n" for end in [*kept, *seldom]) + TAIL)
     print(f"{len(kept)} patterns")
 
 

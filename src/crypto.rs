@@ -49,6 +49,41 @@ pub mod base64url {
         URL_SAFE_NO_PAD.decode_append(text, out).ok()
     }
 
+    /// Of a room for a short text's bytes.
+    pub const SHORT: usize = BLOCK * 8;
+
+    /// So many bytes, and room behind them.
+    pub type Room = [u8; SHORT + APART];
+
+    /// Bytes that the library encodes by vectors at once, and those that it takes one by one around them.
+    const BLOCK: usize = 24;
+    const APART: usize = 6 + 4;
+
+    /// Appends the first `len` bytes encoded, which are no secret, to `out`; `None`, and nothing appended, for more than [`SHORT`].
+    /// As many are encoded as make whole blocks, since the end of one would take as long as all the rest.
+    #[inline]
+    pub fn encode_room(room: &mut Room, len: usize, out: &mut Vec<u8>) -> Option<()> {
+        if len > SHORT {
+            return None;
+        }
+        // Spare bits of the last character are those of the byte behind it.
+        *room.get_mut(len..)?.first_chunk_mut()? = [0; 2];
+        let whole = len.saturating_sub(APART).div_ceil(BLOCK) * BLOCK + APART;
+        let end = out.len() + encoded_len(len);
+        URL_SAFE_NO_PAD.encode_append(room.get(..whole)?, out);
+        out.truncate(end);
+        Some(())
+    }
+
+    /// Decodes what is no secret into the beginning of `room`, and returns how many bytes there are; `None` for what is longer
+    /// than [`SHORT`] or anything but canonical base64url.
+    pub fn decode_room(text: &[u8], room: &mut Room) -> Option<usize> {
+        if text.len() > SHORT / 3 * 4 {
+            return None;
+        }
+        URL_SAFE_NO_PAD.decode(text, room.as_mut_slice().as_out()).ok().map(|bytes| bytes.len())
+    }
+
     /// The same where `N` bytes must come of it.
     pub fn decode_public_array<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
         if text.len() != encoded_len(N) {
@@ -98,9 +133,38 @@ mod tests {
                     text[at] = byte;
                     let strict = base64url::decode(&text);
                     assert_eq!(base64url::decode_public(&text), strict, "{byte:#x} at {at} of {length}");
+                    assert_eq!(decoded(&text), strict, "{byte:#x} at {at} of {length}");
                     let array = base64url::decode_public_array::<12>(&text).map(Vec::from);
                     assert_eq!(array, strict.filter(|_| length == 12));
                 }
+            }
+        }
+    }
+
+    fn decoded(text: &[u8]) -> Option<Vec<u8>> {
+        let mut room = [7; _];
+        base64url::decode_room(text, &mut room).map(|len| room[..len].to_vec())
+    }
+
+    #[test]
+    fn short_texts_are_taken_and_made_alike_in_a_room() {
+        for length in 0..=base64url::SHORT + 1 {
+            let bytes: Vec<u8> = (0..length).map(|n| u8::try_from(n * 41 % 256).unwrap() ^ 0xf5).collect();
+            let text = base64url::encode(&bytes);
+            let mut room: base64url::Room = [0xff; _];
+            let mut out = b"kept".to_vec();
+            if length > base64url::SHORT {
+                assert_eq!(base64url::encode_room(&mut room, length, &mut out), None);
+                assert_eq!((out.as_slice(), decoded(text.as_bytes())), (&b"kept"[..], None));
+                continue;
+            }
+            room[..length].copy_from_slice(&bytes);
+            base64url::encode_room(&mut room, length, &mut out).unwrap();
+            assert_eq!(out, [b"kept", text.as_bytes()].concat(), "{length}");
+            assert_eq!(decoded(text.as_bytes()), Some(bytes));
+            for cut in 1..text.len().min(40) {
+                let text = &text.as_bytes()[cut..];
+                assert_eq!(decoded(text), base64url::decode(text), "{length} without the first {cut}");
             }
         }
     }

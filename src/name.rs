@@ -68,6 +68,7 @@ macro_rules! is_its_text {
     ($($name:ident),*) => {$(
         impl PartialEq for $name {
             /// Most that are compared are one object: those are not read.
+            #[inline]
             fn eq(&self, other: &Self) -> bool {
                 Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
             }

@@ -14,6 +14,7 @@ pub mod open;
 pub mod outside;
 mod parsed;
 pub mod plan;
+mod quick;
 pub mod reveal;
 pub mod seal;
 mod tally;
@@ -54,6 +55,18 @@ pub trait Sealer: Send + Sync + 'static {
     /// Opens one token, whose partition the caller has compared with its rule's.
     fn open(&self, job: OpenJob<'_>, memo: &mut Memo) -> Result<Ready<Opened>, OpenFailure>;
 
+    /// Appends the token of a string between quotes, as [`Sealer::seal`] would, if that has just sealed a value of this partition and
+    /// there is nothing to wait for. `false`, and nothing appended: that has to do it, or to say why it cannot.
+    fn seal_again(&self, _of: Again<'_>, _text: &[u8], _memo: &mut Memo, _out: &mut Vec<u8>) -> bool {
+        false
+    }
+
+    /// Appends the string that a token of this epoch holds between quotes, as [`Sealer::open`] and a look at it would have it, if that
+    /// has just opened one of the same epoch. `false`, and nothing appended: that has to do it, or to say why it cannot.
+    fn open_again(&self, _of: Again<'_>, _epoch: EpochId, _token: &[u8], _memo: &mut Memo, _out: &mut Vec<u8>) -> bool {
+        false
+    }
+
     /// Records what was done with values of one partition for a caller of this role. `known`: what the role may do there, if that was
     /// asked a moment ago. Never blocks.
     fn record(&self, _role: &str, _partition: &PartitionName, _known: Option<Permissions>, _done: &[Done<'_>]) {}
@@ -73,6 +86,17 @@ pub trait Sealer: Send + Sync + 'static {
 
 /// What was done with so many values of a class.
 pub type Done<'a> = (&'a Class, Use, u64);
+
+/// Where values belong that are neither signed nor bound.
+#[derive(Debug, Clone, Copy)]
+pub struct Again<'a> {
+    /// Whose.
+    pub partition: &'a PartitionName,
+    /// Their class.
+    pub class: &'a Class,
+    /// Their AEAD, which is no deterministic one.
+    pub suite: Suite,
+}
 
 /// A result, or what must be fetched before there can be one.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 root=$PWD
-out=$root/target/image
+out=${IMAGE_TARGET_DIR:-$root/target/image}
 export CARGO_TARGET_DIR=$out CARGO_INCREMENTAL=0 LC_ALL=C TZ=UTC
 
 main() {

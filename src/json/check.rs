@@ -4,8 +4,8 @@
 
 use fearless_simd::Simd;
 
-use crate::json::scan::Kind;
-use crate::json::simd::{BLOCK, Bytes, parity};
+use crate::json::scan::{Kind, is_white};
+use crate::json::simd::{BLOCK, Bytes, OneOf, parity};
 
 /// What of a block a reader moves by: quotes that open or close strings, and what stands outside of strings.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,8 +50,7 @@ impl Block {
 /// How the names end that a reader looks for, in one of a few bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Ends {
-    /// The same one more than once, if there are fewer.
-    bytes: [u8; 6],
+    bytes: OneOf,
     /// There are more.
     any: bool,
 }
@@ -59,20 +58,13 @@ pub struct Ends {
 impl Ends {
     /// Of unescaped names.
     pub fn of<'a>(names: impl Iterator<Item = &'a [u8]>) -> Self {
-        let mut all = Vec::with_capacity(6);
-        for name in names {
-            // Before the end of an empty one is its other quote.
-            let byte = name.last().copied().unwrap_or(b'"');
-            if !all.contains(&byte) {
-                all.push(byte);
-            }
+        // Before the end of an empty one is its other quote.
+        let mut ends = names.map(|name| name.last().copied().unwrap_or(b'"')).peekable();
+        if ends.peek().is_none() {
+            return Self { bytes: OneOf::default(), any: false };
         }
-        let Some(first) = all.first().copied().filter(|_| all.len() <= 6) else {
-            return Self { bytes: [0; 6], any: !all.is_empty() };
-        };
-        let mut bytes = [first; 6];
-        bytes.iter_mut().zip(&all).for_each(|(to, byte)| *to = *byte);
-        Self { bytes, any: false }
+        let bytes = OneOf::new(ends);
+        Self { any: bytes.is_none(), bytes: bytes.unwrap_or_default() }
     }
 
     /// Those of these colons that may stand behind such a name.
@@ -84,7 +76,7 @@ impl Ends {
         if colon == 0 || backslash != 0 || self.any {
             return colon;
         }
-        let ends = self.bytes.iter().fold(0, |all, byte| all | loaded.are(*byte));
+        let ends = loaded.are_one_of(&self.bytes);
         colon & (ends << 2 | !(quote << 1) | FIRST)
     }
 }
@@ -92,8 +84,10 @@ impl Ends {
 /// The containers around a place, 512 at most.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Nest {
-    /// Bit n: level n is an object.
-    bits: [u64; 8],
+    /// Whether they are objects, up to 64 of them, the innermost in bit 0.
+    kinds: u64,
+    /// Those around these, 64 each, the outermost first.
+    outer: [u64; 8],
     depth: u32,
     max: u32,
 }
@@ -104,7 +98,7 @@ impl Nest {
     /// `None`: deeper than fits.
     pub fn new(stack: &[Kind], max: usize) -> Option<Self> {
         let max = u32::try_from(max).map_or(Self::MOST, |max| max.min(Self::MOST));
-        let mut nest = Self { bits: [0; 8], depth: 0, max };
+        let mut nest = Self { max, ..Self::default() };
         stack.iter().all(|kind| nest.push(*kind == Kind::Object)).then_some(nest)
     }
 
@@ -115,22 +109,28 @@ impl Nest {
 
     /// Whether the one at this level, from 0, is an object.
     fn is_object(&self, level: u32) -> bool {
-        self.bits.get(level as usize / 64).is_some_and(|word| word >> (level % 64) & 1 == 1)
+        let innermost = self.depth.saturating_sub(1);
+        if level / 64 == innermost / 64 {
+            return self.kinds >> (innermost - level) & 1 == 1;
+        }
+        self.outer.get(level as usize / 64).is_some_and(|word| word >> (63 - level % 64) & 1 == 1)
     }
 
     /// All bits, if the innermost is an object.
     #[inline(always)]
     fn objects(&self) -> u64 {
-        if self.depth > 0 && self.is_object(self.depth - 1) { !0 } else { 0 }
+        (self.kinds & 1).wrapping_neg()
     }
 
     /// `false`: too deep.
     #[inline(always)]
     pub fn push(&mut self, object: bool) -> bool {
-        let bit = 1 << (self.depth % 64);
         let fits = self.depth < self.max;
-        if let Some(word) = self.bits.get_mut(self.depth as usize / 64).filter(|_| fits) {
-            *word = if object { *word | bit } else { *word & !bit };
+        if fits {
+            if self.depth.is_multiple_of(64) && self.depth > 0 {
+                self.put_aside();
+            }
+            self.kinds = self.kinds << 1 | u64::from(object);
             self.depth += 1;
         }
         fits
@@ -139,12 +139,33 @@ impl Nest {
     /// The innermost ends.
     #[inline(always)]
     pub fn pop(&mut self) {
+        self.kinds >>= 1;
         self.depth = self.depth.saturating_sub(1);
+        if self.depth.is_multiple_of(64) && self.depth > 0 {
+            self.take_back();
+        }
+    }
+
+    /// `kinds` is full.
+    #[inline(never)]
+    fn put_aside(&mut self) {
+        if let Some(word) = (self.depth as usize / 64).checked_sub(1).and_then(|at| self.outer.get_mut(at)) {
+            *word = self.kinds;
+        }
+        self.kinds = 0;
+    }
+
+    /// The other way round.
+    #[inline(never)]
+    fn take_back(&mut self) {
+        let word = (self.depth as usize / 64).checked_sub(1).and_then(|at| self.outer.get(at));
+        self.kinds = word.copied().unwrap_or_default();
     }
 
     /// The outermost alone.
     pub fn outermost(self) -> Self {
-        Self { depth: self.depth.min(1), ..self }
+        let kinds = u64::from(self.depth > 0 && self.is_object(0));
+        Self { kinds, depth: self.depth.min(1), ..self }
     }
 
     /// From the outermost on.
@@ -158,11 +179,13 @@ impl Nest {
 pub struct Carry {
     /// The first byte is escaped.
     escaped: u64,
+    /// That, or it belongs to an escape or a character that begins before it.
+    before: u64,
     /// All bits, if the first byte is inside of a string.
     inside: u64,
-    /// The next token follows one of these.
-    after_open: u64,
-    after_comma: u64,
+    /// The next token follows an opening bracket, a comma or a colon.
+    after: u64,
+    /// It follows one of these.
     after_colon: u64,
     after_name: u64,
     /// All bits, if the innermost container is an object.
@@ -178,7 +201,7 @@ pub struct Carry {
 /// Bit 0 each: what the last byte was.
 #[derive(Debug, Clone, Copy, Default)]
 struct Number {
-    /// Of a number or literal.
+    /// Of a number or literal. If it was not, none of the others count.
     scalar: u64,
     /// Of a number.
     of_number: u64,
@@ -222,84 +245,86 @@ pub enum Place {
 impl Carry {
     /// At the beginning, with these containers around it.
     pub fn at(place: Place, nest: &Nest) -> Self {
-        Self {
-            object: nest.objects(),
-            after_open: u64::from(place == Place::Opened),
-            after_comma: u64::from(place == Place::Comma),
-            ..Self::default()
-        }
+        Self { object: nest.objects(), after: u64::from(place != Place::After), ..Self::default() }
     }
 }
 
-/// What was found in a block.
+/// What became of a block.
 #[derive(Debug, Clone, Copy)]
-pub struct Found {
-    /// What stands where.
-    pub block: Block,
-    /// Bytes that break the grammar.
-    pub wrong: u64,
-    /// The byte that closes the outermost container.
-    pub last: Option<u32>,
+pub enum Verdict {
+    /// It goes on behind it.
+    Good,
+    /// A byte in it breaks the grammar.
+    Wrong,
+    /// This byte closes the outermost container.
+    Last(u32),
 }
 
-/// Looks at a block, which stands at `at` in `window`. `full`: all of the grammar; otherwise only quotes, escapes of quotes, and
-/// brackets that match.
+/// Looks at a block, which stands at `at` in `window`, and tells what stands where. `full`: all of the grammar; otherwise only quotes,
+/// escapes of quotes, and brackets that match.
 #[inline(always)]
 pub fn step<S: Simd>(
     simd: S,
     bytes: &[u8; BLOCK],
     (window, at): (&[u8], usize),
     (full, ends): (bool, &Ends),
-    carry: &mut Carry,
-    nest: &mut Nest,
-) -> Found {
+    (carry, nest): (&mut Carry, &mut Nest),
+    found: &mut Block,
+) -> Verdict {
     let loaded = Bytes::load(simd, bytes);
-    let folded = loaded.folded();
+    let odd = loaded.are_odd();
     let backslash = loaded.are(b'\\');
+    let quote = loaded.are(b'"');
+    let none = Block { depth: nest.depth, least: nest.depth, ..Block::default() };
+    if odd | backslash | quote | !carry.inside | carry.before == 0 {
+        // A string goes on from end to end, and nothing in it means anything.
+        *found = none;
+        return Verdict::Good;
+    }
     let escaped = escaped(backslash, &mut carry.escaped);
-    let quote = loaded.are(b'"') & !escaped;
-    let inside = parity(quote) ^ carry.inside;
+    let quote = quote & !escaped;
+    let inside = parity(simd, quote) ^ carry.inside;
     carry.inside = if inside >> 63 == 1 { !0 } else { 0 };
     let outside = !inside;
-    if quote == 0 && outside == 0 {
-        // A string goes on from end to end.
-        let block = Block { depth: nest.depth, least: nest.depth, backslash, ..Block::default() };
-        let strings = Strings { inside, quote, backslash, escaped };
-        let wrong = if full { text(loaded, folded, &strings, &mut carry.text) } else { 0 };
-        return Found { block, wrong, last: None };
-    }
-    let colon = loaded.are(b':') & outside;
-    let block = Block {
-        open: folded.are(b'{') & outside,
-        close: folded.are(b'}') & outside,
-        comma: loaded.are(b',') & outside,
-        colon,
-        quote,
-        named: ends.behind(loaded, colon, quote, backslash),
-        depth: nest.depth,
-        least: nest.depth,
-        backslash,
-    };
-    let mut found = Found { block, wrong: 0, last: None };
-    let objects = brackets(&mut found, loaded.at_least(0x60), nest, &mut carry.object);
-    if full {
-        let strings = Strings { inside, quote, backslash, escaped };
-        found.wrong |= text(loaded, folded, &strings, &mut carry.text);
-        found.wrong |= tokens(loaded, folded, &strings, &found.block, objects, (window, at), carry);
-        if let Some(last) = found.last {
-            // What comes behind the document is the scanner's affair.
-            found.wrong &= !0 >> (63 - last);
+    let mut wrong = 0;
+    if (odd & inside) | backslash | carry.before != 0 {
+        if full {
+            wrong = text_aside(simd, bytes, (inside, backslash, escaped), &mut carry.text);
         }
+        carry.before = carry.escaped | carry.text.hex | carry.text.more;
     }
-    found
-}
-
-struct Strings {
-    /// From the opening quote to before the closing one.
-    inside: u64,
-    quote: u64,
-    backslash: u64,
-    escaped: u64,
+    if quote == 0 && outside == 0 {
+        *found = Block { backslash, ..none };
+        return if wrong == 0 { Verdict::Good } else { Verdict::Wrong };
+    }
+    let folded = loaded.folded();
+    let open = folded.are(b'{') & outside;
+    let close = folded.are(b'}') & outside;
+    let comma = loaded.are(b',') & outside;
+    let colon = loaded.are(b':') & outside;
+    let named = ends.behind(loaded, colon, quote, backslash);
+    *found = Block { open, close, comma, colon, quote, backslash, named, ..none };
+    let mut objects = carry.object;
+    let mut last = None;
+    if open | close != 0 {
+        objects = match brackets((open, close, loaded.at_least(0x60)), found, nest, &mut carry.object) {
+            Brackets::Match(objects) => objects,
+            Brackets::Differ => return Verdict::Wrong,
+            Brackets::End(objects, byte) => {
+                last = Some(byte);
+                objects
+            }
+        };
+    }
+    if full {
+        wrong |= tokens(simd, bytes, (odd, inside), found, objects, (window, at), carry);
+    }
+    match last {
+        // What comes behind the document is the scanner's affair.
+        Some(last) if wrong & (!0 >> (63 - last)) == 0 => Verdict::Last(last),
+        None if wrong == 0 => Verdict::Good,
+        Some(_) | None => Verdict::Wrong,
+    }
 }
 
 /// Bytes that a backslash stands before which is not escaped itself.
@@ -321,10 +346,19 @@ fn escaped(backslash: u64, carry: &mut u64) -> u64 {
     all
 }
 
-/// Matches the brackets. All positions whose innermost container is an object.
+/// What is known of a block's brackets.
+enum Brackets {
+    /// All of them match. All positions whose innermost container is an object.
+    Match(u64),
+    /// One of them closes what is none of its kind, or nests too deeply.
+    Differ,
+    /// This one closes the outermost container.
+    End(u64, u32),
+}
+
+/// Matches the brackets, of which those of objects are among `braces`.
 #[inline(always)]
-fn brackets(found: &mut Found, braces: u64, nest: &mut Nest, object: &mut u64) -> u64 {
-    let Block { open, close, .. } = found.block;
+fn brackets((open, close, braces): (u64, u64, u64), found: &mut Block, nest: &mut Nest, object: &mut u64) -> Brackets {
     let mut inner = *object;
     let mut objects = inner;
     let mut rest = open | close;
@@ -335,27 +369,24 @@ fn brackets(found: &mut Found, braces: u64, nest: &mut Nest, object: &mut u64) -
         let before = inner;
         if open & bit != 0 {
             if !nest.push(braces & bit != 0) {
-                found.wrong |= bit;
-                break;
+                return Brackets::Differ;
             }
             inner = if braces & bit != 0 { !0 } else { 0 };
         } else {
             if (inner ^ braces) & bit != 0 {
-                found.wrong |= bit;
-                break;
+                return Brackets::Differ;
             }
             nest.pop();
-            found.block.least = found.block.least.min(nest.depth);
+            found.least = found.least.min(nest.depth);
             if nest.depth == 0 {
-                found.last = Some(bit.trailing_zeros());
-                break;
+                return Brackets::End(objects, bit.trailing_zeros());
             }
             inner = nest.objects();
         }
         objects ^= (before ^ inner) & !(bit | (bit - 1));
     }
     *object = inner;
-    objects
+    Brackets::Match(objects)
 }
 
 /// The same for blocks that were good before, which this input begins with.
@@ -374,18 +405,44 @@ pub fn replay(blocks: &[Block], input: &[u8], nest: &mut Nest) {
     }
 }
 
-/// Control characters and escapes in strings, and UTF-8.
+/// The other way round: from behind such blocks to before them.
+pub fn unplay(blocks: &[Block], input: &[u8], nest: &mut Nest) {
+    for (n, block) in blocks.iter().enumerate().rev() {
+        let mut rest = block.open | block.close;
+        while rest != 0 {
+            let bit = 63 - rest.leading_zeros();
+            rest ^= 1 << bit;
+            if block.close >> bit & 1 == 1 {
+                nest.push(input.get(n * BLOCK + bit as usize) == Some(&b'}'));
+            } else {
+                nest.pop();
+            }
+        }
+    }
+}
+
+/// Control characters and escapes in strings, and UTF-8, for the few blocks in which there may be any: what they take is kept out of
+/// the way of the others.
+#[inline(never)]
+fn text_aside<S: Simd>(simd: S, bytes: &[u8; BLOCK], strings: (u64, u64, u64), carry: &mut Text) -> u64 {
+    simd.vectorize(
+        #[inline(always)]
+        || text(Bytes::load(simd, bytes), strings, carry),
+    )
+}
+
 #[inline(always)]
-fn text<S: Simd>(loaded: Bytes<S>, folded: Bytes<S>, strings: &Strings, carry: &mut Text) -> u64 {
-    let mut wrong = loaded.at_most(0x1f) & strings.inside;
-    if strings.backslash | strings.escaped | carry.hex != 0 {
-        let unit = strings.escaped & loaded.are(b'u');
+fn text<S: Simd>(loaded: Bytes<S>, (inside, backslash, escaped): (u64, u64, u64), carry: &mut Text) -> u64 {
+    let mut wrong = loaded.at_most(0x1f) & inside;
+    if backslash | escaped | carry.hex != 0 {
+        let folded = loaded.folded();
+        let unit = escaped & loaded.are(b'u');
         let short = [b'b', b'f', b'n', b'r', b't', b'/', b'"', b'\\'];
         let known = short.iter().fold(unit, |all, byte| all | loaded.are(*byte));
         let digits = unit << 1 | unit << 2 | unit << 3 | unit << 4 | carry.hex;
         carry.hex = unit >> 63 | unit >> 62 | unit >> 61 | unit >> 60;
-        let hex = (loaded.at_least(b'0') & loaded.at_most(b'9')) | (folded.at_least(b'a') & folded.at_most(b'f'));
-        wrong |= (strings.escaped & !known) | (digits & !hex);
+        let hex = loaded.digits() | (folded.at_least(b'a') & folded.at_most(b'f'));
+        wrong |= (escaped & !known) | (digits & !hex);
     }
     let high = loaded.at_least(0x80);
     if high | carry.more != 0 {
@@ -408,48 +465,117 @@ fn text<S: Simd>(loaded: Bytes<S>, folded: Bytes<S>, strings: &Strings, carry: &
 /// Which token may follow which.
 #[inline(always)]
 fn tokens<S: Simd>(
-    loaded: Bytes<S>,
-    folded: Bytes<S>,
-    strings: &Strings,
+    simd: S,
+    bytes: &[u8; BLOCK],
+    (odd, inside): (u64, u64),
     block: &Block,
     objects: u64,
     place: (&[u8], usize),
     carry: &mut Carry,
 ) -> u64 {
-    let outside = !strings.inside;
-    let (opening, closing) = (strings.quote & strings.inside, strings.quote & outside);
-    let space = loaded.are(b' ') & outside;
-    let white = if loaded.at_most(0x20) & outside == space {
-        space
-    } else {
-        space | (loaded.are(b'\n') | loaded.are(b'\r') | loaded.are(b'\t')) & outside
-    };
-    let scalar = outside & !(closing | white | block.open | block.close | block.comma | block.colon);
+    let loaded = Bytes::load(simd, bytes);
+    let outside = !inside;
+    let (opening, closing) = (block.quote & inside, block.quote & outside);
+    let mut white = loaded.are(b' ') & outside;
+    if odd & outside != 0 {
+        white |= (loaded.are(b'\n') | loaded.are(b'\r') | loaded.are(b'\t')) & outside;
+    }
+    let separators = block.open | block.comma | block.colon;
+    let scalar = outside & !(closing | white | block.close | separators);
     let starts = scalar & !behind_of(scalar, carry.number.scalar);
-    let values = opening | block.open | starts;
 
-    let after_open = next(block.open, white, &mut carry.after_open);
-    let after_comma = next(block.comma, white, &mut carry.after_comma);
-    let after_colon = next(block.colon, white, &mut carry.after_colon);
-    let must = after_comma | after_colon;
-    let mut wrong = must & !values;
-    wrong |= after_open & !(values | block.close);
-    wrong |= values & !(must | after_open);
+    // A value stands behind every separator, and nowhere else; behind an opening bracket there may be none.
+    let after = next(separators, white, &mut carry.after);
+    let differ = after ^ (opening | block.open | starts);
+    let mut wrong = differ & !block.close;
+    if differ & block.close != 0 {
+        wrong |= behind_no_opening(differ & block.close, place);
+    }
 
     // In an object a name follows what opens or separates, a colon follows the name, and nothing else does.
-    let names = (after_open | after_comma) & objects;
+    let after_colon = next(block.colon, white, &mut carry.after_colon);
+    let names = after & objects & !after_colon;
     wrong |= names & !(opening | block.close);
-    let (sum, over) = strings.inside.overflowing_add((names & opening) | carry.name);
+    let (sum, over) = inside.overflowing_add((names & opening) | carry.name);
     carry.name = u64::from(over);
     let after_name = next(sum & outside, white, &mut carry.after_name);
     wrong |= after_name ^ block.colon;
 
     if scalar | carry.number.scalar != 0 {
-        let literals = literals(loaded, starts, place, &mut carry.literal, &mut wrong);
-        wrong |= numbers(loaded, folded, scalar & !literals, starts, &mut carry.number);
+        wrong |= scalars(simd, bytes, (scalar, starts), place, carry);
     }
-    carry.number.scalar = scalar >> 63;
     wrong
+}
+
+/// Those of these closing brackets, each of them behind an opening bracket, a comma or a colon, of which it cannot be told that it
+/// is a bracket.
+#[inline(never)]
+fn behind_no_opening(mut close: u64, (window, at): (&[u8], usize)) -> u64 {
+    let mut wrong = 0;
+    while close != 0 {
+        let bit = close & close.wrapping_neg();
+        close ^= bit;
+        let before = window.get(..at + bit.trailing_zeros() as usize).unwrap_or_default();
+        if !matches!(before.iter().rev().find(|byte| !is_white(**byte)), Some(b'[' | b'{')) {
+            wrong |= bit;
+        }
+    }
+    wrong
+}
+
+/// Numbers and literals, and where they begin.
+#[inline(always)]
+fn scalars<S: Simd>(
+    simd: S,
+    bytes: &[u8; BLOCK],
+    (scalar, starts): (u64, u64),
+    place: (&[u8], usize),
+    carry: &mut Carry,
+) -> u64 {
+    let loaded = Bytes::load(simd, bytes);
+    let number = &mut carry.number;
+    let digit = loaded.digits() & scalar;
+    let zero = starts & loaded.are(b'0');
+    let leading = zero << 1 & digit;
+    if scalar == digit && number.scalar == 0 {
+        if scalar >> 63 != 0 {
+            *number = Number { scalar: 1, of_number: 1, digit: 1, zero: zero >> 63, ..Number::default() };
+        }
+        return leading;
+    }
+    let point = loaded.are(b'.');
+    if (scalar ^ digit) & !point | number.scalar | scalar >> 63 != 0 {
+        return scalars_aside(simd, bytes, (scalar, starts), place, carry);
+    }
+    // Digits around points, one in each number.
+    let point = point & scalar;
+    let fraction = point << 1;
+    leading | (point & !(digit << 1)) | (fraction & !digit) | (digit.wrapping_add(fraction) & !digit & point)
+}
+
+/// The same whatever they are.
+#[inline(never)]
+fn scalars_aside<S: Simd>(
+    simd: S,
+    bytes: &[u8; BLOCK],
+    (scalar, starts): (u64, u64),
+    place: (&[u8], usize),
+    carry: &mut Carry,
+) -> u64 {
+    simd.vectorize(
+        #[inline(always)]
+        || {
+            let loaded = Bytes::load(simd, bytes);
+            let mut wrong = 0;
+            if carry.number.scalar == 0 {
+                carry.number = Number::default();
+            }
+            let literals = literals(loaded, starts, place, &mut carry.literal, &mut wrong);
+            wrong |= numbers(loaded, scalar & !literals, starts, &mut carry.number);
+            carry.number.scalar = scalar >> 63;
+            wrong
+        },
+    )
 }
 
 /// The bytes of `true`, `false` and `null`.
@@ -484,8 +610,8 @@ fn literals<S: Simd>(
 
 /// Numbers: everything outside of strings that is nothing else.
 #[inline(always)]
-fn numbers<S: Simd>(loaded: Bytes<S>, folded: Bytes<S>, all: u64, starts: u64, carry: &mut Number) -> u64 {
-    let digit = loaded.at_least(b'0') & loaded.at_most(b'9') & all;
+fn numbers<S: Simd>(loaded: Bytes<S>, all: u64, starts: u64, carry: &mut Number) -> u64 {
+    let digit = loaded.digits() & all;
     let minus = loaded.are(b'-') & all;
     let odd = all & !digit;
     let begin = all & !behind(all, &mut carry.of_number);
@@ -503,7 +629,7 @@ fn numbers<S: Simd>(loaded: Bytes<S>, folded: Bytes<S>, all: u64, starts: u64, c
     }
     let plus = loaded.are(b'+') & all;
     let point = loaded.are(b'.') & all;
-    let exponent = folded.are(b'e') & all;
+    let exponent = loaded.folded().are(b'e') & all;
     wrong |= odd & !(minus | plus | point | exponent);
     let after_exponent = behind(exponent, &mut carry.exponent);
     let sign = minus | plus;
@@ -538,7 +664,8 @@ fn behind_of(bits: u64, carry: u64) -> u64 {
 fn next(bits: u64, white: u64, carry: &mut u64) -> u64 {
     let begin = bits << 1 | *carry;
     let (sum, over) = begin.overflowing_add(white);
-    *carry = bits >> 63 | u64::from(over);
+    // Never both: the last byte is white, or it is not.
+    *carry = (bits >> 63).wrapping_add(u64::from(over));
     sum & !white
 }
 
@@ -548,4 +675,67 @@ fn run(from: u64, through: u64, carry: &mut u64) -> u64 {
     let (sum, over) = through.overflowing_add(from | *carry);
     *carry = u64::from(over);
     sum & !through
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_nest_is_a_stack(steps in prop::collection::vec(prop::option::weighted(0.55, any::<bool>()), 0..1500), max in 1_usize..600) {
+            let mut nest = Nest::new(&[], max).unwrap();
+            let mut stack = Vec::new();
+            for step in steps {
+                match step {
+                    Some(object) => {
+                        let fits = stack.len() < max.min(512);
+                        prop_assert_eq!(nest.push(object), fits);
+                        stack.extend(fits.then_some(object));
+                    }
+                    None => {
+                        nest.pop();
+                        stack.pop();
+                    }
+                }
+                prop_assert_eq!(nest.depth(), stack.len());
+                prop_assert_eq!(nest.objects() & 1 == 1, stack.last().copied().unwrap_or_default());
+            }
+            let kinds = |stack: &[bool]| stack.iter().map(|object| if *object { Kind::Object } else { Kind::Array }).collect::<Vec<_>>();
+            prop_assert_eq!(nest.kinds().collect::<Vec<_>>(), kinds(&stack));
+            stack.truncate(1);
+            prop_assert_eq!(nest.outermost().kinds().collect::<Vec<_>>(), kinds(&stack));
+        }
+
+        #[test]
+        fn a_nest_is_found_both_ways(text in "[\\[{\\]} ]{0,320}", before in prop::collection::vec(any::<bool>(), 0..200)) {
+            let before: Vec<Kind> = before.iter().map(|object| if *object { Kind::Object } else { Kind::Array }).collect();
+            let (mut stack, mut bytes) = (before.clone(), Vec::new());
+            for byte in text.bytes() {
+                // Those that fit.
+                let fits = match byte {
+                    b'{' => Some(Kind::Object),
+                    b'[' => Some(Kind::Array),
+                    b' ' => None,
+                    _ => {
+                        let closed = stack.pop();
+                        bytes.extend(closed.map(|kind| if kind == Kind::Object { b'}' } else { b']' }));
+                        continue;
+                    }
+                };
+                stack.extend(fits);
+                bytes.push(byte);
+            }
+            let bits = |of: [u8; 2], bytes: &[u8]| (0..).zip(bytes).fold(0, |all, (n, byte)| all | u64::from(of.contains(byte)) << n);
+            let block = |bytes: &[u8]| Block { open: bits(*b"{[", bytes), close: bits(*b"}]", bytes), ..Block::default() };
+            let blocks: Vec<Block> = bytes.chunks(BLOCK).map(block).collect();
+            let mut nest = Nest::new(&before, 512).unwrap();
+            replay(&blocks, &bytes, &mut nest);
+            prop_assert_eq!(nest.kinds().collect::<Vec<_>>(), stack);
+            unplay(&blocks, &bytes, &mut nest);
+            prop_assert_eq!(nest.kinds().collect::<Vec<_>>(), before);
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use fearless_simd::{Level, Simd, dispatch};
 
 pub use crate::json::check::Ends;
-use crate::json::check::{Block, Carry, Found, Nest, Place, replay, step};
+use crate::json::check::{Block, Carry, Nest, Place, Verdict, replay, step, unplay};
 use crate::json::scan::{Scanner, is_white};
 use crate::json::simd::BLOCK;
 
@@ -83,7 +83,7 @@ pub struct Index<'a> {
     carry: Carry,
     /// At `end`.
     nest: Nest,
-    /// Before the block of this number.
+    /// Before the block of this number, which is the first that was looked at last, or one behind it.
     floor: Nest,
     floor_at: usize,
     /// From `end` up to here there is no index, and none is to be made.
@@ -116,6 +116,17 @@ pub enum Marks {
     Colons,
     /// All.
     Both,
+}
+
+/// What the end of a name says, up to the quote that closes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It is the name of this id.
+    Is(usize),
+    /// It has none, unless it is written with escapes.
+    IsNone,
+    /// Not enough.
+    Unknown,
 }
 
 impl<'a> Index<'a> {
@@ -170,15 +181,17 @@ impl<'a> Index<'a> {
     /// The next bracket, behind which the reader then is; `None`: at the end of what can be told.
     #[inline]
     pub fn next_bracket(&mut self) -> Option<(Mark, usize)> {
-        self.next_named(Marks::Brackets, |_, _, _| None).map(|(mark, at, _)| (mark, at))
+        self.next_named(Marks::Brackets, |_| Ending::Unknown, |_, _, _| None).map(|(mark, at, _)| (mark, at))
     }
 
-    /// The next of these marks, of colons such behind a name that has an id; the name is what the text begins with, so long and as it is written,
-    /// and may have escapes. A colon whose name cannot be told counts, without an id.
+    /// The next of these marks, of colons such behind a name that has an id. `ending` looks at what stands before the quote that ends the
+    /// name, and `id`, where that does not do, at the name itself: it is what the text begins with, so long and as it is written, and may
+    /// have escapes. A colon whose name cannot be told counts, without an id.
     #[inline(always)]
     pub fn next_named(
         &mut self,
         which: Marks,
+        ending: impl Fn(&'a [u8]) -> Ending,
         id: impl Fn(&'a [u8], usize, bool) -> Option<usize>,
     ) -> Option<(Mark, usize, Option<usize>)> {
         let (brackets, colons) = match which {
@@ -195,42 +208,45 @@ impl<'a> Index<'a> {
                 continue;
             }
             let inside = self.cursor - self.base;
-            let block = self.blocks.get(inside / BLOCK)?;
-            let start = self.cursor - inside % BLOCK;
-            let marks = ((block.open | block.close) & brackets) | (block.named & colons);
-            let mut marks = marks & (!0 << (inside % BLOCK));
-            while marks != 0 {
-                let bit = marks & marks.wrapping_neg();
-                let place = marks.trailing_zeros() as usize;
-                marks ^= bit;
-                let found = if block.colon & bit == 0 {
-                    (if block.open & bit != 0 { Mark::Open } else { Mark::Close }, start + place, None)
-                } else {
-                    let quotes = block.quote & (bit - 1);
-                    let close = 63_u32.wrapping_sub(quotes.leading_zeros());
-                    let rest = quotes & !(1_u64.wrapping_shl(close));
-                    let id = if rest != 0 {
-                        let open = 63 - rest.leading_zeros();
-                        let between = (1_u64 << close) - (1 << open);
-                        let text = self.input.get(start + open as usize + 1..).unwrap_or_default();
-                        let Some(id) = id(text, (close - open - 1) as usize, block.backslash & between != 0) else {
-                            continue;
-                        };
-                        Some(id)
-                    } else if let Some((name, escapes)) = self.long_name_before(start + place - self.base) {
-                        let text = self.input.get(name.start..).unwrap_or_default();
-                        let Some(id) = id(text, name.len(), escapes) else { continue };
-                        Some(id)
+            let mut start = self.cursor - inside % BLOCK;
+            let mut from = !0 << (inside % BLOCK);
+            for block in self.blocks.get(inside / BLOCK..self.len)? {
+                let mut marks = (((block.open | block.close) & brackets) | (block.named & colons)) & from;
+                from = !0;
+                while marks != 0 {
+                    let bit = marks & marks.wrapping_neg();
+                    let at = start + marks.trailing_zeros() as usize;
+                    marks ^= bit;
+                    let (mark, id) = if block.colon & bit == 0 {
+                        (if block.open & bit != 0 { Mark::Open } else { Mark::Close }, None)
                     } else {
-                        None
+                        let before = self.input.get(..at).and_then(|before| before.strip_suffix(b"\""));
+                        let quotes = block.quote & (bit - 1);
+                        match before.map_or(Ending::Unknown, &ending) {
+                            Ending::Is(id) => (Mark::Colon, Some(id)),
+                            // It stands in this block from its first quote on.
+                            Ending::IsNone if block.backslash == 0 && quotes & quotes.wrapping_sub(1) != 0 => continue,
+                            Ending::IsNone | Ending::Unknown => match self.id_before(at, &id) {
+                                Some(None) => continue,
+                                Some(id) => (Mark::Colon, id),
+                                None => (Mark::Colon, None),
+                            },
+                        }
                     };
-                    (Mark::Colon, start + place, id)
-                };
-                self.cursor = start + place + 1;
-                return Some(found);
+                    self.cursor = at + 1;
+                    return Some((mark, at, id));
+                }
+                start += BLOCK;
             }
-            self.cursor = start + BLOCK;
+            self.cursor = self.end;
         }
+    }
+
+    /// The id of the name before the colon at `at`, which was the last mark, if it has one; `None`: the name cannot be told.
+    #[inline(never)]
+    fn id_before(&self, at: usize, id: &impl Fn(&'a [u8], usize, bool) -> Option<usize>) -> Option<Option<usize>> {
+        let (name, escapes) = self.name_before(at)?;
+        Some(id(self.input.get(name.start..)?, name.len(), escapes))
     }
 
     /// Moves to the bracket that closes the container at this depth (the outermost's is 1) and stays before it; `None`: it is not
@@ -276,7 +292,17 @@ impl<'a> Index<'a> {
     /// Where the member name before the colon at `at` stands, which was the last mark, and whether it may have escapes; `None`: it
     /// cannot be told.
     pub fn name_before(&self, at: usize) -> Option<(Range<usize>, bool)> {
-        self.long_name_before(at.checked_sub(self.base)?)
+        let inside = at.checked_sub(self.base)?;
+        let block = self.blocks.get(inside / BLOCK)?;
+        let quotes = block.quote & ((1 << (inside % BLOCK)) - 1);
+        if quotes & quotes.wrapping_sub(1) == 0 {
+            return self.long_name_before(inside);
+        }
+        let close = 63 - quotes.leading_zeros();
+        let open = 63 - (quotes ^ 1 << close).leading_zeros();
+        let between = (1_u64 << close) - (1 << open);
+        let start = at - inside % BLOCK;
+        Some((start + open as usize + 1..start + close as usize, block.backslash & between != 0))
     }
 
     /// The same, which may begin in another block.
@@ -427,17 +453,13 @@ impl<'a> Index<'a> {
     pub fn nest_at(&mut self, at: usize) -> Option<Nest> {
         let inside = at.checked_sub(self.base)?;
         let n = inside / BLOCK;
-        self.floor = self.nest_before(n * BLOCK)?;
+        let (from, to) = (self.floor_at.min(n), self.floor_at.max(n));
+        let (blocks, bytes) = (self.blocks.get(from..to)?, self.input.get(self.base + from * BLOCK..)?);
+        // Blocks that were kept stand before the floor.
+        let step = if n < self.floor_at { unplay } else { replay };
+        step(blocks, bytes, &mut self.floor);
         self.floor_at = n;
-        self.nest_before(inside)
-    }
-
-    /// The same before so many bytes of the blocks, of which none was given up since the last mark.
-    fn nest_before(&self, inside: usize) -> Option<Nest> {
-        let n = inside / BLOCK;
         let mut nest = self.floor;
-        let bytes = self.input.get(self.base + self.floor_at * BLOCK..)?;
-        replay(self.blocks.get(self.floor_at..n)?, bytes, &mut nest);
         let part = self.blocks.get(n)?.up_to(u32::try_from(inside % BLOCK).ok()?);
         replay(&[part], self.input.get(self.base + n * BLOCK..)?, &mut nest);
         Some(nest)
@@ -475,9 +497,7 @@ impl<'a> Index<'a> {
     /// Looks at the next piece.
     fn advance(&mut self) {
         // The last block stays: a name may begin in it.
-        let kept = self.len.min(1);
-        (self.floor, self.floor_at) = (self.nest, kept);
-        self.advance_keeping(self.len - kept);
+        self.advance_keeping(self.len.saturating_sub(1));
     }
 
     /// The same, and keeps the blocks from that of `from` on; how many were given up.
@@ -487,8 +507,6 @@ impl<'a> Index<'a> {
         if keep == 0 || self.over {
             return None;
         }
-        self.floor = self.nest_before(keep * BLOCK)?;
-        self.floor_at = 0;
         self.advance_keeping(keep);
         Some(keep)
     }
@@ -499,6 +517,7 @@ impl<'a> Index<'a> {
         self.last = self.last_of(keep);
         self.blocks.copy_within(keep..self.len, 0);
         (self.base, self.len) = (self.base + keep * BLOCK, self.len - keep);
+        (self.floor, self.floor_at) = (self.nest, self.len);
         let Sight { level: Some(level), full, .. } = self.sight else { return self.over = true };
         dispatch!(level, simd => self.piece(simd, full));
     }
@@ -506,40 +525,48 @@ impl<'a> Index<'a> {
     #[inline(always)]
     fn piece<S: Simd>(&mut self, simd: S, full: bool) {
         let (first, from) = (self.len, self.end);
-        let (whole, tail) = self.input.get(from..).unwrap_or_default().as_chunks::<BLOCK>();
+        let window = self.input;
+        let (whole, tail) = window.get(from..).unwrap_or_default().as_chunks::<BLOCK>();
         let mut padded = [b' '; BLOCK];
-        let rest = (!tail.is_empty()).then(|| {
-            padded.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);
-            &padded
-        });
+        if let Some(padded) = padded.get_mut(..tail.len()) {
+            padded.copy_from_slice(tail);
+        }
+        let rest = std::slice::from_ref(&padded).get(usize::from(tail.is_empty())..).unwrap_or_default();
         let (mut carry, mut nest) = (self.carry, self.nest);
         let ends = self.ends;
-        for (bytes, slot) in whole.iter().chain(rest).zip(self.blocks.iter_mut().skip(first)) {
-            let found = step(simd, bytes, (self.input, self.end), (full, &ends), &mut carry, &mut nest);
-            let Found { block, wrong, last } = found;
-            if wrong != 0 || last.is_some() {
-                // Back to before this block.
-                nest = self.nest;
-                let blocks = self.blocks.get(first..self.len).unwrap_or_default();
-                replay(blocks, self.input.get(from..).unwrap_or_default(), &mut nest);
-                self.over = true;
-                self.not_before = self.end + BLOCK;
-                if let Some(last) = last.filter(|_| wrong == 0) {
-                    // The scanner ends the document.
-                    nest = nest.outermost();
-                    self.end += last as usize;
-                    self.closed = true;
-                    self.not_before = usize::MAX;
-                    if let Some(slot) = self.blocks.get_mut(self.len) {
-                        *slot = block.up_to(last);
-                    }
-                    self.len += 1;
+        let mut end = from;
+        let mut verdict = Verdict::Good;
+        let slots = self.blocks.get_mut(first..).unwrap_or_default();
+        let (slots, slot) = slots.split_at_mut(whole.len().min(slots.len()));
+        'all: for (blocks, slots) in [(whole, slots), (rest, slot)] {
+            for (bytes, slot) in blocks.iter().zip(slots) {
+                verdict = step(simd, bytes, (window, end), (full, &ends), (&mut carry, &mut nest), slot);
+                if !matches!(verdict, Verdict::Good) {
+                    break 'all;
                 }
-                break;
+                end += BLOCK;
             }
-            *slot = block;
-            self.len += 1;
-            self.end += BLOCK;
+        }
+        let len = first + (end - from) / BLOCK;
+        (self.len, self.end) = (len, end);
+        if !matches!(verdict, Verdict::Good) {
+            // Back to before this block.
+            nest = self.nest;
+            let blocks = self.blocks.get(first..len).unwrap_or_default();
+            replay(blocks, self.input.get(from..).unwrap_or_default(), &mut nest);
+            self.over = true;
+            self.not_before = end + BLOCK;
+            if let Verdict::Last(last) = verdict {
+                // The scanner ends the document.
+                nest = nest.outermost();
+                self.end += last as usize;
+                self.closed = true;
+                self.not_before = usize::MAX;
+                if let Some(slot) = self.blocks.get_mut(len) {
+                    *slot = slot.up_to(last);
+                }
+                self.len += 1;
+            }
         }
         (self.carry, self.nest) = (carry, nest);
         if self.end >= self.input.len() {

@@ -10,6 +10,10 @@ const SHORT: usize = 48;
 
 /// Whether these bytes may stand between the quotes of a JSON string.
 pub fn is_string_content(raw: &[u8]) -> bool {
+    // Most are ASCII without escapes.
+    if Text::is_plain(raw) {
+        return true;
+    }
     let mut text = Text::Plain;
     matches!(text.advance(raw, &mut 0), Ok(false)) && text == Text::Plain
 }

@@ -52,21 +52,35 @@ pub struct Recalled<'m> {
 
 impl<'m> Recalled<'m> {
     /// As [`Keyring::field_key`], and random bytes for its nonces.
+    #[inline]
     pub fn key(self, keyring: &Keyring, suite: Suite, class: &Class) -> (&'m mut InHand, &'m mut Batch) {
         let Self { epoch, keys: Keys { all, next }, random } = self;
-        let is = |held: &Held| held.epoch == epoch.id && held.suite == suite && held.class == *class;
-        let expected = all.get(*next).is_some_and(is).then_some(*next);
-        let at = expected.or_else(|| all.iter().position(is)).unwrap_or_else(|| {
-            if all.len() >= KEYS {
-                all.swap_remove(0);
-            }
-            let key = InHand::new(keyring.field_key(epoch, suite, class));
-            all.push(Held { epoch: epoch.id, suite, class: class.clone(), key });
-            all.len() - 1
-        });
+        let is = |held: &Held| held.is(epoch, suite, class);
+        let at = match all.get(*next) {
+            Some(held) if is(held) => *next,
+            _ => all.iter().position(is).unwrap_or_else(|| hold(all, keyring, (epoch, suite, class))),
+        };
         *next = if at + 1 < all.len() { at + 1 } else { 0 };
         #[expect(clippy::indexing_slicing, reason = "it was found there, or put there, just now")]
         (&mut all[at].key, random)
+    }
+}
+
+/// Takes a key in hand, and says where.
+#[inline(never)]
+fn hold(all: &mut Vec<Held>, keyring: &Keyring, (epoch, suite, class): (&Epoch, Suite, &Class)) -> usize {
+    if all.len() >= KEYS {
+        all.swap_remove(0);
+    }
+    let key = InHand::new(keyring.field_key(epoch, suite, class));
+    all.push(Held { epoch: epoch.id, suite, class: class.clone(), key });
+    all.len() - 1
+}
+
+impl Held {
+    /// Names that differ take longest to be told apart.
+    fn is(&self, epoch: &Epoch, suite: Suite, class: &Class) -> bool {
+        self.suite == suite && self.epoch == epoch.id && self.class == *class
     }
 }
 
@@ -125,6 +139,18 @@ impl Keyring {
             Some(epoch) => Cached::Hit(Recalled { epoch, keys, random }),
             None => Cached::Miss,
         }
+    }
+
+    /// As [`Keyring::sealing_recalled`], if that was said of this partition last and still holds.
+    pub fn sealing_again<'m>(&self, memo: &'m mut Memo, name: &PartitionName) -> Option<Recalled<'m>> {
+        let Memo { generation, sealing: Some((Kind::Random, of, epoch)), keys, random, .. } = memo else { return None };
+        (*generation == self.caches.generation() && of == name).then_some(Recalled { epoch, keys, random })
+    }
+
+    /// As [`Keyring::opening_recalled`], if that was said of this epoch last and still holds.
+    pub fn opening_again<'m>(&self, memo: &'m mut Memo, id: EpochId) -> Option<Recalled<'m>> {
+        let Memo { generation, opening: Some(epoch), keys, random, .. } = memo else { return None };
+        (*generation == self.caches.generation() && epoch.id == id).then_some(Recalled { epoch, keys, random })
     }
 
     /// Keeps the partition that was asked for last. Whether the store was heard of lately is asked once for a memo.

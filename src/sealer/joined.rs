@@ -20,7 +20,7 @@ use crate::name::PartitionName;
 use crate::token::EpochId;
 use crate::token::v1::Opened;
 use crate::transform::delegate::{Delegated, Delegating};
-use crate::transform::{Done, Need, OpenFailure, OpenJob, Ready, SealFailure, SealJob, Sealer};
+use crate::transform::{Again, Done, Need, OpenFailure, OpenJob, Ready, SealFailure, SealJob, Sealer};
 
 /// Bits that forbid or record: either side may set them. All others allow, and both sides must.
 const STRICTER: u32 = Permissions::MASK | 0x000f_0000;
@@ -159,6 +159,15 @@ impl Sealer for Joined {
             }
         }
         self.local.open(job, memo)
+    }
+
+    fn seal_again(&self, of: Again<'_>, text: &[u8], memo: &mut Memo, out: &mut Vec<u8>) -> bool {
+        // What a control plane says is asked for each value.
+        self.control.is_empty() && self.local.seal_again(of, text, memo, out)
+    }
+
+    fn open_again(&self, of: Again<'_>, epoch: EpochId, token: &[u8], memo: &mut Memo, out: &mut Vec<u8>) -> bool {
+        self.control.is_empty() && self.local.open_again(of, epoch, token, memo, out)
     }
 
     fn record(&self, role: &str, partition: &PartitionName, known: Option<Permissions>, done: &[Done<'_>]) {

@@ -14,7 +14,7 @@ use crate::keyring::{Cached, Call, Keyring, KeyringError, Kind, Memo, Permission
 use crate::name::PartitionName;
 use crate::token::v1::{Opened, Plain, SealError};
 use crate::token::{EpochId, Suite};
-use crate::transform::{Done, Need, OpenFailure, OpenJob, Ready, SealFailure, SealJob, Sealer};
+use crate::transform::{Again, Done, Need, OpenFailure, OpenJob, Ready, SealFailure, SealJob, Sealer};
 
 /// A fetch that takes longer fails: the client is answered while it still waits.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -177,6 +177,24 @@ impl Sealer for Local {
         Ok(Ready::Now(key.open_in_place(job.token, job.record_id, &signers, self.0.prefixes())?))
     }
 
+    fn seal_again(&self, of: Again<'_>, text: &[u8], memo: &mut Memo, out: &mut Vec<u8>) -> bool {
+        if of.suite == Suite::Siv {
+            return false;
+        }
+        let Some(recalled) = self.0.sealing_again(memo, of.partition) else { return false };
+        let (key, random) = recalled.key(&self.0, of.suite, of.class);
+        key.seal_short(text, random, out).is_some()
+    }
+
+    fn open_again(&self, of: Again<'_>, epoch: EpochId, token: &[u8], memo: &mut Memo, out: &mut Vec<u8>) -> bool {
+        let Some(recalled) = self.0.opening_again(memo, epoch) else { return false };
+        if of.suite == Suite::Siv || recalled.epoch.kind == Kind::Deterministic {
+            return false;
+        }
+        let (key, _) = recalled.key(&self.0, of.suite, of.class);
+        key.open_short(token, self.0.prefixes(), out).is_some()
+    }
+
     fn record(&self, role: &str, partition: &PartitionName, known: Option<Permissions>, done: &[Done<'_>]) {
         let ask = || self.permissions(partition, role, &mut Memo::default());
         self.record_for(|| known.map_or_else(ask, Cached::Hit), (role, partition), done);
@@ -249,6 +267,9 @@ fn fetch(keyring: &Keyring, need: &Need) -> Result<(), KeyringError> {
         Need::Signer(name) => keyring.signer(name).map(drop),
     }
 }
+
+#[cfg(test)]
+mod alike;
 
 #[cfg(test)]
 mod tests {

@@ -16,12 +16,14 @@ use aad::Head;
 pub use cipher::PrefixCache;
 use cipher::{Cipher, Recent};
 pub use form::{AnyToken, Inspection, Parser, Token, inspect, parse, parse_any, token_len};
+pub use short::HeadText;
 
 mod aad;
 mod cipher;
 mod form;
 pub mod managed;
 mod padding;
+mod short;
 
 /// The longest value that is sealed; longer ones than any limit of a configuration allows.
 const MAX_VALUE: usize = 1 << 30;

@@ -13,7 +13,7 @@ use crate::metrics::{FieldEvent, Metrics};
 use crate::name::PartitionName;
 use crate::refusal::{Reason, Refusal};
 use crate::rules::media::Reading;
-use crate::rules::{OnBad, OnUnreadable, Part, Verb};
+use crate::rules::{Field, OnBad, OnUnreadable, Part, Verb};
 
 use crate::token::EpochId;
 use crate::token::v1::Parser;
@@ -26,6 +26,7 @@ use super::form;
 use super::later::Later;
 use super::parsed::{self, Parsing};
 use super::plan::{HalfPlan, PlannedField, Target, changes};
+use super::quick::{self, Like};
 use super::tally::{Tally, used};
 use super::{Done, Need, Sealer, open, seal};
 
@@ -72,6 +73,8 @@ pub(super) struct Fields {
     asked: Option<Need>,
     failed: Option<KeyringError>,
     pub(super) told: Told,
+    /// Since `told` was forgotten, the sealer may have been asked.
+    asks: bool,
     /// Where the token belongs that was looked at last; a glob does not say.
     pub(super) home: Option<PartitionName>,
     /// All that the caller was found to be allowed so far; for the audit log, which hears of it later.
@@ -103,8 +106,23 @@ pub(super) struct Told {
     pub(super) memo: Memo,
     pub(super) parser: Parser,
     permissions: Option<(PartitionName, Permissions)>,
-    /// The epoch of the token before, whose partition is this one.
-    epoch: Option<(EpochId, PartitionName)>,
+    /// Of the token before.
+    pub(super) home: Option<Home>,
+}
+
+/// Where a token belongs.
+pub(super) struct Home {
+    pub(super) epoch: EpochId,
+    pub(super) partition: PartitionName,
+    /// One of this epoch that was opened.
+    pub(super) like: Option<Like>,
+}
+
+impl Told {
+    /// What the caller may do in the partition that was asked about last.
+    pub(super) fn permissions(&self) -> Option<(&PartitionName, Permissions)> {
+        self.permissions.as_ref().map(|(of, permissions)| (of, *permissions))
+    }
 }
 
 /// What became of one value.
@@ -154,7 +172,7 @@ impl BodyEdit {
         let to = self.draft.as_mut().map_or(&mut *out, |draft| &mut draft.bytes);
         let plan = Arc::clone(&self.fields.plan);
         let fed = self.documents.feed(input, to, &mut Acting { plan: &plan, fields: &mut self.fields });
-        self.fields.told = Told::default();
+        self.fields.forget();
         self.leave(out);
         match self.progress(fed?)? {
             // What waits must not have the rest of a long body wait with it.
@@ -186,7 +204,7 @@ impl BodyEdit {
             let to = self.draft.as_mut().map_or(&mut *out, |draft| &mut draft.bytes);
             let plan = Arc::clone(&self.fields.plan);
             let fed = self.documents.finish(to, &mut Acting { plan: &plan, fields: &mut self.fields });
-            self.fields.told = Told::default();
+            self.fields.forget();
             let progress = self.progress(fed?)?;
             if !matches!(progress, Progress::All) {
                 self.leave(out);
@@ -255,7 +273,7 @@ impl BodyEdit {
     fn fill(&mut self) -> Result<Option<Progress>, Refusal> {
         let Some(draft) = self.draft.as_mut().filter(|_| self.fields.later.is_answered()) else { return Ok(None) };
         let filled = draft.fill(&mut self.fields, &mut self.documents);
-        self.fields.told = Told::default();
+        self.fields.forget();
         if filled? { Ok(None) } else { self.progress(Fed::Waiting(0)).map(Some) }
     }
 
@@ -329,6 +347,34 @@ impl Replace for Acting<'_> {
         record: Option<&[u8]>,
         out: &mut Vec<u8>,
     ) -> Result<Step, Refusal> {
+        let fields = &mut *self.fields;
+        if let Some(field) = self.plan.fields.get(selector)
+            && quick::value(fields, selector, field, raw, out)
+        {
+            return Ok(Step::Done);
+        }
+        self.replace_by_rule(selector, raw, record, out)
+    }
+
+    fn taken_back(&mut self, from: usize) {
+        self.fields.later.taken_back(from);
+    }
+
+    fn next_document(&mut self) {
+        self.fields.parsed.next_document();
+    }
+}
+
+impl Acting<'_> {
+    /// Whatever its field says. Not inlined, so that what is quick saves no registers for it.
+    #[inline(never)]
+    fn replace_by_rule(
+        &mut self,
+        selector: usize,
+        raw: &[u8],
+        record: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<Step, Refusal> {
         let length = out.len();
         let fields = &mut *self.fields;
         match fields.act(self.plan, selector, raw, record, out)? {
@@ -347,14 +393,6 @@ impl Replace for Acting<'_> {
                 Ok(Step::Wait)
             }
         }
-    }
-
-    fn taken_back(&mut self, from: usize) {
-        self.fields.later.taken_back(from);
-    }
-
-    fn next_document(&mut self) {
-        self.fields.parsed.next_document();
     }
 }
 
@@ -380,6 +418,7 @@ impl Fields {
             asked: None,
             failed: None,
             told: Told::default(),
+            asks: false,
             home: None,
             allowed: None,
             strays: Vec::new(),
@@ -403,6 +442,7 @@ impl Fields {
         record: Option<&[u8]>,
         out: &mut Vec<u8>,
     ) -> Result<Outcome, Refusal> {
+        self.asks = true;
         match plan.fields.get(selector) {
             None => Err(Refusal::new(Reason::InvalidJson, "a selector outside the plan")),
             Some(field) if self.form.is_some() => form::value(self, plan, (selector, field), raw, out),
@@ -479,6 +519,17 @@ impl Fields {
         self.tally.token(selector, length, kind, of.stats.get());
     }
 
+    /// A string became a token of this length.
+    pub(super) fn sealed_string(&mut self, selector: usize, length: usize, of: &Field) {
+        self.values += 1;
+        self.tally.sealed(selector, length, of.stats.get());
+    }
+
+    /// Whether the value at hand waited for what did not come.
+    pub(super) fn waited_in_vain(&self) -> bool {
+        self.failed.is_some()
+    }
+
     /// What a value waits for is asked for.
     pub(super) fn asked(&mut self, need: &Need) {
         self.asked = Some(need.clone());
@@ -489,9 +540,11 @@ impl Fields {
         self.failed = Some(error);
     }
 
-    /// Forgets what the sealer said.
+    /// Forgets what the sealer said, if it was asked.
     pub(super) fn forget(&mut self) {
-        self.told = Told::default();
+        if std::mem::take(&mut self.asks) {
+            self.told = Told::default();
+        }
     }
 
     /// Counts what happened.
@@ -593,6 +646,7 @@ impl Fields {
 
     /// What the caller may do in a partition.
     pub(super) fn permissions(&mut self, partition: &PartitionName) -> Cached<Permissions> {
+        self.asks = true;
         if let Some((of, permissions)) = &self.told.permissions
             && of == partition
         {
@@ -615,15 +669,22 @@ impl Fields {
 
     /// What the caller may do in this partition, if the token before was of it and of the same epoch.
     pub(super) fn known(&self, epoch: EpochId, partition: &PartitionName) -> Option<Permissions> {
-        let Told { permissions: Some((of, permissions)), epoch: Some((last, home)), .. } = &self.told else {
+        let Told { permissions: Some((of, permissions)), home: Some(home), .. } = &self.told else {
             return None;
         };
-        (*last == epoch && home == partition && of == partition).then_some(*permissions)
+        (home.epoch == epoch && home.partition == *partition && of == partition).then_some(*permissions)
     }
 
     /// The token at hand is of this epoch, and so of this partition.
     pub(super) fn is_of(&mut self, epoch: EpochId, partition: &PartitionName) {
-        self.told.epoch = Some((epoch, partition.clone()));
+        self.told.home = Some(Home { epoch, partition: partition.clone(), like: None });
+    }
+
+    /// Such a token of this epoch was opened.
+    pub(super) fn opened(&mut self, epoch: EpochId, like: Like) {
+        if let Some(home) = self.told.home.as_mut().filter(|home| home.epoch == epoch) {
+            home.like = Some(like);
+        }
     }
 
     /// `required`: every selector of such an action must have matched, in a mode that acts.

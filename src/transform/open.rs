@@ -13,6 +13,7 @@ use super::body::{Fields, Outcome};
 use super::delegate::{DelegateError, Delegated};
 use super::managed;
 use super::plan::{Bound, PlannedField, Target};
+use super::quick::Like;
 use super::reveal::{REDACTED, show, show_lexeme, string_content};
 use super::{Need, OpenFailure, OpenJob, Ready};
 
@@ -183,6 +184,8 @@ pub(super) fn authenticate(
         Bound::To(record_id) => record_id,
         Bound::Missing => return Err(Failure::Unbound),
     };
+    let (suite, epoch) = (token.suite, token.epoch);
+    let like = Like::of(content, suite, token.is_string && !token.signed && !token.bound);
     let job = OpenJob { token, class, signers: &action.signers, record_id };
     let opened = match fields.sealer.open(job, &mut fields.told.memo) {
         Ok(Ready::Now(opened)) => opened,
@@ -190,6 +193,9 @@ pub(super) fn authenticate(
         Err(OpenFailure::Denied(state)) => return Err(Failure::Denied(state)),
         Err(failure) => return Err(Failure::Open(failure)),
     };
+    if let Some(like) = like {
+        fields.opened(epoch, like);
+    }
     Authentic::new(opened, lesser, permissions).map(|authentic| Ready::Now(Verdict::Authentic(authentic)))
 }
 

@@ -12,7 +12,7 @@ use crate::rules::{
     Verb, Words,
 };
 
-use super::Need;
+use super::{Need, quick};
 
 /// Which way a body goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +100,8 @@ pub struct PlannedField {
     pub target: Target,
     /// What becomes of text that begins as a token, where sealing finds it.
     pub on_token: OnToken,
+    /// Whether nothing about its values is unusual.
+    pub plain: bool,
 }
 
 /// Which partition a field's values belong to, in this exchange.
@@ -292,6 +294,7 @@ impl HalfPlan {
                 for (index, field) in action.fields.iter().enumerate() {
                     let keeps = looks_up && action.keeps_links && field.place.is_in_target();
                     let planned = PlannedField {
+                        plain: quick::is_plain(action, &target),
                         action: Arc::clone(action),
                         record: record.clone(),
                         index,

@@ -26,6 +26,14 @@ struct Counts {
 }
 
 impl Counts {
+    fn ended_so(&mut self, event: FieldEvent) {
+        if let Some(count) = self.events.get_mut(event as usize) {
+            self.values += 1;
+            self.seen |= 1 << event as u16;
+            *count += 1;
+        }
+    }
+
     fn of(&self, event: FieldEvent) -> u64 {
         self.events.get(event as usize).copied().unwrap_or_default()
     }
@@ -49,12 +57,16 @@ impl Tally {
 
     /// One more value ended so.
     pub fn add(&mut self, field: usize, event: FieldEvent) {
-        let Some(counts) = self.0.get_mut(field) else { return };
-        if let Some(count) = counts.events.get_mut(event as usize) {
-            counts.values += 1;
-            counts.seen |= 1 << event as u16;
-            *count += 1;
+        if let Some(counts) = self.0.get_mut(field) {
+            counts.ended_so(event);
         }
+    }
+
+    /// As [`Tally::add`] and [`Tally::token`] of a string that was sealed.
+    pub fn sealed(&mut self, field: usize, length: usize, stats: &FieldStats) {
+        let Some(counts) = self.0.get_mut(field) else { return };
+        counts.ended_so(FieldEvent::Sealed);
+        counts.lengths.add(length as u64, &stats.lengths);
     }
 
     /// A value has, or would have, a token of this length; `kind`: what it is, if it is no string.

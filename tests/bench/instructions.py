@@ -16,6 +16,7 @@ import bench
 from bench import HERE, ROOT, Failed, load
 
 EVENTS = ["instructions:u", "instructions:k"]
+KINDS = ["nginx", "sidecloak"]
 ECHO = Path("/usr/lib/nginx/modules/ngx_http_echo_module.so")
 
 
@@ -43,40 +44,40 @@ def counted(process, path, document, connections, seconds, cpus):
     return found | {"cpu_us": run["cpu_us"]}
 
 
-def fixed(options, stack, directory):
-    """The loads of bench.py: fixed answers."""
+def fixed(options, stack, directory, kinds=KINDS):
+    """The loads of bench.py, fixed answers: what each is called, the proxies, and what is asked of them."""
     b = bench.Bench(options, directory, stack)
     b.keys()
     b.upstream()
-    rows = []
     proxies = {}
-    for kind in ["nginx", "sidecloak"]:
+    for kind in kinds:
         proxies[kind] = b.start(kind, "off")
         stack.callback(proxies[kind].stop)
         proxies[kind].first_answer()
         proxies[kind].threads_to(b.proxy_cpus)
-    idle = {kind: process.memory() for kind, process in proxies.items()}
     for name, path, document in [("passthrough, 1 KB", "/plain", None), ("five fields each way", "/sealed", b.document)]:
-        row = {kind: counted(p, path, document, bench.CONNECTIONS, options.seconds, b.load_cpus) for kind, p in proxies.items()}
-        rows.append({"load": name} | row)
-    return rows, idle
+        yield name, proxies, (path, document, bench.CONNECTIONS), b.load_cpus
 
 
-def echoed(options, stack, directory):
-    """The bodies of peers.sh: the application sends back what it got."""
+def echoed(options, stack, directory, kinds=KINDS):
+    """The same for the bodies of peers.sh: the application sends back what it got."""
     spec = importlib.util.spec_from_file_location("peers", HERE / "peers/bench.py")
     peers = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(peers)
     os.chmod(directory, 0o755)
     b = peers.Bench(options, directory, stack)
     b.start("upstream", b.nginx("upstream.conf", PORT=b.upstream_port), b.upstream_port, b.load_cpus)
-    proxies = {kind: b.proxy(kind) for kind in ["nginx", "sidecloak"]}
-    rows = []
+    proxies = {kind: b.proxy(kind) for kind in kinds}
     for title, file in peers.BODIES.values():
-        document = peers.HERE / "bodies" / file
-        row = {kind: counted(p, "/sealed", document, 16, options.seconds, b.load_cpus) for kind, p in proxies.items()}
-        rows.append({"load": f"{title} each way"} | row)
-    return rows
+        yield f"{title} each way", proxies, ("/sealed", peers.HERE / "bodies" / file, 16), b.load_cpus
+
+
+def rows(options, loads, idle):
+    """What each load costs each proxy; `idle` gets what they hold in memory before the first."""
+    for name, proxies, (path, document, connections), cpus in loads:
+        for kind, process in proxies.items():
+            idle.setdefault(kind, process.memory())
+        yield {"load": name} | {kind: counted(p, path, document, connections, options.seconds, cpus) for kind, p in proxies.items()}
 
 
 def table(results):
@@ -106,17 +107,18 @@ def main():
     if not 1 <= options.seconds <= 5:
         parser.error("--seconds is between 1 and 5")
     options.rounds = 1
+    idle = {}
     try:
         with tempfile.TemporaryDirectory(prefix="sidecloak-bench-") as directory, contextlib.ExitStack() as stack:
-            rows, idle = fixed(options, stack, directory)
+            found = list(rows(options, fixed(options, stack, directory), idle))
         if ECHO.exists():
             with tempfile.TemporaryDirectory(prefix="sidecloak-bench-") as directory, contextlib.ExitStack() as stack:
-                rows += echoed(options, stack, directory)
+                found += rows(options, echoed(options, stack, directory), idle)
         else:
             print("without libnginx-mod-http-echo no long bodies are counted", file=sys.stderr)
     except Failed as why:
         sys.exit(f"instructions: {why}")
-    results = {"rows": rows, "idle": idle}
+    results = {"rows": found, "idle": idle}
     print(json.dumps(results, indent=2) if options.json else table(results))
 
 

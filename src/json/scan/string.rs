@@ -21,6 +21,11 @@ pub enum Text {
 }
 
 impl Text {
+    /// Whether nothing in there means anything in a string, and all is ASCII.
+    pub fn is_plain(content: &[u8]) -> bool {
+        plain(content) == content.len()
+    }
+
     /// Goes on until the closing quote is taken (`true`) or the chunk is used up.
     pub fn advance(&mut self, input: &[u8], at: &mut usize) -> Result<bool, &'static str> {
         if *self == Self::Plain {

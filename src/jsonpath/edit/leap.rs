@@ -107,8 +107,9 @@ impl Editor {
         replace: &mut R,
     ) -> Result<(), EditError<R::Error>> {
         let table = self.matcher.table();
+        let ending = |text: &[u8]| table.names().ending(text);
         let id = |text: &[u8], length, escapes| table.id_as_written(text, length, escapes);
-        while let Some((_, colon, id)) = index.next_named(Marks::Colons, id) {
+        while let Some((_, colon, id)) = index.next_named(Marks::Colons, ending, id) {
             let Some(selector) = self.matcher.selected_anywhere(id) else { continue };
             let state = (&mut self.mode, &mut self.asked);
             if !replace_in_sight((colon, selector), state, index, chunk, out, replace)? {
@@ -139,7 +140,8 @@ impl Editor {
         let table = self.matcher.table();
         let marks = if within == Within::Elements { Marks::Brackets } else { Marks::Both };
         let id = |text: &[u8], length, escapes| table.id_as_written(text, length, escapes);
-        let Some((mark, at, id)) = index.next_named(marks, id) else {
+        let ending = |text: &[u8]| table.names().ending(text);
+        let Some((mark, at, id)) = index.next_named(marks, ending, id) else {
             return self.out_of_sight(index, chunk);
         };
         match mark {

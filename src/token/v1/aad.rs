@@ -15,13 +15,15 @@ const AAD: usize = 3 * 4 + LABEL.len() + HEADER;
 #[derive(Debug)]
 pub(super) struct Head {
     header: [u8; HEADER],
-    text: [u8; HEAD_TEXT],
+    /// Behind the quote of a string.
+    text: [u8; 1 + HEAD_TEXT],
     aad: [u8; AAD],
 }
 
 impl Head {
     pub fn new(header: &[u8; HEADER]) -> Self {
-        let mut text = Vec::with_capacity(HEAD_TEXT);
+        let mut text = Vec::with_capacity(1 + HEAD_TEXT);
+        text.push(b'"');
         text.extend_from_slice(PREFIX);
         base64url::encode_public_into(header, &mut text);
         text.push(b'.');
@@ -30,7 +32,18 @@ impl Head {
 
     /// Prefix, header and dot.
     pub fn text(&self) -> &[u8; HEAD_TEXT] {
+        let [_, text @ ..] = &self.text;
+        text
+    }
+
+    /// The same behind a quote.
+    pub fn quoted(&self) -> &[u8; 1 + HEAD_TEXT] {
         &self.text
+    }
+
+    /// What is authenticated with a value that is bound to nothing.
+    pub fn unbound(&self) -> &[u8] {
+        &self.aad
     }
 
     /// What is authenticated with a value: kept here, or put in `made`.
@@ -64,6 +77,7 @@ mod tests {
         let header = [1, 0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
         let head = Head::new(&header);
         assert_eq!(head.text(), format!("sc1.{}.", base64url::encode(&header)).as_bytes());
+        assert_eq!(head.quoted()[..], *[b"\"", &head.text()[..]].concat());
         let made = |id: &[u8]| pae(&[b"sidecloak/1 token", &header, id]);
         assert_eq!(head.aad(None, &mut Vec::new()), made(b""));
         assert_eq!(head.aad(Some(b"id"), &mut Vec::new()), made(b"id"));

@@ -101,6 +101,7 @@ impl Cipher {
 
     /// Encrypts `body` in place: [`super::form::head_len`] bytes are left for the nonce or synthetic IV, then comes the plaintext,
     /// then room for the tag, where the suite has one.
+    #[inline]
     pub(super) fn seal(
         &self,
         aad: &[u8],
@@ -108,28 +109,30 @@ impl Cipher {
         recent: &mut Recent,
         body: &mut [u8],
     ) -> Result<(), SealError> {
-        match self {
+        let (gcm, body) = match self {
             Self::Xaes { xaes, sealing, .. } => {
                 let (before, rest) = body.split_first_chunk_mut::<12>().ok_or(SealError::Unsealable)?;
                 let prefix = recent.prefix(xaes, sealing)?;
                 *before = prefix.bytes;
-                seal_gcm(&prefix.gcm, aad, random, rest)?;
+                (&prefix.gcm, rest)
             }
             Self::Gcm { gcm, uses } => {
                 if uses.fetch_add(1, Ordering::Relaxed) >= MAX_PER_GCM_KEY {
                     return Err(SealError::Exhausted);
                 }
-                seal_gcm(gcm, aad, random, body)?;
+                (gcm, body)
             }
             Self::Siv(siv) => {
                 let (iv, plain) = body.split_first_chunk_mut::<TAG>().ok_or(SealError::Unsealable)?;
                 *iv = siv.seal(aad, plain).map_err(|_| SealError::Unsealable)?;
+                return Ok(());
             }
-        }
-        Ok(())
+        };
+        seal_gcm(gcm, aad, random, body)
     }
 
     /// Decrypts a body in place; the plaintext then lies in this range of it.
+    #[inline]
     pub(super) fn open(
         &self,
         aad: &[u8],
@@ -137,37 +140,49 @@ impl Cipher {
         recent: &mut Recent,
         prefixes: &PrefixCache,
     ) -> Result<Range<usize>, OpenError> {
-        match self {
-            Self::Xaes { xaes, serial, opened, .. } => {
+        let (gcm, body, before) = match self {
+            Self::Xaes { opened, .. } => {
                 let (prefix, rest) = body.split_first_chunk_mut::<12>().ok_or(TOO_SHORT)?;
-                let behind = |plain: Range<usize>| plain.start + 12..plain.end + 12;
                 if recent.opened.as_ref().is_none_or(|last| last.bytes != *prefix) {
                     recent.opened = opened.load_full();
                 }
-                if let Some(last) = recent.opened.as_deref()
-                    && last.bytes == *prefix
-                {
-                    return open_gcm(&last.gcm, aad, rest).map(behind);
+                match recent.opened.as_deref() {
+                    Some(last) if last.bytes == *prefix => (&*last.gcm, rest, prefix.len()),
+                    _ => return self.open_under(prefix, aad, rest, prefixes),
                 }
-                let place = (*serial, *prefix);
-                let known = prefixes.0.get(&place);
-                let is_known = known.is_some();
-                let gcm = known.unwrap_or_else(|| Arc::new(xaes.derive(prefix)));
-                let plain = open_gcm(&gcm, aad, rest)?;
-                // Only now: whoever can present made-up tokens must not fill the cache with their prefixes.
-                if !is_known {
-                    prefixes.0.insert(place, Arc::clone(&gcm));
-                }
-                opened.store(Some(Arc::new(Derived { bytes: *prefix, gcm })));
-                Ok(behind(plain))
             }
-            Self::Gcm { gcm, .. } => open_gcm(gcm, aad, body),
+            Self::Gcm { gcm, .. } => (gcm, body, 0),
             Self::Siv(siv) => {
                 let (iv, ciphertext) = body.split_first_chunk_mut().ok_or(TOO_SHORT)?;
                 siv.open(aad, ciphertext, iv).map_err(|_| OpenError::NotAuthentic)?;
-                Ok(iv.len()..body.len())
+                return Ok(iv.len()..body.len());
             }
+        };
+        let plain = open_gcm(gcm, aad, body)?;
+        Ok(plain.start + before..plain.end + before)
+    }
+
+    /// Under another prefix than the last one.
+    #[inline(never)]
+    fn open_under(
+        &self,
+        prefix: &[u8; 12],
+        aad: &[u8],
+        rest: &mut [u8],
+        prefixes: &PrefixCache,
+    ) -> Result<Range<usize>, OpenError> {
+        let Self::Xaes { xaes, serial, opened, .. } = self else { return Err(OpenError::NotAuthentic) };
+        let place = (*serial, *prefix);
+        let known = prefixes.0.get(&place);
+        let is_known = known.is_some();
+        let gcm = known.unwrap_or_else(|| Arc::new(xaes.derive(prefix)));
+        let plain = open_gcm(&gcm, aad, rest)?;
+        // Only now: whoever can present made-up tokens must not fill the cache with their prefixes.
+        if !is_known {
+            prefixes.0.insert(place, Arc::clone(&gcm));
         }
+        opened.store(Some(Arc::new(Derived { bytes: *prefix, gcm })));
+        Ok(plain.start + prefix.len()..plain.end + prefix.len())
     }
 }
 
@@ -206,6 +221,7 @@ fn fresh_prefix(xaes: &Xaes, sealing: &ArcSwapOption<Prefix>) -> Result<Arc<Pref
 }
 
 /// `nonce (12) | plaintext | room for the tag`
+#[inline]
 fn seal_gcm(gcm: &Gcm, aad: &[u8], random: &mut Batch, body: &mut [u8]) -> Result<(), SealError> {
     let (nonce, rest) = body.split_first_chunk_mut().ok_or(SealError::Unsealable)?;
     let (plain, tag) = rest.split_last_chunk_mut().ok_or(SealError::Unsealable)?;
@@ -215,6 +231,7 @@ fn seal_gcm(gcm: &Gcm, aad: &[u8], random: &mut Batch, body: &mut [u8]) -> Resul
 }
 
 /// `nonce (12) | ciphertext | tag`
+#[inline]
 fn open_gcm(gcm: &Gcm, aad: &[u8], body: &mut [u8]) -> Result<Range<usize>, OpenError> {
     let (nonce, rest) = body.split_first_chunk_mut().ok_or(TOO_SHORT)?;
     let (ciphertext, tag) = rest.split_last_chunk_mut().ok_or(TOO_SHORT)?;

@@ -1,0 +1,94 @@
+//! Short strings that are neither signed, bound nor padded, which most values are: sealed and opened in a room on the stack, without
+//! taking a token apart first. What does not go this way goes the other, which says why where it fails.
+
+use super::cipher::{PrefixCache, Recent};
+use super::form::{HEAD_TEXT, body_len};
+use super::{FieldKey, InHand, padding};
+use crate::crypto::base64url::{self, Room, SHORT};
+use crate::crypto::random::Batch;
+use crate::json::text;
+use crate::secret::wipe;
+
+/// The beginning of a token's text: what its header says, all of it.
+pub type HeadText = [u8; HEAD_TEXT];
+
+impl InHand {
+    /// Appends the token of a string between quotes, as [`InHand::seal`] makes it; `None`, and nothing appended, if that has to do it.
+    pub fn seal_short(&mut self, text: &[u8], random: &mut Batch, out: &mut Vec<u8>) -> Option<()> {
+        let Self { key, recent } = self;
+        let length = body_len(key.suite, text.len(), false);
+        if length > SHORT || text.last() == Some(&padding::FILL) {
+            return None;
+        }
+        let mut room: Room = [0; _];
+        let sealed = key.seal_in(&mut room, (text, length), random, recent);
+        if sealed.is_none() {
+            // It may hold the plaintext.
+            wipe(&mut room);
+            return None;
+        }
+        let start = out.len();
+        out.reserve(HEAD_TEXT + 2 + base64url::encoded_len(room.len()));
+        out.extend_from_slice(key.of_string.quoted());
+        if base64url::encode_room(&mut room, length, out).is_none() {
+            out.truncate(start);
+            return None;
+        }
+        out.push(b'"');
+        Some(())
+    }
+
+    /// Appends the string that a token holds, between quotes, if it is of this key and as [`InHand::open_in_place`] and a look at
+    /// the plaintext would have it; `None`, and nothing appended, if those have to say.
+    pub fn open_short(&mut self, token: &[u8], prefixes: &PrefixCache, out: &mut Vec<u8>) -> Option<()> {
+        let Self { key, recent } = self;
+        let (head, body) = token.split_first_chunk::<HEAD_TEXT>()?;
+        if head != key.of_string.text() {
+            return None;
+        }
+        let mut room: Room = [0; _];
+        let length = base64url::decode_room(body, &mut room)?;
+        if length < body_len(key.suite, 0, false) {
+            return None;
+        }
+        let opened = key.open_in(&mut room, length, recent, prefixes, out);
+        wipe(&mut room);
+        opened
+    }
+}
+
+impl FieldKey {
+    fn seal_in(
+        &self,
+        room: &mut Room,
+        (text, length): (&[u8], usize),
+        random: &mut Batch,
+        recent: &mut Recent,
+    ) -> Option<()> {
+        let body = room.get_mut(..length)?;
+        body.get_mut(super::form::head_len(self.suite)..)?.get_mut(..text.len())?.copy_from_slice(text);
+        self.cipher.seal(self.of_string.unbound(), random, recent, body).ok()
+    }
+
+    fn open_in(
+        &self,
+        room: &mut Room,
+        length: usize,
+        recent: &mut Recent,
+        prefixes: &PrefixCache,
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
+        let body = room.get_mut(..length)?;
+        let plain = self.cipher.open(self.of_string.unbound(), body, recent, prefixes).ok()?;
+        let plain = body.get(plain)?;
+        // Padded ones are rare, and no UTF-8 ends so.
+        if !text::is_string_content(plain) {
+            return None;
+        }
+        out.reserve(plain.len() + 2);
+        out.push(b'"');
+        out.extend_from_slice(plain);
+        out.push(b'"');
+        Some(())
+    }
+}
