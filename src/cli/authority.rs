@@ -7,7 +7,7 @@ use clap::builder::FalseyValueParser;
 use super::common::{KeyringArgs, LogArg};
 use super::exit::Failure;
 use super::out::Out;
-use super::run::{level, on_signals};
+use super::run::{Signals, level};
 use crate::app::{self, authority::AuthorityApp};
 use crate::authority::face::Face;
 use crate::clock::SystemClock;
@@ -133,12 +133,13 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
         tracing::warn!(%error, "core dumps and ptrace could not be turned off");
     }
     app::warn(&warnings);
+    let signals = Signals::listen()?;
     let app = AuthorityApp::start(&config, &SystemClock::shared())?;
     for (door, address) in app.addresses() {
         tracing::info!(listener = door.name(), %address, "listening");
     }
     let stopper = app.stopper();
-    on_signals(move || stopper.signal())?;
+    signals.lead_to(move || stopper.signal());
     app.wait();
     tracing::info!("stopped");
     Ok(())

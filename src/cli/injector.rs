@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::common::LogArg;
 use super::exit::{Exit, Failure};
-use super::run::{level, on_signals};
+use super::run::{Signals, level};
 use crate::app::injector::{InjectorApp, Settings};
 use crate::clock::SystemClock;
 use crate::config::LogLevel;
@@ -161,12 +161,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if let Err(error) = hardened {
         tracing::warn!(%error, "core dumps and ptrace could not be turned off");
     }
+    let signals = Signals::listen()?;
     let app = InjectorApp::start(&settings, &SystemClock::shared())?;
     if let Some(address) = app.address() {
         tracing::info!(listener = "injector", %address, image = settings.injector.image, "listening");
     }
     let stopper = app.stopper();
-    on_signals(move || stopper.signal())?;
+    signals.lead_to(move || stopper.signal());
     app.wait();
     tracing::info!("stopped");
     Ok(())

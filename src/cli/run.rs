@@ -1,10 +1,12 @@
 //! `sidecloak run`: the proxy.
 
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use clap::builder::FalseyValueParser;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::common::{KeyringArgs, LogArg};
@@ -75,46 +77,65 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         tracing::warn!(%error, "core dumps and ptrace could not be turned off");
     }
     app::warn(&warnings);
+    let signals = Signals::listen()?;
     let app = App::start(&config, SystemClock::shared())?;
     for (listener, address) in app.addresses() {
         tracing::info!(%listener, %address, "listening");
     }
     let stopper = app.stopper();
-    on_signals(move || stopper.signal())?;
+    signals.lead_to(move || stopper.signal());
     app.wait();
     tracing::info!("stopped");
     Ok(())
 }
 
-/// The first SIGTERM or SIGINT drains, the second ends at once.
-pub(super) fn on_signals(signalled: impl Fn() + Send + 'static) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()
-        .map_err(|e| Failure::io("the runtime of the signals", &e))?;
-    let listen = move || {
-        runtime.block_on(async {
-            let (Ok(mut terminate), Ok(mut interrupt)) =
-                (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-            else {
-                tracing::error!("signals cannot be heard: the process ends without draining");
-                return;
-            };
-            loop {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-                tracing::info!("a signal: draining; another one ends at once");
-                signalled();
-            }
-        });
-    };
-    std::thread::Builder::new()
-        .name("signals".into())
-        .spawn(listen)
-        .map_err(|e| Failure::io("the thread of the signals", &e))?;
-    Ok(())
+/// Who hears signals, from before the process can be ready: one that came before anybody heard would end it without draining.
+pub(super) struct Signals(Arc<OnceLock<Box<dyn Fn() + Send + Sync>>>);
+
+/// A process that takes so long to start is ended by the first signal.
+const STARTED: Duration = Duration::from_secs(1);
+
+impl Signals {
+    /// From now on SIGTERM and SIGINT are heard.
+    pub(super) fn listen() -> Result<Self, Failure> {
+        let failed = |e| Failure::io("the runtime of the signals", &e);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let within = runtime.enter();
+        let terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        drop(within);
+        let signals = Self(Arc::default());
+        let drain = Arc::clone(&signals.0);
+        std::thread::Builder::new()
+            .name("signals".into())
+            .spawn(move || runtime.block_on(hear(terminate, interrupt, &drain)))
+            .map_err(|e| Failure::io("the thread of the signals", &e))?;
+        Ok(signals)
+    }
+
+    /// The process has started: the first signal drains, the second ends at once.
+    pub(super) fn lead_to(&self, signalled: impl Fn() + Send + Sync + 'static) {
+        drop(self.0.set(Box::new(signalled)));
+    }
+}
+
+async fn hear(mut terminate: Signal, mut interrupt: Signal, drain: &OnceLock<Box<dyn Fn() + Send + Sync>>) {
+    loop {
+        let number = tokio::select! {
+            _ = terminate.recv() => SignalKind::terminate(),
+            _ = interrupt.recv() => SignalKind::interrupt(),
+        };
+        let asked = Instant::now();
+        while drain.get().is_none() && asked.elapsed() < STARTED {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let Some(signalled) = drain.get() else {
+            #[expect(clippy::exit, reason = "it serves nobody yet, and may be waiting for what does not come")]
+            std::process::exit(128 + number.as_raw_value());
+        };
+        tracing::info!("a signal: draining; another one ends at once");
+        signalled();
+    }
 }
 
 pub(super) fn level(level: LogLevel) -> LevelFilter {

@@ -30,6 +30,7 @@ use tokio::time::{self, Sleep};
 use crate::crypto::random;
 use crate::metrics::{Limit, ListenerMetrics, UpstreamMetrics};
 use crate::refusal::{Reason, Refusal};
+use crate::secret::SecretBytes;
 
 use super::exchange::Exchange;
 use super::headers::Seen;
@@ -544,7 +545,8 @@ const LENGTH: u32 = 31;
 struct Spare {
     method: Method,
     uri: Uri,
-    fields: Fields,
+    /// Credentials are among them.
+    fields: SecretBytes,
 }
 
 impl Spare {
@@ -559,21 +561,19 @@ impl Spare {
             room.extend_from_slice(name);
             room.extend_from_slice(value.as_bytes());
         }
-        Self { method: parts.method.clone(), uri: parts.uri.clone(), fields: room }
+        Self { method: parts.method.clone(), uri: parts.uri.clone(), fields: SecretBytes::new(room) }
     }
 
     /// Without what was in it: an idle connection holds nothing of a request.
-    fn into_room(mut self) -> Fields {
-        self.fields.fill(0);
-        self.fields.clear();
-        self.fields
+    fn into_room(self) -> Fields {
+        self.fields.into_wiped()
     }
 
     /// The head as it was; nobody but this has written it, so it can be read.
     fn into_parts(self) -> Option<request::Parts> {
         let (mut parts, ()) = Request::new(()).into_parts();
         (parts.method, parts.uri) = (self.method, self.uri);
-        let mut rest = &*self.fields;
+        let mut rest = self.fields.expose();
         while let Some((lengths, tail)) = rest.split_first_chunk() {
             let lengths = u64::from_le_bytes(*lengths);
             let length = |bits: u64| usize::try_from(bits & ((1 << LENGTH) - 1)).ok();

@@ -652,6 +652,7 @@ impl Fields {
         {
             return Cached::Hit(*permissions);
         }
+        self.asks = true;
         let answer = self.sealer.permissions(partition, &self.caller.role, &mut self.told.memo);
         if let Cached::Hit(permissions) = answer {
             self.told.permissions = Some((partition.clone(), permissions));
@@ -664,6 +665,7 @@ impl Fields {
 
     /// The partition that a token belongs to.
     pub(super) fn partition_of(&mut self, epoch: EpochId) -> Cached<PartitionName> {
+        self.asks = true;
         self.sealer.partition_of(epoch, &mut self.told.memo)
     }
 

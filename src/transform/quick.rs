@@ -4,12 +4,13 @@
 use crate::keyring::Permissions;
 use crate::metrics::FieldEvent;
 use crate::rules::{Action, Mode, Part, Reveal, Verb};
+use crate::token::Suite;
 use crate::token::v1::{HeadText, token_len};
-use crate::token::{self, Suite};
 
 use super::Again;
 use super::body::{Fields, Told};
 use super::plan::{PlannedField, Target};
+use super::seal;
 
 /// Whether the values of a field can go this way.
 pub(super) fn is_plain(action: &Action, target: &Target) -> bool {
@@ -64,8 +65,8 @@ fn sealed(fields: &mut Fields, selector: usize, field: &PlannedField, content: &
     let (Target::One(partition), Some((known, permissions))) = (&field.target, fields.told.permissions()) else {
         return None;
     };
-    // What may begin as a token or a mask does, or may once its escapes are resolved.
-    let unusual = matches!(content.first(), Some(b'*' | b'[' | b'\\')) || token::looks_sealed(content);
+    // What begins as a token or a mask does, or may once its escapes are resolved.
+    let unusual = matches!(content.first(), Some(b'*' | b'[' | b'\\')) || seal::begins_as_token(action, content);
     if unusual || known != partition || !permissions.has(Permissions::ENCRYPT) {
         return None;
     }

@@ -134,7 +134,7 @@ pub(super) fn value(
 }
 
 /// Whether the content of a string begins as a token of ours, or may be a ciphertext of the API's.
-fn begins_as_token(action: &Action, raw: &[u8]) -> bool {
+pub(super) fn begins_as_token(action: &Action, raw: &[u8]) -> bool {
     // Most do not begin as one, however its first letter is written.
     let may = matches!(raw.first(), Some(first) if *first == b'\\' || token::PREFIX.first() == Some(first));
     (may || action.key.delegated().is_some()) && action.key.looks_sealed(&text::unescape(raw))

@@ -245,6 +245,9 @@ fn lexeme() -> impl Strategy<Value = String> {
         "[1]",
         "{}",
         r#""\u0073c1.x""#,
+        r#""s\u00631.x""#,
+        r#""sc\u0031.x""#,
+        r#""sc1\u002ex""#,
         r#""sc1.x""#,
         r#""sc1""#,
         r#""s""#,
@@ -324,6 +327,19 @@ fn changed(mut sealed: String, changes: Vec<Change>) -> String {
         sealed.replace_range(at..=at, &byte);
     }
     sealed
+}
+
+#[rstest]
+#[case("", false)]
+#[case("on_token: keep", false)]
+#[case("on_token: seal", true)]
+fn what_begins_as_a_token_is_one_however_it_is_written(#[case] options: &str, #[case] taken: bool) {
+    for token in [r"sc1.x", r"\u0073c1.x", r"s\u00631.x", r"sc\u0031.x", r"sc1\u002ex", r"s\u0063\u0031\u002ex"] {
+        let body = format!(r#"[{{"a":"x"}},{{"a":"{token}"}}]"#);
+        let (quick, general, _) = both(&item("seal", &["a"], options), &caller("default"), &[body.as_bytes()]);
+        assert_eq!((&quick.refused, &quick.recorded), (&general.refused, &general.recorded), "{token}");
+        assert_eq!(quick.refused.is_none(), taken, "{token}: {quick:?}");
+    }
 }
 
 proptest! {
