@@ -652,7 +652,6 @@ impl Fields {
         {
             return Cached::Hit(*permissions);
         }
-        self.asks = true;
         let answer = self.sealer.permissions(partition, &self.caller.role, &mut self.told.memo);
         if let Cached::Hit(permissions) = answer {
             self.told.permissions = Some((partition.clone(), permissions));
