@@ -31,13 +31,12 @@ def measured(binary, raw):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--binary", action="append", required=True, help="built with SIDECLOAK_PROFILE=generate; more than one: all of them")
+    parser.add_argument("--binary", required=True, help="built with SIDECLOAK_PROFILE=generate")
     parser.add_argument("--llvm-profdata", default="llvm-profdata-19")
     parser.add_argument("--out", default=str(HERE / "requests.profdata"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sidecloak-layout-") as raw:
-        for binary in options.binary:
-            measured(binary, raw)
+        measured(options.binary, raw)
         written = [str(path) for path in Path(raw).iterdir()]
         if not written:
             sys.exit("profile: no program wrote one; was it built with SIDECLOAK_PROFILE=generate?")

@@ -3,7 +3,8 @@
 #   layout/requests.profdata  which ways it takes through its functions (docs/adr/0028-profile-guided-build.md)
 #   layout/code.ld            which functions run, so that they lie side by side (docs/adr/0026-order-of-the-code.md)
 # `./layout.sh profile` or `./layout.sh order` measures one of the two; without a word first the profile, then the order.
-# Both measure the release program and that of the image, whose names and inlining differ; four builds take an hour, the rest minutes.
+# The order is measured on the release program and on that of the image, which inlines less; the profile is of the release program
+# alone. Three builds take half an hour, the rest minutes.
 # Debian packages: nginx-light (or nginx), libnginx-mod-http-echo, wrk, python3, llvm-19, valgrind, binutils. Everything is on loopback,
 # in temporary folders and in target/.
 set -euo pipefail
@@ -34,8 +35,7 @@ tools() {
 # In a folder of its own: cargo does not know by what means a program was made that counts its own steps.
 profile() {
   SIDECLOAK_PROFILE=generate CARGO_TARGET_DIR=target/layout cargo build --release --locked --bin sidecloak >&2
-  SIDECLOAK_PROFILE=generate IMAGE_TARGET_DIR=$PWD/target/layout/image deploy/image/build.sh binary >&2
-  python3 layout/guide.py --binary target/layout/release/sidecloak --binary target/layout/image/sidecloak
+  python3 layout/guide.py --binary target/layout/release/sidecloak
 }
 
 # With its symbols the image's program is none to ship.

@@ -4,9 +4,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 root=$PWD
-out=${IMAGE_TARGET_DIR:-$root/target/image}
+out=$root/target/image
 # The committed profile hardly knows a function of this program, and costs it half a megabyte.
-export CARGO_TARGET_DIR=$out CARGO_INCREMENTAL=0 LC_ALL=C TZ=UTC SIDECLOAK_PROFILE=${SIDECLOAK_PROFILE:-off}
+export CARGO_TARGET_DIR=$out CARGO_INCREMENTAL=0 LC_ALL=C TZ=UTC SIDECLOAK_PROFILE=off
 
 main() {
   local to=${1:-image}
