@@ -1,6 +1,7 @@
 //! What is counted. Labels are names from configuration only: never a path, a partition of a template, or a value.
 
 mod callers;
+pub mod count;
 mod fields;
 mod injections;
 mod labels;
@@ -19,7 +20,6 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
 use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::{MetricType, TypedMetric};
@@ -29,6 +29,7 @@ use crate::clock::SharedClock;
 use crate::refusal::Reason;
 
 pub use callers::CallerMetrics;
+use count::Counter;
 pub use fields::FieldCounters;
 pub use injections::Injection;
 use labels::{FieldLabels, ReasonLabels, ReloadLabels};

@@ -1,9 +1,10 @@
 //! Who calls: by role, never by name.
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
+
+use super::count::Counter;
 
 #[derive(Debug, Default)]
 pub(super) struct Callers {

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use prometheus_client::metrics::counter::Counter;
-
+use super::count::Counter;
 use super::labels::FieldLabels;
 use super::{FieldEvent, Metrics};
 

@@ -1,9 +1,10 @@
 //! Pods that the injector saw.
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
+
+use super::count::Counter;
 
 /// What became of a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+
+use super::count::Counter;
 
 /// A limit or a timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

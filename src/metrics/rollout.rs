@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::FieldEvent;
+use super::count::Count;
 use super::sketch::{Run, Sketch};
 use crate::refusal::Reason;
 
@@ -59,14 +60,15 @@ impl Kind {
 /// Of one field.
 #[derive(Default)]
 pub struct FieldStats {
-    events: [AtomicU64; FieldEvent::COUNT],
-    bodies: AtomicU64,
-    kinds: [AtomicU64; KINDS],
+    events: [Count; FieldEvent::COUNT],
+    bodies: Count,
+    kinds: [Count; KINDS],
     /// Of tokens, made or forecast.
     pub lengths: Sketch,
     last_matched: AtomicU64,
     last_unwanted: AtomicU64,
-    since_unwanted: AtomicU64,
+    /// One more than how many values there had been by then; 0: none can keep anything waiting.
+    until_unwanted: AtomicU64,
 }
 
 /// What one body held for a field.
@@ -91,22 +93,22 @@ impl FieldStats {
             self.absent();
             return;
         }
-        more(&self.bodies, 1);
+        self.bodies.add(1);
         self.more(FieldEvent::Matched, body.values);
         for (event, count) in body.ended.filter(|(event, n)| *n > 0 && *event != FieldEvent::Matched) {
             self.more(event, count);
         }
         for (counter, count) in self.kinds.iter().zip(body.kinds).filter(|(_, count)| **count > 0) {
-            more(counter, *count);
+            counter.add(*count);
         }
         lengths.end(&self.lengths);
         self.last_matched.store(body.now, Ordering::Relaxed);
         match body.unwanted {
-            None => {}
-            Some(0) => more(&self.since_unwanted, body.values),
+            Some(0) if read(&self.until_unwanted) == 0 => self.until_unwanted.store(1, Ordering::Relaxed),
+            None | Some(0) => {}
             Some(_) => {
                 self.last_unwanted.store(body.now, Ordering::Relaxed);
-                self.since_unwanted.store(0, Ordering::Relaxed);
+                self.until_unwanted.store(self.events(FieldEvent::Matched) + 1, Ordering::Relaxed);
             }
         }
     }
@@ -118,17 +120,17 @@ impl FieldStats {
 
     /// How often this happened; `Matched` counts all values.
     pub fn events(&self, event: FieldEvent) -> u64 {
-        self.event(event).map_or(0, read)
+        self.event(event).map_or(0, Count::read)
     }
 
     /// Bodies with at least one value.
     pub fn bodies(&self) -> u64 {
-        read(&self.bodies)
+        self.bodies.read()
     }
 
     /// Values that sealing makes strings, or did.
     pub fn kinds(&self) -> impl Iterator<Item = (Kind, u64)> {
-        Kind::ALL.into_iter().zip(self.kinds.iter().map(read))
+        Kind::ALL.into_iter().zip(self.kinds.iter().map(Count::read))
     }
 
     /// When a value was last selected (Unix seconds).
@@ -138,16 +140,18 @@ impl FieldStats {
 
     /// When a value last kept the next step waiting, and how many values there were since.
     pub fn unwanted(&self) -> (Option<u64>, u64) {
-        (Some(read(&self.last_unwanted)).filter(|time| *time > 0), read(&self.since_unwanted))
+        let until = read(&self.until_unwanted).checked_sub(1);
+        let since = until.map_or(0, |until| self.events(FieldEvent::Matched).saturating_sub(until));
+        (Some(read(&self.last_unwanted)).filter(|time| *time > 0), since)
     }
 
     fn more(&self, event: FieldEvent, count: u64) {
         if let Some(counter) = self.event(event) {
-            more(counter, count);
+            counter.add(count);
         }
     }
 
-    fn event(&self, event: FieldEvent) -> Option<&AtomicU64> {
+    fn event(&self, event: FieldEvent) -> Option<&Count> {
         self.events.get(event as usize)
     }
 }
@@ -224,10 +228,6 @@ impl RuleStats {
     pub fn rare(&self) -> Rare {
         self.rare.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-}
-
-fn more(counter: &AtomicU64, by: u64) {
-    counter.fetch_add(by, Ordering::Relaxed);
 }
 
 fn read(counter: &AtomicU64) -> u64 {

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use super::count::{self, Count, is_first};
+
 /// Numbers below this have a bucket each; from there on each doubling has as many.
 const STEP_BITS: u32 = 5;
 const STEPS: u64 = 1 << STEP_BITS;
@@ -17,9 +19,9 @@ const BUCKETS: usize = (BITS as usize - STEP_BITS as usize + 1) << STEP_BITS;
 /// What many threads add to.
 #[derive(Default)]
 pub struct Sketch {
-    /// Made with the first number.
-    buckets: OnceLock<Box<[AtomicU64]>>,
-    sum: AtomicU64,
+    /// The first worker's, and those of all other threads; made with the first number.
+    buckets: [OnceLock<Box<[AtomicU64]>>; 2],
+    sum: Count,
     max: AtomicU64,
 }
 
@@ -59,10 +61,12 @@ impl Sketch {
 
     /// What it holds now.
     pub fn read(&self) -> Distribution {
-        let counts = self.buckets.get().map_or(&[][..], |buckets| buckets);
-        let counted = counts.iter().enumerate().map(|(index, n)| (largest(index), n.load(Ordering::Relaxed)));
+        let [first, others] = self.buckets.each_ref().map(|buckets| buckets.get().map_or(&[][..], |buckets| buckets));
+        let at = |of: &[AtomicU64], index| of.get(index).map_or(0, |n: &AtomicU64| n.load(Ordering::Relaxed));
+        let counted = (0..first.len().max(others.len()))
+            .map(|index| (largest(index), at(first, index).saturating_add(at(others, index))));
         let buckets: Vec<_> = counted.filter(|(_, count)| *count > 0).collect();
-        let (sum, max) = (self.sum.load(Ordering::Relaxed), self.max.load(Ordering::Relaxed));
+        let (sum, max) = (self.sum.read(), self.max.load(Ordering::Relaxed));
         Distribution { sum, max, buckets, ..Distribution::default() }.completed()
     }
 }
@@ -93,10 +97,13 @@ impl Run {
             return;
         }
         let make = || (0..BUCKETS).map(|_| AtomicU64::new(0)).collect();
-        if let Some(counter) = to.buckets.get_or_init(make).get(bucket) {
-            counter.fetch_add(count, Ordering::Relaxed);
+        let alone = is_first();
+        let [first, others] = &to.buckets;
+        let buckets = if alone { first } else { others };
+        if let Some(counter) = buckets.get_or_init(make).get(bucket) {
+            count::add(counter, count, alone);
         }
-        to.sum.fetch_add(sum, Ordering::Relaxed);
+        to.sum.add(sum);
         if max > to.max.load(Ordering::Relaxed) {
             to.max.fetch_max(max, Ordering::Relaxed);
         }

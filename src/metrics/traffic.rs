@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::count::Counter;
 use super::labels::{ListenerLabels, StatusLabels, WorkerLabels};
 use super::limits::{Limit, LimitLabels, LimitMetrics};
 

@@ -1,10 +1,10 @@
 //! Connections to upstreams, second tries, breakers and look-ups of names. Labels are names of listeners.
 
-use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::count::Counter;
 use super::labels::ListenerLabels;
 
 type Counters = Family<ListenerLabels, Counter>;

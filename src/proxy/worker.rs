@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time;
 
-use crate::metrics::Limit;
+use crate::metrics::{Limit, count};
 
 use super::connection::{self, Front, Ids};
 use super::crowd::Places;
@@ -51,6 +51,7 @@ pub(super) fn run(
     sockets: Vec<(Door, Listening)>,
     phase: watch::Receiver<Phase>,
 ) {
+    let _counts = count::First::claim();
     runtime.block_on(serve(index, shared, sockets, phase));
 }
 
