@@ -190,8 +190,8 @@ impl Keyring {
 
     /// The same of a partition that is known to be active.
     fn sealing_of_active(&self, name: &PartitionName, kind: Kind) -> Option<Arc<Epoch>> {
-        let sealing = self.caches.sealing(name, self.effective(kind));
-        sealing.filter(|sealing| self.seals(&sealing.epoch)).map(|sealing| Arc::clone(&sealing.epoch))
+        let seals = |sealing: &Arc<caches::Sealing>| self.seals(&sealing.epoch).then(|| Arc::clone(&sealing.epoch));
+        self.caches.sealing_as(name, self.effective(kind), seals)?
     }
 
     /// The same; may block, and makes (durably) an epoch where none is current.
@@ -207,9 +207,9 @@ impl Keyring {
     /// The same, where `state` tells that of the epoch's partition.
     fn opening_by(&self, id: EpochId, state: impl FnOnce(&PartitionName) -> Cached<State>) -> Cached<Arc<Epoch>> {
         let opened = self.caches.opened(id).filter(|epoch| !epoch.is_stale(|| self.clock.now()));
-        let home = opened.as_ref().map(|epoch| epoch.partition.clone()).or_else(|| self.caches.home(id));
-        if let Some(home) = home {
-            match state(&home) {
+        let other = if opened.is_none() { self.caches.home(id) } else { None };
+        if let Some(home) = opened.as_ref().map(|epoch| &epoch.partition).or(other.as_ref()) {
+            match state(home) {
                 Cached::Hit(state) if !state.opens() => return Cached::Denied(state),
                 Cached::Hit(_) => {}
                 Cached::Denied(state) => return Cached::Denied(state),

@@ -16,6 +16,7 @@ use super::store::EpochRow;
 use super::{Kind, Partition, State};
 use crate::crypto::kdf::sha256;
 use crate::crypto::sign::SigningKey;
+use crate::metrics::count;
 use crate::name::{Class, PartitionName};
 use crate::secret::Secret;
 use crate::token::v1::{FieldKey, PrefixCache};
@@ -81,22 +82,22 @@ pub struct CacheStats {
 }
 
 #[derive(Debug, Default)]
-struct Count(AtomicU64, AtomicU64);
+struct Count(count::Count, count::Count);
 
 impl Count {
     fn of<T>(&self, found: Option<T>) -> Option<T> {
         let counter = if found.is_some() { &self.0 } else { &self.1 };
-        counter.fetch_add(1, Ordering::Relaxed);
+        counter.add(1);
         found
     }
 
     fn hit<T>(&self, found: T) -> T {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.add(1);
         found
     }
 
     fn stats(&self, name: &'static str, entries: u64) -> CacheStats {
-        let [hits, misses] = [&self.0, &self.1].map(|c| c.load(Ordering::Relaxed));
+        let [hits, misses] = [&self.0, &self.1].map(count::Count::read);
         CacheStats { name, hits, misses, entries }
     }
 }
@@ -114,17 +115,29 @@ impl<K, V> Default for Front<K, V> {
 impl<K, V: Clone> Front<K, V> {
     /// What was asked for first since the last change, if it is this; or else what `cache` says.
     fn get(&self, generation: u64, is: impl Fn(&K) -> bool, cache: impl FnOnce() -> Option<(K, V)>) -> Option<V> {
+        self.get_as(generation, is, cache, V::clone)
+    }
+
+    /// What somebody takes of it.
+    fn get_as<T>(
+        &self,
+        generation: u64,
+        is: impl Fn(&K) -> bool,
+        cache: impl FnOnce() -> Option<(K, V)>,
+        take: impl FnOnce(&V) -> T,
+    ) -> Option<T> {
         let kept = self.0.load();
         let kept = kept.as_deref().filter(|(of, ..)| *of == generation);
         match kept {
-            Some((_, key, value)) if is(key) => return Some(value.clone()),
+            Some((_, key, value)) if is(key) => return Some(take(value)),
             // Others do not take its place: two that are asked for in turns would cost a change each.
-            Some(_) => return cache().map(|(_, value)| value),
+            Some(_) => return cache().map(|(_, value)| take(&value)),
             None => {}
         }
         let (key, value) = cache()?;
-        self.0.store(Some(Arc::new((generation, key, value.clone()))));
-        Some(value)
+        let taken = take(&value);
+        self.0.store(Some(Arc::new((generation, key, value))));
+        Some(taken)
     }
 
     fn clear(&self) {
@@ -263,12 +276,17 @@ impl Caches {
     }
 
     pub fn sealing(&self, name: &PartitionName, kind: Kind) -> Option<Arc<Sealing>> {
+        self.sealing_as(name, kind, Arc::clone)
+    }
+
+    /// What somebody takes of it.
+    pub fn sealing_as<T>(&self, name: &PartitionName, kind: Kind, take: impl FnOnce(&Arc<Sealing>) -> T) -> Option<T> {
         let [_, count, ..] = &self.counts;
         let cache = || {
             let key = (name.clone(), kind);
             self.sealing.get(&key).map(|sealing| (key, sealing))
         };
-        count.of(self.sealing_front.get(self.generation(), |of| of.1 == kind && of.0 == *name, cache))
+        count.of(self.sealing_front.get_as(self.generation(), |of| of.1 == kind && of.0 == *name, cache, take))
     }
 
     pub fn put_sealing(&self, sealing: Arc<Sealing>) {
@@ -420,8 +438,8 @@ impl Caches {
             return key;
         }
         let [.., count] = &self.counts;
-        if let Some(key) = epoch.kept().get(suite, class) {
-            return count.hit(key);
+        if let Some(key) = epoch.kept().all().get(suite, class) {
+            return count.hit(Arc::clone(key));
         }
         let name = (epoch.partition.clone(), epoch.id, suite, class.clone());
         if let Some(key) = count.of(self.field_keys.get(&name)) {
@@ -433,6 +451,12 @@ impl Caches {
         }
         // `get_with`: two threads must not count uses, or draw prefixes, with two objects of one key.
         self.field_keys.get_with(name, make)
+    }
+
+    /// A key that an epoch keeps, and that somebody knew of, was wanted.
+    pub fn found_field_key(&self) {
+        let [.., count] = &self.counts;
+        count.hit(());
     }
 
     /// The shared secret of a wrap, if an authority gave it and it opened the epoch.

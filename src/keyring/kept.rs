@@ -13,13 +13,18 @@ const PER_EPOCH: usize = 16;
 
 /// The keys of an epoch.
 #[derive(Default)]
-pub struct Kept(RwLock<Vec<Entry>>);
+pub struct Kept(RwLock<Arc<All>>);
 
+/// All of them, as they were when somebody asked.
+#[derive(Clone, Default)]
+pub struct All(Vec<Entry>);
+
+#[derive(Clone)]
 struct Entry {
     suite: Suite,
     class: Class,
     key: Arc<FieldKey>,
-    _place: Place,
+    _place: Arc<Place>,
 }
 
 /// Places for the keys of all epochs of a keyring, so that together they are bounded.
@@ -30,9 +35,9 @@ pub struct Places(Arc<AtomicU64>);
 struct Place(Places);
 
 impl Kept {
-    /// The key, if it is here.
-    pub fn get(&self, suite: Suite, class: &Class) -> Option<Arc<FieldKey>> {
-        find(&self.0.read().unwrap_or_else(PoisonError::into_inner), suite, class)
+    /// Those that are here.
+    pub fn all(&self) -> Arc<All> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The key, made unless another thread did; `None` if there is no place for it.
@@ -44,27 +49,65 @@ impl Kept {
         max: u64,
         make: impl FnOnce() -> Arc<FieldKey>,
     ) -> Option<Arc<FieldKey>> {
-        let mut entries = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(key) = find(&entries, suite, class) {
-            return Some(key);
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = all.get(suite, class) {
+            return Some(key.clone());
         }
-        if entries.len() >= PER_EPOCH {
+        if all.len() >= PER_EPOCH {
             return None;
         }
-        let place = places.take(max)?;
+        let place = Arc::new(places.take(max)?);
         let key = make();
-        entries.push(Entry { suite, class: class.clone(), key: key.clone(), _place: place });
+        Arc::make_mut(&mut all).0.push(Entry { suite, class: class.clone(), key: key.clone(), _place: place });
         Some(key)
     }
 
     /// Lets go of all.
     pub fn clear(&self) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::default();
     }
 }
 
-fn find(entries: &[Entry], suite: Suite, class: &Class) -> Option<Arc<FieldKey>> {
-    entries.iter().find(|entry| entry.suite == suite && entry.class == *class).map(|entry| entry.key.clone())
+impl All {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The key, if it is here.
+    pub fn get(&self, suite: Suite, class: &Class) -> Option<&Arc<FieldKey>> {
+        self.0.iter().find(|entry| entry.is(suite, class)).map(|entry| &entry.key)
+    }
+
+    /// Where it is.
+    pub fn position(&self, suite: Suite, class: &Class) -> Option<usize> {
+        self.0.iter().position(|entry| entry.is(suite, class))
+    }
+
+    /// The key there.
+    pub fn key(&self, at: usize) -> Option<&Arc<FieldKey>> {
+        self.0.get(at).map(|entry| &entry.key)
+    }
+
+    /// Whether this one is there.
+    #[inline]
+    pub fn is(&self, at: usize, suite: Suite, class: &Class) -> bool {
+        self.0.get(at).is_some_and(|entry| entry.is(suite, class))
+    }
+}
+
+impl Entry {
+    /// Names that differ take longest to be told apart.
+    #[inline]
+    fn is(&self, suite: Suite, class: &Class) -> bool {
+        self.suite == suite && self.class == *class
+    }
+}
+
+impl fmt::Debug for All {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("All")
+    }
 }
 
 impl fmt::Debug for Kept {
@@ -113,9 +156,9 @@ mod tests {
         let (kept, places) = (Kept::default(), Places::default());
         let one = keep(&kept, 1, &places, 10).unwrap();
         assert!(Arc::ptr_eq(&one, &keep(&kept, 1, &places, 10).unwrap()));
-        assert!(Arc::ptr_eq(&one, &kept.get(Suite::Siv, &Class::new("1")).unwrap()));
+        assert!(Arc::ptr_eq(&one, kept.all().get(Suite::Siv, &Class::new("1")).unwrap()));
         assert!(!Arc::ptr_eq(&one, &keep(&kept, 2, &places, 10).unwrap()));
-        assert!(kept.get(Suite::Xaes, &Class::new("1")).is_none());
+        assert!(kept.all().get(Suite::Xaes, &Class::new("1")).is_none());
         assert_eq!(places.taken(), 2);
     }
 
@@ -131,7 +174,7 @@ mod tests {
         assert!(keep(&other, 0, &places, max).is_some() && keep(&other, 1, &places, max).is_some());
         assert!(keep(&other, 2, &places, max).is_none(), "the bound of all");
         assert_eq!(places.taken(), max);
-        let weak = Arc::downgrade(&one.get(Suite::Siv, &Class::new("0")).unwrap());
+        let weak = Arc::downgrade(one.all().get(Suite::Siv, &Class::new("0")).unwrap());
         drop(one);
         assert_eq!((places.taken(), weak.strong_count()), (2, 0));
         assert!(keep(&other, 2, &places, max).is_some());

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::caches::Loaded;
+use super::kept::All;
 use super::{Cached, Epoch, Keyring, Kind, Partition, State};
 use crate::crypto::random::Batch;
 use crate::name::{Class, PartitionName};
@@ -28,8 +29,20 @@ pub struct Memo {
 /// The keys used last.
 #[derive(Debug, Default)]
 struct Keys {
+    /// Of the epoch that was asked for first.
+    kept: Option<KeptKeys>,
+    /// Those that it does not keep, and of other epochs.
     all: Vec<Held>,
     /// Where to look first: the values of a list of records come in the same order over and over.
+    next: usize,
+}
+
+/// Keys that their epoch keeps, each in hand once it was wanted. All come with one look at the epoch.
+#[derive(Debug)]
+struct KeptKeys {
+    epoch: EpochId,
+    all: Arc<All>,
+    hands: Vec<Option<InHand>>,
     next: usize,
 }
 
@@ -54,7 +67,12 @@ impl<'m> Recalled<'m> {
     /// As [`Keyring::field_key`], and random bytes for its nonces.
     #[inline]
     pub fn key(self, keyring: &Keyring, suite: Suite, class: &Class) -> (&'m mut InHand, &'m mut Batch) {
-        let Self { epoch, keys: Keys { all, next }, random } = self;
+        let Self { epoch, keys: Keys { kept, all, next }, random } = self;
+        if suite != Suite::Gcm
+            && let Some(key) = kept.get_or_insert_with(|| KeptKeys::of(epoch)).key(keyring, epoch, suite, class)
+        {
+            return (key, random);
+        }
         let is = |held: &Held| held.is(epoch, suite, class);
         let at = match all.get(*next) {
             Some(held) if is(held) => *next,
@@ -63,6 +81,33 @@ impl<'m> Recalled<'m> {
         *next = if at + 1 < all.len() { at + 1 } else { 0 };
         #[expect(clippy::indexing_slicing, reason = "it was found there, or put there, just now")]
         (&mut all[at].key, random)
+    }
+}
+
+impl KeptKeys {
+    fn of(epoch: &Epoch) -> Self {
+        let all = epoch.kept().all();
+        let hands = (0..all.len()).map(|_| None).collect();
+        Self { epoch: epoch.id, all, hands, next: 0 }
+    }
+
+    /// The key, if it is one of them.
+    #[inline]
+    fn key(&mut self, keyring: &Keyring, epoch: &Epoch, suite: Suite, class: &Class) -> Option<&mut InHand> {
+        if self.epoch != epoch.id {
+            return None;
+        }
+        let at = match self.all.is(self.next, suite, class) {
+            true => self.next,
+            false => self.all.position(suite, class)?,
+        };
+        self.next = if at + 1 < self.hands.len() { at + 1 } else { 0 };
+        let hand = self.hands.get_mut(at)?;
+        if hand.is_none() {
+            keyring.caches.found_field_key();
+            *hand = Some(InHand::new(Arc::clone(self.all.key(at)?)));
+        }
+        hand.as_mut()
     }
 }
 

@@ -404,20 +404,42 @@ fn field_keys_are_one_object_for_the_life_of_an_epoch(#[values(On::Sqlite, On::P
 fn a_memo_finds_the_key_of_each_class_in_whatever_order() {
     let place = Place::on(On::Sqlite).unwrap();
     let keyring = place.init();
-    let epoch = keyring.sealing(&default(), Kind::Random).unwrap();
-    let mut memo = Memo::default();
-    // In turns, backwards, twice, and more than are kept.
-    for class in [0, 1, 2, 0, 1, 2, 2, 1, 0, 0].into_iter().chain(0..40).chain([39, 0, 1, 38]) {
-        let class = Class::new(&format!("class-{class}"));
-        let Cached::Hit(recalled) = keyring.sealing_recalled(&mut memo, &default(), Kind::Random) else { panic!() };
-        let (key, random) = recalled.key(&keyring, Suite::Xaes, &class);
-        let plain = Plain { text: b"text", is_string: true, record_id: None, pad: None, signer: None };
-        let mut token = Vec::new();
-        key.seal(&plain, random, &mut token).unwrap();
-        let token = v1::parse(&token).unwrap();
-        let opened = keyring.field_key(&epoch, Suite::Xaes, &class).open(&token, None, &[], keyring.prefixes());
-        assert_eq!(opened.unwrap().text.expose(), b"text", "{class}");
+    let epochs = [Kind::Random, Kind::Deterministic].map(|kind| keyring.sealing(&default(), kind).unwrap());
+    // In turns, backwards, twice, and more than are kept; by the second memo's time there are keys that it did not ask for.
+    let classes = [0, 1, 2, 0, 1, 2, 2, 1, 0, 0].into_iter().chain(0..40).chain([39, 0, 1, 38]);
+    for mut memo in [Memo::default(), Memo::default()] {
+        for (class, epoch) in classes.clone().flat_map(|class| epochs.each_ref().map(|epoch| (class, epoch))) {
+            let class = Class::new(&format!("class-{class}"));
+            let Cached::Hit(recalled) = keyring.sealing_recalled(&mut memo, &default(), epoch.kind) else { panic!() };
+            let (key, random) = recalled.key(&keyring, Suite::Xaes, &class);
+            let plain = Plain { text: b"text", is_string: true, record_id: None, pad: None, signer: None };
+            let mut token = Vec::new();
+            key.seal(&plain, random, &mut token).unwrap();
+            let token = v1::parse(&token).unwrap();
+            let opened = keyring.field_key(epoch, Suite::Xaes, &class).open(&token, None, &[], keyring.prefixes());
+            assert_eq!(opened.unwrap().text.expose(), b"text", "{class}");
+        }
     }
+}
+
+#[test]
+fn a_memo_counts_each_key_that_was_at_hand_once() {
+    let place = Place::on(On::Sqlite).unwrap();
+    let keyring = place.init();
+    let epoch = keyring.sealing(&default(), Kind::Random).unwrap();
+    let class = |n: usize| Class::new(&format!("class-{n}"));
+    (0..3).for_each(|n| drop(keyring.field_key(&epoch, Suite::Xaes, &class(n))));
+    let counted = || {
+        let keys = keyring.stats().caches[3];
+        (keys.hits, keys.misses)
+    };
+    let before = counted();
+    let mut memo = Memo::default();
+    for n in [0, 1, 0, 1, 1, 3, 3, 0] {
+        let Cached::Hit(recalled) = keyring.sealing_recalled(&mut memo, &default(), Kind::Random) else { panic!() };
+        recalled.key(&keyring, Suite::Xaes, &class(n));
+    }
+    assert_eq!(counted(), (before.0 + 2, before.1 + 1));
 }
 
 #[rstest]

@@ -452,7 +452,7 @@ fn what_an_api_refuses_to_open_again_is_let_go_of() {
     place.clock.advance(300);
     tick_until(&keyring, "it is let go of", || keyring.caches.opened(epoch.id).is_none());
     assert!(keyring.caches.sealing(&name("partner"), Kind::Random).is_none());
-    assert!(epoch.kept().get(Suite::Xaes, &Class::new("ssn")).is_none(), "with its field keys");
+    assert!(epoch.kept().all().get(Suite::Xaes, &Class::new("ssn")).is_none(), "with its field keys");
     assert!(matches!(keyring.opening(epoch.id), Err(KeyringError::Unknown(_))));
     assert!(matches!(keyring.sealing(&name("partner"), Kind::Random), Err(KeyringError::NoKey(_))));
     keyring.opening(local.id).unwrap();
