@@ -68,6 +68,13 @@ impl Editor {
         Self { patch: true, ..Self::over(selectors, max_depth) }
     }
 
+    /// For another document.
+    #[must_use]
+    pub fn anew(&self, max_depth: usize) -> Self {
+        let Self { sight, patch, .. } = *self;
+        Self { sight, patch, ..Self::over(self.matcher.selectors(), max_depth) }
+    }
+
     /// Looking ahead in another way.
     #[must_use]
     pub fn seeing(self, sight: Sight) -> Self {

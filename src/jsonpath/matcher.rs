@@ -94,6 +94,11 @@ pub struct Matcher {
 }
 
 impl Matcher {
+    /// The paths.
+    pub fn selectors(&self) -> Selectors {
+        Selectors(Arc::clone(&self.table))
+    }
+
     /// For one document.
     pub fn new(Selectors(table): Selectors) -> Self {
         let (steps, sets) = match table.states() {

@@ -1,5 +1,6 @@
 //! What happens to bodies: whether a rule reads one, and what becomes of it.
 
+use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -33,7 +34,7 @@ pub(crate) async fn prepare(ctx: &Exchange, has_body: bool) -> Result<(), Refusa
     let request = ctx.request.as_deref().filter(|_| has_body);
     let plans = || request.into_iter().chain(ctx.response.as_deref()).filter(|plan| plan.changes());
     if let Some(plan) = plans().next()
-        && none_is_missing(&*sealer(ctx, plan)?, plans())?
+        && none_is_missing(&**sealer(ctx, plan)?, plans())?
     {
         return Ok(());
     }
@@ -53,7 +54,7 @@ fn none_is_missing<'a>(sealer: &dyn Sealer, mut plans: impl Iterator<Item = &'a 
 pub(super) async fn fetch(ctx: &Exchange, plan: &HalfPlan) -> Result<(), Refusal> {
     let sealer = sealer(ctx, plan)?;
     let mut done = 0;
-    while let Some((at, need, field)) = missing(&*sealer, plan, done, &mut Memo::default())? {
+    while let Some((at, need, field)) = missing(&**sealer, plan, done, &mut Memo::default())? {
         if let Err(error) = sealer.fetch(need.clone()).await {
             unavailable(field, need, &error)?;
         }
@@ -108,7 +109,7 @@ pub(crate) async fn response(
     };
     // Most meet one rule, and all of it.
     let whole = ctx.route.rules.iter().all(|(rule, _)| meets(rule));
-    let plan = if whole { Some(Arc::clone(plan)) } else { plan.only(acts) };
+    let plan = if whole { Some(Cow::Borrowed(plan)) } else { plan.only(acts).map(Cow::Owned) };
     let Some(plan) = plan else { return Ok(body) };
     if ctx.method == Method::HEAD || parts.status == StatusCode::NOT_MODIFIED {
         // What these say of a body is about bytes that nobody will get.
@@ -152,18 +153,18 @@ const UNREAD: &str = "a media type that the rule does not read";
 const UNMERGED: &str = "a filter looks at members that a merge patch need not have";
 
 /// A message that can be read.
-pub(crate) struct Readable {
+pub(crate) struct Readable<'p> {
     /// What of the plan is about such a body.
-    pub share: Share,
+    pub share: Share<'p>,
     /// How the body is read.
     pub reading: Reading,
     /// What it is coded with.
     pub codings: Codings,
 }
 
-impl Readable {
+impl<'p> Readable<'p> {
     /// Counts that rules which have no fields in such bodies let it pass.
-    pub(super) fn counted(self, ctx: &Exchange) -> (Arc<HalfPlan>, Reading, Codings) {
+    pub(super) fn counted(self, ctx: &Exchange) -> (Cow<'p, Arc<HalfPlan>>, Reading, Codings) {
         for rule in &self.share.unread {
             ctx.unread(self.share.plan.direction, rule, Reason::MediaType);
         }
@@ -172,7 +173,7 @@ impl Readable {
 }
 
 /// Whether the plan can read the message that these headers announce.
-pub(crate) fn readable(plan: &Arc<HalfPlan>, headers: &HeaderMap) -> Result<Readable, Unread> {
+pub(crate) fn readable<'p>(plan: &'p Arc<HalfPlan>, headers: &HeaderMap) -> Result<Readable<'p>, Unread> {
     let on = &plan.unreadable;
     let other = Err((Reason::MediaType, on.media_type, UNREAD));
     // One look at each name that is there costs less than a look-up for each of these.
@@ -243,9 +244,9 @@ fn is_signed(plan: &HalfPlan, headers: &HeaderMap) -> bool {
     })
 }
 
-pub(super) fn sealer(ctx: &Exchange, plan: &HalfPlan) -> Result<Arc<dyn Sealer>, Refusal> {
+pub(super) fn sealer<'e>(ctx: &'e Exchange, plan: &HalfPlan) -> Result<&'e Arc<dyn Sealer>, Refusal> {
     let none = || Refusal::new(Reason::KeyService, "a rule acts, but this process has no keyring").rule(&plan.rule);
-    ctx.shared.sealer.clone().ok_or_else(none)
+    ctx.shared.sealer.as_ref().ok_or_else(none)
 }
 
 /// A state that stops the exchange before it begins. A partition that only opens is told when a value is to be sealed.

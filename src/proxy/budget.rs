@@ -25,8 +25,13 @@ impl Budget {
 
     /// A lease of `bytes`, or `None` if that would go over the limit: then refuse the work with `Reason::Overload`.
     pub fn try_take(&self, bytes: usize) -> Option<Lease> {
-        let mut lease = Lease { budget: self.clone(), bytes: 0 };
+        let mut lease = self.lease();
         lease.grow(bytes).then_some(lease)
+    }
+
+    /// A lease of nothing yet.
+    pub fn lease(&self) -> Lease {
+        Lease { budget: self.clone(), bytes: 0 }
     }
 
     /// Bytes leased now.
@@ -66,6 +71,11 @@ impl Lease {
         let back = self.bytes.saturating_sub(keep);
         self.budget.0.used.fetch_sub(back, Ordering::Relaxed);
         self.bytes -= back;
+    }
+
+    /// What it is a share of.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// Bytes of this lease.

@@ -10,7 +10,6 @@ use crate::json::framing::Framing;
 use crate::refusal::{Reason, Refusal};
 use crate::rules::media::Reading;
 use crate::rules::{Action, OnUnreadable, Verb};
-use crate::transform::Sealer;
 use crate::transform::body::{BodyEdit, CallerRole};
 use crate::transform::plan::{Direction, HalfPlan, changes};
 
@@ -40,7 +39,7 @@ pub(super) fn watch(
             return Ok(body);
         }
     };
-    let edit = edit(ctx, &plan, sealer(ctx, &plan)?, reading);
+    let edit = edit(ctx, &plan, reading)?;
     let Ok(decoder) = decoder(ctx, &codings) else {
         ctx.unread(plan.direction, &plan.rule, Reason::Overload);
         return Ok(body);
@@ -63,13 +62,11 @@ pub(super) async fn change(
             return Ok(body);
         }
     };
-    let plan = &plan;
-    let sealer = sealer(ctx, plan)?;
-    let edit = Box::new(edit(ctx, plan, Arc::clone(&sealer), reading.clone()));
+    let plan: &Arc<HalfPlan> = &plan;
+    let edit = Box::new(edit(ctx, plan, reading.clone())?);
     let limits = &ctx.shared.settings.limits;
     let around = Surroundings {
-        sealer,
-        budget: ctx.shared.budget.clone(),
+        lease: ctx.shared.budget.lease(),
         ledger: Ledger::of(ctx),
         idle: ctx.shared.settings.timeouts.response_idle,
         // What comes document by document leaves so.
@@ -157,7 +154,8 @@ fn decoder(ctx: &Exchange, codings: &Codings) -> Result<Option<Box<Decoder>>, De
     Decoder::new(codings, Bounds::of(&shared.settings.limits), &shared.budget).map(|decoder| Some(Box::new(decoder)))
 }
 
-fn edit(ctx: &Exchange, plan: &Arc<HalfPlan>, sealer: Arc<dyn Sealer>, reading: Reading) -> BodyEdit {
+fn edit(ctx: &Exchange, plan: &Arc<HalfPlan>, reading: Reading) -> Result<BodyEdit, Refusal> {
+    let sealer = Arc::clone(sealer(ctx, plan)?);
     let caller = CallerRole { role: ctx.role.clone(), may_see_plaintext: ctx.may_see_plaintext };
-    BodyEdit::new(Arc::clone(plan), sealer, caller, ctx.shared.settings.limits.value, reading)
+    Ok(BodyEdit::new(Arc::clone(plan), sealer, caller, ctx.shared.settings.limits.value, reading))
 }

@@ -73,6 +73,13 @@ pub(super) struct Front {
     pub(super) closing: tokio::sync::watch::Receiver<bool>,
 }
 
+impl Front {
+    /// Whether connections end with the request they are at. It begins once, and nobody here marks it as seen: that takes no lock.
+    pub(super) fn closes(&self) -> bool {
+        self.closing.has_changed().unwrap_or(true)
+    }
+}
+
 /// What is known of a client before its first request.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -250,19 +257,24 @@ impl Ids {
         Ok(Self(AtomicU64::new(u64::from_be_bytes(random::bytes()?)), u64::from_be_bytes(random::bytes()?)))
     }
 
-    /// 64 bits that do not repeat within this worker.
-    pub(super) fn short(&self) -> u64 {
+    /// 64 bits that do not repeat within this worker, several times.
+    fn short<const N: usize>(&self) -> [u64; N] {
         // SplitMix64
-        let mut z = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)).max(1)
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut next = self.0.fetch_add(STEP.wrapping_mul(N as u64), Ordering::Relaxed);
+        std::array::from_fn(|_| {
+            let mut z = next;
+            next = next.wrapping_add(STEP);
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            (z ^ (z >> 31)).max(1)
+        })
     }
 
     /// 128 bits that do not repeat among workers and processes, in hex.
     pub(super) fn id(&self) -> [u8; 32] {
         let mut id = [0; 32];
-        hex(&mut id, &self.long());
+        hex(&mut id, &self.long(self.short()));
         id
     }
 
@@ -270,13 +282,14 @@ impl Ids {
     pub(super) fn traceparent(&self) -> [u8; 55] {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
         let (before_parent, parent) = text.split_at_mut(36);
-        hex(before_parent.get_mut(3..35).unwrap_or_default(), &self.long());
-        hex(parent.get_mut(..16).unwrap_or_default(), &self.short().to_be_bytes());
+        let [high, low, of_parent] = self.short();
+        hex(before_parent.get_mut(3..35).unwrap_or_default(), &self.long([high, low]));
+        hex(parent.get_mut(..16).unwrap_or_default(), &of_parent.to_be_bytes());
         text
     }
 
-    fn long(&self) -> [u8; 16] {
-        ((u128::from(self.1 ^ self.short()) << 64) | u128::from(self.short())).to_be_bytes()
+    fn long(&self, [high, low]: [u64; 2]) -> [u8; 16] {
+        ((u128::from(self.1 ^ high) << 64) | u128::from(low)).to_be_bytes()
     }
 }
 

@@ -110,7 +110,7 @@ pub(super) async fn serve(
         }
     };
     account.status = response.status().as_u16();
-    if version != Version::HTTP_2 && (last || *connection.front.closing.borrow()) {
+    if version != Version::HTTP_2 && (last || connection.front.closes()) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response.map(|body| Answer::new(body, account)))

@@ -111,7 +111,7 @@ fn wanted<'a>(ctx: &'a Exchange, plan: &'a HalfPlan) -> Vec<Wanted<'a>> {
 }
 
 fn edit(ctx: &Exchange, plan: &Arc<HalfPlan>) -> Result<(TextEdit, Arc<dyn Sealer>), Refusal> {
-    let sealer = body::sealer(ctx, plan)?;
+    let sealer = Arc::clone(body::sealer(ctx, plan)?);
     let caller = CallerRole { role: ctx.role.clone(), may_see_plaintext: ctx.may_see_plaintext };
     Ok((TextEdit::new(Arc::clone(plan), Arc::clone(&sealer), caller, ctx.shared.settings.limits.value), sealer))
 }

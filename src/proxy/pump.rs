@@ -3,7 +3,6 @@
 mod input;
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -13,11 +12,11 @@ use http_body::{Body, Frame};
 
 use crate::keyring::KeyringError;
 use crate::refusal::{Reason, Refusal};
+use crate::transform::Need;
 use crate::transform::body::{BodyEdit, Progress};
 use crate::transform::plan::Direction;
-use crate::transform::{Need, Sealer};
 
-use super::budget::{Budget, Lease};
+use super::budget::Lease;
 use super::coding::encode::Form;
 use super::coding::{Decoder, Encoder};
 use super::ledger::Ledger;
@@ -48,12 +47,9 @@ pub enum Pumped {
 }
 
 /// What a pump needs beside the body and its edit.
-#[derive(Clone)]
 pub struct Surroundings {
-    /// Fetches what the edit waits for.
-    pub sealer: Arc<dyn Sealer>,
-    /// Pays for buffers.
-    pub budget: Budget,
+    /// Pays for buffers; of nothing yet.
+    pub lease: Lease,
     /// Counts fields, and what this costs.
     pub ledger: Ledger,
     /// Up to so many bytes a body is checked whole.
@@ -73,7 +69,7 @@ pub async fn pump<B>(
     body: B,
     decoder: Option<Box<Decoder>>,
     edit: Box<BodyEdit>,
-    around: Surroundings,
+    mut around: Surroundings,
 ) -> Result<Pumped, Refusal>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -82,13 +78,15 @@ where
     let coded = decoder.is_some();
     // Beside the output, what came and what that was decoded to.
     let base = around.buffer.saturating_mul(if coded { 3 } else { 1 });
-    let lease = around.budget.try_take(base).ok_or_else(overload)?;
+    if !around.lease.grow(base) {
+        return Err(overload());
+    }
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     // Tokens are longer than values; the lease covers it.
     let room = announced.saturating_mul(2).min(around.buffer);
     let keeps = (coded || around.pass_invalid).then_some(around.buffer);
     let mut body = Input::new(body, (around.direction, around.idle), decoder, keeps);
-    let mut run = Run { edit, around, lease, base, out: Vec::with_capacity(room), encoder: None };
+    let mut run = Run { edit, around, base, out: Vec::with_capacity(room), encoder: None };
     if run.around.at_once {
         return Ok(Pumped::Streaming(run.stream(body)));
     }
@@ -170,7 +168,6 @@ struct Run {
     /// Boxed, since it moves.
     edit: Box<BodyEdit>,
     around: Surroundings,
-    lease: Lease,
     /// What is leased beside output and held values.
     base: usize,
     out: Vec<u8>,
@@ -180,8 +177,8 @@ struct Run {
 
 impl Run {
     fn whole(mut self) -> Bytes {
-        self.lease.shrink_to(self.out.len());
-        Bytes::from_owner(Paid(self.out, self.lease))
+        self.around.lease.shrink_to(self.out.len());
+        Bytes::from_owner(Paid(self.out, self.around.lease))
     }
 
     /// Takes a piece in; the `last` one, and then comes to the end.
@@ -240,7 +237,8 @@ impl Run {
                     consumed
                 }
                 Progress::Delegate(consumed) => {
-                    let answers = self.around.sealer.delegate(self.edit.jobs()).await;
+                    let jobs = self.edit.jobs();
+                    let answers = self.edit.sealer().delegate(jobs).await;
                     self.edit.answered(answers);
                     self.pay()?;
                     consumed
@@ -256,7 +254,7 @@ impl Run {
         let fetched = if so_far > MAX_FETCHES {
             Err(KeyringError::Unavailable("a key was fetched and was gone again".into()))
         } else {
-            self.around.sealer.fetch(need).await
+            self.edit.sealer().fetch(need).await
         };
         if let Err(error) = fetched {
             self.edit.fetch_failed(error);
@@ -266,8 +264,8 @@ impl Run {
     /// Keeps the lease as large as the buffers.
     fn pay(&mut self) -> Result<(), Refusal> {
         let holds = self.out.len() + self.edit.held() + self.base;
-        let leased = self.lease.bytes();
-        if holds > leased && !self.lease.grow(holds - leased) {
+        let leased = self.around.lease.bytes();
+        if holds > leased && !self.around.lease.grow(holds - leased) {
             return Err(overload());
         }
         Ok(())
@@ -275,7 +273,7 @@ impl Run {
 
     /// Codes a whole body.
     fn encode_whole(&mut self, forms: &[Form]) -> Result<(), Refusal> {
-        let mut encoder = Encoder::new(forms, Some(self.out.len()), &self.around.budget).ok_or_else(overload)?;
+        let mut encoder = Encoder::new(forms, Some(self.out.len()), self.around.lease.budget()).ok_or_else(overload)?;
         let mut coded = Vec::with_capacity(self.out.len() / 2);
         encoder
             .encode(&self.out, &mut coded)
@@ -314,7 +312,7 @@ impl Run {
         self.begin_coding(body)?;
         self.pass(feed).await?;
         loop {
-            self.lease.shrink_to(self.out.len() + self.edit.held() + self.base);
+            self.around.lease.shrink_to(self.out.len() + self.edit.held() + self.base);
             let next = {
                 let mut next = pin!(body.next());
                 match std::future::poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx))).await {
@@ -357,7 +355,7 @@ impl Run {
     /// What has to be coded again is so from the first byte on.
     fn begin_coding<B>(&mut self, body: &Input<B>) -> Result<(), Refusal> {
         if let (None, Some(decoder), false) = (&self.encoder, body.decoder(), self.out.is_empty()) {
-            let encoder = Encoder::new(&decoder.forms(), None, &self.around.budget);
+            let encoder = Encoder::new(&decoder.forms(), None, self.around.lease.budget());
             self.encoder = Some(encoder.ok_or_else(overload)?);
         }
         Ok(())
@@ -403,7 +401,7 @@ impl Run {
         let Some(original) = body.original() else { return Err(refusal) };
         let (mut body, mut trailers) = body.into_rest();
         let (feed, reader) = pipe(2);
-        let (lease, direction, idle) = (self.lease, self.around.direction, self.around.idle);
+        let Surroundings { lease, direction, idle, .. } = self.around;
         tokio::spawn(async move {
             if feed.data(original.into()).await.is_err() {
                 return;

@@ -416,7 +416,7 @@ impl Upstream {
         self.shape(&mut parts, seen, endpoint);
         let (body, again) = outgoing(body, exchange, may_repeat);
         for_http1(&mut parts, seen, &body);
-        let traffic = Arc::clone(&connection.traffic);
+        let traffic = &*connection.traffic;
         let (read, written, reused) = (traffic.read(), traffic.written(), connection.reused);
         traffic.allow((self.http2.header as u64).saturating_mul(INTERIM));
         let sent = connection.sender.try_send_request(Request::from_parts(parts, body));

@@ -50,6 +50,8 @@ pub struct CallerRole {
 
 /// One body being edited.
 pub struct BodyEdit {
+    /// That of the fields, so that a piece of the body needs no hold on it of its own.
+    plan: Arc<HalfPlan>,
     documents: Content,
     fields: Fields,
     /// Where some of the output may have to wait.
@@ -158,10 +160,10 @@ impl BodyEdit {
         let lenient = if pass { plan.max_buffered.unwrap_or(max_value) } else { 0 };
         let waits = plan.traits().managed || (lenient > 0 && !reading.is_one());
         let merges = reading == Reading::Json(Framing::Merge);
-        let mut fields = Fields::new(plan, sealer, caller, max_value, merges);
-        let documents = Content::new(&reading, &fields.plan, |index| fields.longest(index), lenient);
+        let mut fields = Fields::new(Arc::clone(&plan), sealer, caller, max_value, merges);
+        let documents = Content::new(&reading, &plan, |index| fields.longest(index), lenient);
         fields.form = if let Reading::Form(form) = reading { Some(form) } else { None };
-        Self { documents, fields, draft: waits.then(Draft::default), ended: false }
+        Self { plan, documents, fields, draft: waits.then(Draft::default), ended: false }
     }
 
     /// Takes a piece of the body in and appends what may leave.
@@ -170,8 +172,7 @@ impl BodyEdit {
             return Ok(wait);
         }
         let to = self.draft.as_mut().map_or(&mut *out, |draft| &mut draft.bytes);
-        let plan = Arc::clone(&self.fields.plan);
-        let fed = self.documents.feed(input, to, &mut Acting { plan: &plan, fields: &mut self.fields });
+        let fed = self.documents.feed(input, to, &mut Acting { plan: &self.plan, fields: &mut self.fields });
         self.fields.forget();
         self.leave(out);
         match self.progress(fed?)? {
@@ -202,8 +203,7 @@ impl BodyEdit {
         }
         if !self.ended {
             let to = self.draft.as_mut().map_or(&mut *out, |draft| &mut draft.bytes);
-            let plan = Arc::clone(&self.fields.plan);
-            let fed = self.documents.finish(to, &mut Acting { plan: &plan, fields: &mut self.fields });
+            let fed = self.documents.finish(to, &mut Acting { plan: &self.plan, fields: &mut self.fields });
             self.fields.forget();
             let progress = self.progress(fed?)?;
             if !matches!(progress, Progress::All) {
@@ -232,6 +232,11 @@ impl BodyEdit {
     /// A fetch failed: the value that waits is treated as its action's `on_error` says.
     pub fn fetch_failed(&mut self, error: KeyringError) {
         self.fields.fetch_failed(error);
+    }
+
+    /// Whom it asks: it fetches what the edit waits for.
+    pub fn sealer(&self) -> &dyn Sealer {
+        &*self.fields.sealer
     }
 
     /// How many values are done, or wait for a managed API.

@@ -11,9 +11,7 @@ use crate::jsonpath::{Editor, Selectors};
 /// left, but for what is taken off its front: see [`Documents::unsettled`].
 pub struct Documents {
     framing: Framing,
-    selectors: Selectors,
     max_depth: usize,
-    sight: Sight,
     editor: Editor,
     /// No byte but white space came of the current document.
     blank: bool,
@@ -57,29 +55,21 @@ const SEPARATOR: u8 = 0x1e;
 impl Documents {
     /// `lenient`: in bodies of several documents, one that cannot be read passes as it came, if it is no longer than this.
     pub fn new(framing: Framing, selectors: Selectors, max_depth: usize, lenient: usize) -> Self {
-        let editor = editor(framing, selectors.clone(), max_depth);
+        let editor = match framing {
+            Framing::Patch => Editor::over_patches(selectors, max_depth),
+            Framing::One | Framing::Merge | Framing::Lines | Framing::Sequence | Framing::Events => {
+                Editor::over(selectors, max_depth)
+            }
+        };
         let line = Line::Name { matched: 0, mark: 0, first: true };
         let lenient = if framing.is_one() { 0 } else { lenient };
-        let sight = Sight::new(true);
-        Self {
-            framing,
-            selectors,
-            max_depth,
-            sight,
-            editor,
-            blank: true,
-            begun: false,
-            line,
-            held: None,
-            lenient,
-            unread: 0,
-        }
+        Self { framing, max_depth, editor, blank: true, begun: false, line, held: None, lenient, unread: 0 }
     }
 
     /// Looking ahead in another way.
     #[must_use]
     pub fn seeing(self, sight: Sight) -> Self {
-        Self { sight, editor: self.editor.seeing(sight), ..self }
+        Self { editor: self.editor.seeing(sight), ..self }
     }
 
     /// Takes a piece of the body in and appends what may leave.
@@ -249,10 +239,10 @@ impl Documents {
                 }
                 (Err(error), _) => return Err(error),
             }
-            self.editor = editor(self.framing, self.selectors.clone(), self.max_depth).seeing(self.sight);
+            self.editor = self.editor.anew(self.max_depth);
         } else if self.begun {
             // White space that was fed is no beginning of the next document.
-            self.editor = editor(self.framing, self.selectors.clone(), self.max_depth).seeing(self.sight);
+            self.editor = self.editor.anew(self.max_depth);
         }
         self.held = None;
         (self.blank, self.begun) = (true, false);
@@ -268,15 +258,6 @@ impl Documents {
             Framing::Events => |byte: u8| matches!(byte, b'\n' | b'\r'),
         };
         edited.iter_mut().filter(|byte| breaks(**byte)).for_each(|byte| *byte = b' ');
-    }
-}
-
-fn editor(framing: Framing, selectors: Selectors, max_depth: usize) -> Editor {
-    match framing {
-        Framing::Patch => Editor::over_patches(selectors, max_depth),
-        Framing::One | Framing::Merge | Framing::Lines | Framing::Sequence | Framing::Events => {
-            Editor::over(selectors, max_depth)
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The plan of one exchange: from the rules that matched it and the request's own words, before anything is changed.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use crate::jsonpath::{Path, Selectors};
@@ -128,9 +129,9 @@ impl Target {
 
 /// See [`HalfPlan::share`].
 #[derive(Debug)]
-pub struct Share {
+pub struct Share<'p> {
     /// Its fields are all of one kind.
-    pub plan: Arc<HalfPlan>,
+    pub plan: Cow<'p, Arc<HalfPlan>>,
     /// The rules that have none of that kind, and let such bodies pass.
     pub unread: Vec<Arc<str>>,
 }
@@ -386,9 +387,9 @@ impl HalfPlan {
 
     /// What of the plan is about bodies of JSON or of form fields. A rule with no field in such a body reads none of it, and may
     /// refuse it for that; the error is the answer to a body that nothing of the plan is about.
-    pub fn share(self: &Arc<Self>, part: Part) -> Result<Share, OnUnreadable> {
+    pub fn share(self: &Arc<Self>, part: Part) -> Result<Share<'_>, OnUnreadable> {
         if part == Part::Json && self.form.is_empty() {
-            return Ok(Share { plan: Arc::clone(self), unread: Vec::new() });
+            return Ok(Share { plan: Cow::Borrowed(self), unread: Vec::new() });
         }
         let fields = if part == Part::Form { &self.form } else { &self.fields };
         let has = |rule: &Arc<str>| fields.iter().any(|field| field.action.rule == *rule);
@@ -405,7 +406,7 @@ impl HalfPlan {
             Part::Outside => None,
         };
         let unread = others().map(|each| Arc::clone(&each.rule)).collect();
-        plan.map(|plan| Share { plan, unread }).ok_or(OnUnreadable::Pass)
+        plan.map(|plan| Share { plan: Cow::Owned(plan), unread }).ok_or(OnUnreadable::Pass)
     }
 
     /// The plan with those actions alone; `None` if none is left.

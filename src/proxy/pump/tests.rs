@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::HeaderMap;
 use http_body_util::BodyExt;
 
+use super::super::budget::Budget;
 use super::*;
 use crate::json::framing::Framing;
 use crate::keyring::{Cached, Memo, Permissions};
@@ -17,6 +19,7 @@ use crate::rules::profile::{PerValue, Profile};
 use crate::rules::route::{NormalPath, RequestFacts};
 use crate::token::EpochId;
 use crate::token::v1::Opened;
+use crate::transform::Sealer;
 use crate::transform::body::CallerRole;
 use crate::transform::delegate::{Answer, DelegateError, Delegated, Delegating, Work};
 use crate::transform::plan::HalfPlan;
@@ -87,8 +90,7 @@ fn edit_with(mode: &str, option: &str) -> BodyEdit {
 
 fn around(buffer: usize) -> Surroundings {
     Surroundings {
-        sealer: Arc::new(Long),
-        budget: Budget::new(1 << 20),
+        lease: Budget::new(1 << 20).lease(),
         ledger: Ledger::alone(),
         buffer,
         at_once: false,
@@ -101,7 +103,7 @@ fn around(buffer: usize) -> Surroundings {
 #[tokio::test]
 async fn a_whole_body_is_paid_for_until_it_has_left() {
     let around = around(1_000);
-    let budget = around.budget.clone();
+    let budget = around.lease.budget().clone();
     let body = pieces([format!("[{}1]", r#"{"ssn":1},"#.repeat(20))]);
     let Ok(Pumped::Whole(bytes, None)) = pump(body, None, Box::new(edit("enforce")), around).await else {
         panic!("not whole")
@@ -234,8 +236,8 @@ async fn delegated(sealer: Turning, body: Pieces, buffer: usize) -> (Result<Vec<
     let caller = CallerRole { role: "default".into(), may_see_plaintext: true };
     let sealer = Arc::new(sealer);
     let edit = BodyEdit::new(Arc::new(plan), Arc::clone(&sealer) as _, caller, 1 << 20, Framing::One);
-    let around = Surroundings { sealer: Arc::clone(&sealer) as _, budget: Budget::new(4 << 20), ..around(buffer) };
-    let budget = around.budget.clone();
+    let around = Surroundings { lease: Budget::new(4 << 20).lease(), ..around(buffer) };
+    let budget = around.lease.budget().clone();
     let mut out = Vec::new();
     let result = match pump(body, None, Box::new(edit), around).await {
         Ok(Pumped::Whole(bytes, None)) => {
