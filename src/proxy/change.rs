@@ -10,6 +10,7 @@ use crate::json::framing::Framing;
 use crate::refusal::{Reason, Refusal};
 use crate::rules::media::Reading;
 use crate::rules::{Action, OnUnreadable, Verb};
+use crate::transform::Sealer;
 use crate::transform::body::{BodyEdit, CallerRole};
 use crate::transform::plan::{Direction, HalfPlan, changes};
 
@@ -39,7 +40,7 @@ pub(super) fn watch(
             return Ok(body);
         }
     };
-    let edit = edit(ctx, &plan, reading)?;
+    let edit = edit(ctx, &plan, sealer(ctx, &plan)?, reading);
     let Ok(decoder) = decoder(ctx, &codings) else {
         ctx.unread(plan.direction, &plan.rule, Reason::Overload);
         return Ok(body);
@@ -63,7 +64,7 @@ pub(super) async fn change(
         }
     };
     let plan: &Arc<HalfPlan> = &plan;
-    let edit = Box::new(edit(ctx, plan, reading.clone())?);
+    let edit = Box::new(edit(ctx, plan, sealer(ctx, plan)?, reading.clone()));
     let limits = &ctx.shared.settings.limits;
     let around = Surroundings {
         lease: ctx.shared.budget.lease(),
@@ -154,8 +155,7 @@ fn decoder(ctx: &Exchange, codings: &Codings) -> Result<Option<Box<Decoder>>, De
     Decoder::new(codings, Bounds::of(&shared.settings.limits), &shared.budget).map(|decoder| Some(Box::new(decoder)))
 }
 
-fn edit(ctx: &Exchange, plan: &Arc<HalfPlan>, reading: Reading) -> Result<BodyEdit, Refusal> {
-    let sealer = Arc::clone(sealer(ctx, plan)?);
+fn edit(ctx: &Exchange, plan: &Arc<HalfPlan>, sealer: &Arc<dyn Sealer>, reading: Reading) -> BodyEdit {
     let caller = CallerRole { role: ctx.role.clone(), may_see_plaintext: ctx.may_see_plaintext };
-    Ok(BodyEdit::new(Arc::clone(plan), sealer, caller, ctx.shared.settings.limits.value, reading))
+    BodyEdit::new(Arc::clone(plan), Arc::clone(sealer), caller, ctx.shared.settings.limits.value, reading)
 }
