@@ -410,6 +410,24 @@ mod tests {
     }
 
     #[test]
+    fn a_prefix_that_is_used_up_in_one_hand_takes_its_hash_along() {
+        let cipher = cipher(Suite::Xaes);
+        let (mut random, mut recent) = (Batch::default(), Recent::default());
+        let mut prefixes = std::collections::HashSet::new();
+        for _ in 0..3 * USES {
+            let mut room = [0; 24 + 16 + TAG];
+            if cipher.seal_short(&mut random, &mut recent, b"value", &mut room).is_none() {
+                return;
+            }
+            let body = &room[..24 + 5 + TAG];
+            assert_eq!(opened(&cipher, b"aad", body, &PrefixCache::new(10)).unwrap(), b"value");
+            prefixes.insert(body[..12].to_vec());
+            recent.sealing.as_ref().unwrap().key.uses.store(MAX_PER_PREFIX, Ordering::Relaxed);
+        }
+        assert!(prefixes.len() >= 3, "{}", prefixes.len());
+    }
+
+    #[test]
     fn each_object_has_a_prefix_of_its_own() {
         assert_ne!(sealed(&cipher(Suite::Xaes), 24)[..12], sealed(&cipher(Suite::Xaes), 24)[..12]);
     }
