@@ -2,7 +2,7 @@
 //! taking a token apart first. What does not go this way goes the other, which says why where it fails.
 
 use super::cipher::{PrefixCache, Recent};
-use super::form::{HEAD_TEXT, body_len};
+use super::form::{HEAD_TEXT, body_len, head_len};
 use super::{FieldKey, InHand, padding};
 use crate::crypto::base64url::{self, Room, SHORT};
 use crate::crypto::random::Batch;
@@ -65,9 +65,11 @@ impl FieldKey {
         random: &mut Batch,
         recent: &mut Recent,
     ) -> Option<()> {
-        let body = room.get_mut(..length)?;
-        body.get_mut(super::form::head_len(self.suite)..)?.get_mut(..text.len())?.copy_from_slice(text);
-        self.cipher.seal(self.of_string.unbound(), random, recent, body).ok()
+        if self.cipher.seal_short(random, recent, text, room).is_some() {
+            return Some(());
+        }
+        room.get_mut(head_len(self.suite)..)?.get_mut(..text.len())?.copy_from_slice(text);
+        self.cipher.seal(self.of_string.unbound(), random, recent, room.get_mut(..length)?).ok()
     }
 
     fn open_in(
@@ -78,9 +80,11 @@ impl FieldKey {
         prefixes: &PrefixCache,
         out: &mut Vec<u8>,
     ) -> Option<()> {
-        let body = room.get_mut(..length)?;
-        let plain = self.cipher.open(self.of_string.unbound(), body, recent, prefixes).ok()?;
-        let plain = body.get(plain)?;
+        let opened = match self.cipher.open_short(recent, room, length) {
+            Some(opened) => opened,
+            None => self.cipher.open(self.of_string.unbound(), room.get_mut(..length)?, recent, prefixes),
+        };
+        let plain = room.get(opened.ok()?)?;
         // Padded ones are rare, and no UTF-8 ends so.
         if !text::is_string_content(plain) {
             return None;
@@ -90,5 +94,67 @@ impl FieldKey {
         out.extend_from_slice(plain);
         out.push(b'"');
         Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rstest::rstest;
+
+    use super::super::{Plain, parse};
+    use super::*;
+    use crate::name::{Class, PartitionName};
+    use crate::secret::Secret;
+    use crate::token::{EpochId, Suite};
+
+    /// The same key, with prefixes of its own each time, as of another process.
+    fn key(suite: Suite) -> Arc<FieldKey> {
+        let dek = Secret::from_slice(&[1; 32]).unwrap();
+        let (partition, class) = (PartitionName::default_name(), Class::new("ssn"));
+        Arc::new(FieldKey::derive(&dek, EpochId([7; 10]), suite, &partition, &class))
+    }
+
+    #[rstest]
+    fn tokens_are_those_of_the_general_way(#[values(Suite::Xaes, Suite::Gcm)] suite: Suite) {
+        let prefixes = PrefixCache::new(100);
+        let mut random = Batch::default();
+        let of_room = SHORT - body_len(suite, 0, false);
+        // Tokens of two processes in turns, so that keys in use change.
+        let (others, mut opener) = ([key(suite), key(suite)], InHand::new(key(suite)));
+        let mut sealers = others.clone().map(InHand::new);
+        for length in (0..=of_room + 1).chain([11; 5]) {
+            let text: Vec<u8> = (0..length).map(|n| b'a' + u8::try_from(n % 26).unwrap()).collect();
+            let quoted = [b"\"", text.as_slice(), b"\""].concat();
+            for (sealer, other) in sealers.iter_mut().zip(&others) {
+                let mut sealed = b"kept".to_vec();
+                let short = sealer.seal_short(&text, &mut random, &mut sealed);
+                if length > of_room {
+                    assert_eq!((short, sealed.as_slice()), (None, &b"kept"[..]));
+                    continue;
+                }
+                let token = &sealed[5..sealed.len() - 1];
+                assert_eq!((&sealed[..5], sealed.last()), (&b"kept\""[..], Some(&b'"')));
+                let opened = key(suite).open(&parse(token).unwrap(), None, &[], &prefixes).unwrap();
+                assert!(opened.is_string && opened.text.expose() == text, "{length}");
+
+                let mut general = Vec::new();
+                let plain = Plain { text: &text, is_string: true, record_id: None, pad: None, signer: None };
+                other.seal(&plain, &mut general).unwrap();
+                for token in [token, &general] {
+                    let mut out = Vec::new();
+                    opener.open_short(token, &prefixes, &mut out).unwrap();
+                    assert_eq!(out, quoted, "{length}");
+                }
+                for at in [30, token.len() / 2, token.len() - 2] {
+                    let mut changed = token.to_vec();
+                    changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+                    let mut out = b"kept".to_vec();
+                    assert_eq!(opener.open_short(&changed, &prefixes, &mut out), None, "{length}, {at}");
+                    assert_eq!(out, b"kept");
+                }
+            }
+        }
     }
 }
