@@ -23,7 +23,7 @@ mod destruction;
 mod rewrap;
 mod schedule;
 
-pub use destruction::{DEFAULT_WAIT, Destruction, Wait};
+pub use destruction::{DEFAULT_WAIT, Destruction, StillSealing, Wait};
 pub use rewrap::{Goal, Job};
 pub use schedule::Schedule;
 
