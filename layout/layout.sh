@@ -36,6 +36,8 @@ tools() {
 profile() {
   SIDECLOAK_PROFILE=generate CARGO_TARGET_DIR=target/layout cargo build --release --locked --bin sidecloak >&2
   python3 layout/guide.py --binary target/layout/release/sidecloak
+  # Neither does it know by what profile.
+  cargo clean --release >&2
 }
 
 # With its symbols the image's program is none to ship.

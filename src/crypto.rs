@@ -11,6 +11,7 @@ pub mod mac;
 pub mod password;
 pub mod random;
 pub mod rsa;
+pub mod short;
 pub mod sign;
 
 pub use random::RandomError;

@@ -75,6 +75,11 @@ impl Xaes {
 
     /// The key for all nonces that begin with `prefix`. Deriving costs three AES blocks and a key schedule: keep it.
     pub fn derive(&self, prefix: &[u8; 12]) -> Gcm {
+        self.derive_by(prefix, Gcm::new)
+    }
+
+    /// What `make` makes of that key.
+    pub fn derive_by<T>(&self, prefix: &[u8; 12], make: impl FnOnce(&[u8; 32]) -> T) -> T {
         let mut key = [0; 32];
         for (half, counter) in key.chunks_exact_mut(16).zip(1u8..) {
             let mut block = [0; 16];
@@ -88,9 +93,9 @@ impl Xaes {
             half.copy_from_slice(&block);
             block.as_mut_slice().zeroize();
         }
-        let gcm = Gcm::new(&key);
+        let made = make(&key);
         key.zeroize();
-        gcm
+        made
     }
 }
 

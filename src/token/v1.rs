@@ -129,9 +129,9 @@ impl FieldKey {
     ) -> Self {
         let info =
             pae(&[b"sidecloak/1 field", &[suite as u8], partition.as_str().as_bytes(), class.as_str().as_bytes()]);
-        let cipher = Cipher::derive(suite, dek, &info, uses);
         let [of_string, of_other] =
             [true, false].map(|is_string| Head::new(&form::header(suite, is_string, false, false, epoch)));
+        let cipher = Cipher::derive(suite, dek, &info, uses, of_string.unbound());
         Self { epoch, suite, partition: partition.clone(), class: class.clone(), cipher, of_string, of_other }
     }
 

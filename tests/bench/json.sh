@@ -18,5 +18,5 @@ if ! cmp -s "$list" "$place/package.json" || [ ! -d "$place/node_modules" ]; the
   (cp "$list" "$place/" && cd "$place" && npm install --ignore-scripts --loglevel=error --package-lock=false --no-audit --no-fund --no-update-notifier >&2) ||
     echo 'json.sh: the package of documents cannot be had; measuring those alone that are made here' >&2
 fi
-CARGO_TARGET_DIR=target/bench-json cargo build --release --locked --manifest-path tests/bench/json/Cargo.toml >&2
+SIDECLOAK_PROFILE=off CARGO_TARGET_DIR=target/bench-json cargo build --release --locked --manifest-path tests/bench/json/Cargo.toml >&2
 exec target/bench-json/release/sidecloak-bench-json --documents "$place/node_modules/simdjson/jsonexamples" "$@"

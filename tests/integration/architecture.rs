@@ -21,6 +21,7 @@ const CRYPTO_CRATES: &[&str] = &[
     "aws_lc_rs",
     "aes_gcm",
     "aes_siv",
+    "polyval",
     "ml_kem",
     "ml_dsa",
     "x_wing",

@@ -10,6 +10,7 @@ use super::{OpenError, SealError};
 use crate::crypto::aead::{Gcm, Siv, TAG, Xaes};
 use crate::crypto::kdf::hkdf;
 use crate::crypto::random::{self, Batch, RandomError};
+use crate::crypto::short::{self, Hash, ShortGcm};
 use crate::secret::Secret;
 use crate::token::Suite;
 
@@ -23,7 +24,7 @@ const TOO_SHORT: OpenError = OpenError::Malformed("the body is too short");
 
 /// Derived XAES keys by prefix, shared by all field keys of a process; bounded.
 #[derive(Debug)]
-pub struct PrefixCache(moka::sync::Cache<(u64, [u8; 12]), Arc<Gcm>>);
+pub struct PrefixCache(moka::sync::Cache<(u64, [u8; 12]), Arc<Ciphers>>);
 
 impl PrefixCache {
     /// Holds at most this many keys.
@@ -48,26 +49,36 @@ pub(super) enum Cipher {
         sealing: ArcSwapOption<Prefix>,
         /// What the last value was opened with: neighbours are often of one process.
         opened: ArcSwapOption<Derived>,
+        /// What is authenticated with most values.
+        usual: Box<[u8]>,
     },
     Gcm {
-        gcm: Gcm,
+        ciphers: Box<Ciphers>,
         uses: Arc<AtomicU64>,
     },
     Siv(Siv),
+}
+
+/// The two ways of AES-256-GCM under one key.
+#[derive(Debug)]
+pub(super) struct Ciphers {
+    gcm: Gcm,
+    /// For short texts beside what is authenticated with most values.
+    short: Option<ShortGcm>,
 }
 
 /// A prefix and its key.
 #[derive(Debug)]
 pub(super) struct Derived {
     bytes: [u8; 12],
-    gcm: Arc<Gcm>,
+    ciphers: Arc<Ciphers>,
 }
 
 /// The prefix that nonces begin with for now, and its key.
 #[derive(Debug)]
 pub(super) struct Prefix {
     bytes: [u8; 12],
-    gcm: Gcm,
+    ciphers: Ciphers,
     uses: AtomicU64,
 }
 
@@ -77,15 +88,25 @@ const USES: u64 = 32;
 /// What a key was used with last by one piece of work, which asks the key, that all threads share, but once.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
-    sealing: Option<Arc<Prefix>>,
+    sealing: Option<InUse<Prefix>>,
     /// Uses of `sealing` that are counted already.
     counted: u64,
-    opened: Option<Arc<Derived>>,
+    opened: Option<InUse<Derived>>,
+    /// Of the key itself, where there are no prefixes.
+    hash: Option<Hash>,
+}
+
+#[derive(Debug)]
+struct InUse<K> {
+    key: Arc<K>,
+    /// For its short texts.
+    hash: Option<Hash>,
 }
 
 impl Cipher {
     /// The cipher whose key HKDF makes of `dek` and `info`.
-    pub(super) fn derive(suite: Suite, dek: &Secret<32>, info: &[u8], uses: Arc<AtomicU64>) -> Self {
+    /// `usual`: what is authenticated with most values.
+    pub(super) fn derive(suite: Suite, dek: &Secret<32>, info: &[u8], uses: Arc<AtomicU64>, usual: &[u8]) -> Self {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         match suite {
             Suite::Xaes => Self::Xaes {
@@ -93,8 +114,11 @@ impl Cipher {
                 serial: SERIAL.fetch_add(1, Ordering::Relaxed),
                 sealing: ArcSwapOption::empty(),
                 opened: ArcSwapOption::empty(),
+                usual: usual.into(),
             },
-            Suite::Gcm => Self::Gcm { gcm: Gcm::new(hkdf::<32>(dek.expose(), info).expose()), uses },
+            Suite::Gcm => {
+                Self::Gcm { ciphers: Box::new(Ciphers::new(hkdf::<32>(dek.expose(), info).expose(), usual)), uses }
+            }
             Suite::Siv => Self::Siv(Siv::new(hkdf::<64>(dek.expose(), info))),
         }
     }
@@ -110,17 +134,15 @@ impl Cipher {
         body: &mut [u8],
     ) -> Result<(), SealError> {
         let (gcm, body) = match self {
-            Self::Xaes { xaes, sealing, .. } => {
+            Self::Xaes { xaes, sealing, usual, .. } => {
                 let (before, rest) = body.split_first_chunk_mut::<12>().ok_or(SealError::Unsealable)?;
-                let prefix = recent.prefix(xaes, sealing)?;
-                *before = prefix.bytes;
-                (&prefix.gcm, rest)
+                let InUse { key, .. } = recent.prefix(xaes, usual, sealing)?;
+                *before = key.bytes;
+                (&key.ciphers.gcm, rest)
             }
-            Self::Gcm { gcm, uses } => {
-                if uses.fetch_add(1, Ordering::Relaxed) >= MAX_PER_GCM_KEY {
-                    return Err(SealError::Exhausted);
-                }
-                (gcm, body)
+            Self::Gcm { ciphers, uses } => {
+                count(uses)?;
+                (&ciphers.gcm, body)
             }
             Self::Siv(siv) => {
                 let (iv, plain) = body.split_first_chunk_mut::<TAG>().ok_or(SealError::Unsealable)?;
@@ -129,6 +151,34 @@ impl Cipher {
             }
         };
         seal_gcm(gcm, aad, random, body)
+    }
+
+    /// As [`Self::seal`] beside the usual associated data: writes the body to the beginning of `room`; `None` if that has to do it.
+    #[inline]
+    pub(super) fn seal_short(
+        &self,
+        random: &mut Batch,
+        recent: &mut Recent,
+        text: &[u8],
+        room: &mut [u8],
+    ) -> Option<()> {
+        if text.len() > short::MOST {
+            return None;
+        }
+        match self {
+            Self::Xaes { xaes, sealing, usual, .. } => {
+                let (before, rest) = room.split_first_chunk_mut::<12>()?;
+                let InUse { key, hash } = recent.prefix(xaes, usual, sealing).ok()?;
+                *before = key.bytes;
+                seal_short(key.ciphers.short.as_ref()?, hash, random, text, rest)
+            }
+            Self::Gcm { ciphers, uses } => {
+                let short = ciphers.short.as_ref()?;
+                count(uses).ok()?;
+                seal_short(short, &mut recent.hash, random, text, room)
+            }
+            Self::Siv(_) => None,
+        }
     }
 
     /// Decrypts a body in place; the plaintext then lies in this range of it.
@@ -143,15 +193,12 @@ impl Cipher {
         let (gcm, body, before) = match self {
             Self::Xaes { opened, .. } => {
                 let (prefix, rest) = body.split_first_chunk_mut::<12>().ok_or(TOO_SHORT)?;
-                if recent.opened.as_ref().is_none_or(|last| last.bytes != *prefix) {
-                    recent.opened = opened.load_full();
-                }
-                match recent.opened.as_deref() {
-                    Some(last) if last.bytes == *prefix => (&*last.gcm, rest, prefix.len()),
-                    _ => return self.open_under(prefix, aad, rest, prefixes),
+                match recent.derived(prefix, opened) {
+                    Some(last) => (&last.key.ciphers.gcm, rest, prefix.len()),
+                    None => return self.open_under(prefix, aad, rest, prefixes),
                 }
             }
-            Self::Gcm { gcm, .. } => (gcm, body, 0),
+            Self::Gcm { ciphers, .. } => (&ciphers.gcm, body, 0),
             Self::Siv(siv) => {
                 let (iv, ciphertext) = body.split_first_chunk_mut().ok_or(TOO_SHORT)?;
                 siv.open(aad, ciphertext, iv).map_err(|_| OpenError::NotAuthentic)?;
@@ -160,6 +207,32 @@ impl Cipher {
         };
         let plain = open_gcm(gcm, aad, body)?;
         Ok(plain.start + before..plain.end + before)
+    }
+
+    /// As [`Self::open`] beside the usual associated data, for a body of `len` bytes in a `room` with some more behind it; `None`, and
+    /// nothing is changed, if that has to do it.
+    #[inline]
+    pub(super) fn open_short(
+        &self,
+        recent: &mut Recent,
+        room: &mut [u8],
+        len: usize,
+    ) -> Option<Result<Range<usize>, OpenError>> {
+        let (ciphers, hash, before) = match self {
+            Self::Xaes { opened, .. } => {
+                let InUse { key, hash } = recent.derived(room.first_chunk()?, opened)?;
+                (&*key.ciphers, hash, key.bytes.len())
+            }
+            Self::Gcm { ciphers, .. } => (&**ciphers, &mut recent.hash, 0),
+            Self::Siv(_) => return None,
+        };
+        let (nonce, rest) = room.get_mut(before..)?.split_first_chunk_mut()?;
+        let from = before + nonce.len();
+        let text = len.checked_sub(from + TAG).filter(|text| *text <= short::MOST)?;
+        let short = ciphers.short.as_ref()?;
+        let hash = hash.get_or_insert_with(|| short.hash());
+        let opened = short.open(hash, &short.stream(nonce, text), rest, text);
+        Some(opened.map(|()| from..from + text).ok_or(OpenError::NotAuthentic))
     }
 
     /// Under another prefix than the last one.
@@ -171,36 +244,73 @@ impl Cipher {
         rest: &mut [u8],
         prefixes: &PrefixCache,
     ) -> Result<Range<usize>, OpenError> {
-        let Self::Xaes { xaes, serial, opened, .. } = self else { return Err(OpenError::NotAuthentic) };
+        let Self::Xaes { xaes, serial, opened, usual, .. } = self else { return Err(OpenError::NotAuthentic) };
         let place = (*serial, *prefix);
         let known = prefixes.0.get(&place);
         let is_known = known.is_some();
-        let gcm = known.unwrap_or_else(|| Arc::new(xaes.derive(prefix)));
-        let plain = open_gcm(&gcm, aad, rest)?;
+        let ciphers = known.unwrap_or_else(|| Arc::new(Ciphers::derived(xaes, prefix, usual)));
+        let plain = open_gcm(&ciphers.gcm, aad, rest)?;
         // Only now: whoever can present made-up tokens must not fill the cache with their prefixes.
         if !is_known {
-            prefixes.0.insert(place, Arc::clone(&gcm));
+            prefixes.0.insert(place, Arc::clone(&ciphers));
         }
-        opened.store(Some(Arc::new(Derived { bytes: *prefix, gcm })));
+        opened.store(Some(Arc::new(Derived { bytes: *prefix, ciphers })));
         Ok(plain.start + prefix.len()..plain.end + prefix.len())
+    }
+}
+
+impl Ciphers {
+    fn new(key: &[u8; 32], usual: &[u8]) -> Self {
+        Self { gcm: Gcm::new(key), short: ShortGcm::new(key, usual) }
+    }
+
+    fn derived(xaes: &Xaes, prefix: &[u8; 12], usual: &[u8]) -> Self {
+        xaes.derive_by(prefix, |key| Self::new(key, usual))
     }
 }
 
 impl Recent {
     /// The prefix for one more value.
-    fn prefix(&mut self, xaes: &Xaes, sealing: &ArcSwapOption<Prefix>) -> Result<&Prefix, RandomError> {
-        if self.sealing.is_none() || self.counted == 0 {
-            let (current, uses) = match self.sealing.take() {
-                Some(prefix) => (Some(prefix), USES),
-                None => (sealing.load_full(), 1),
-            };
-            (self.sealing, self.counted) = match current.filter(|prefix| prefix.is_good_for(uses)) {
-                Some(prefix) => (Some(prefix), uses),
-                None => (Some(fresh_prefix(xaes, sealing)?), 1),
-            };
+    #[inline]
+    fn prefix(
+        &mut self,
+        xaes: &Xaes,
+        usual: &[u8],
+        sealing: &ArcSwapOption<Prefix>,
+    ) -> Result<&mut InUse<Prefix>, RandomError> {
+        if self.counted == 0 {
+            self.count(xaes, usual, sealing)?;
         }
         self.counted -= 1;
-        self.sealing.as_deref().ok_or(RandomError)
+        self.sealing.as_mut().ok_or(RandomError)
+    }
+
+    #[inline(never)]
+    fn count(&mut self, xaes: &Xaes, usual: &[u8], sealing: &ArcSwapOption<Prefix>) -> Result<(), RandomError> {
+        let (current, uses) = match self.sealing.take() {
+            Some(current) => (Some(current), USES),
+            None => (sealing.load_full().map(InUse::of), 1),
+        };
+        (self.sealing, self.counted) = match current.filter(|current| current.key.is_good_for(uses)) {
+            Some(current) => (Some(current), uses),
+            None => (Some(InUse::of(fresh_prefix(xaes, usual, sealing)?)), 1),
+        };
+        Ok(())
+    }
+
+    /// What was opened with last, if this is its prefix.
+    #[inline]
+    fn derived(&mut self, prefix: &[u8; 12], opened: &ArcSwapOption<Derived>) -> Option<&mut InUse<Derived>> {
+        if self.opened.as_ref().is_none_or(|last| last.key.bytes != *prefix) {
+            self.opened = opened.load_full().map(InUse::of);
+        }
+        self.opened.as_mut().filter(|last| last.key.bytes == *prefix)
+    }
+}
+
+impl<K> InUse<K> {
+    fn of(key: Arc<K>) -> Self {
+        Self { key, hash: None }
     }
 }
 
@@ -211,11 +321,20 @@ impl Prefix {
     }
 }
 
+/// Counts a use of a key of suite 2.
+fn count(uses: &AtomicU64) -> Result<(), SealError> {
+    if uses.fetch_add(1, Ordering::Relaxed) >= MAX_PER_GCM_KEY {
+        return Err(SealError::Exhausted);
+    }
+    Ok(())
+}
+
 /// Puts a new prefix in the place of one that is used up, and counts one use of it. Two threads that do so at once make two: both
 /// are good, the later one stays.
-fn fresh_prefix(xaes: &Xaes, sealing: &ArcSwapOption<Prefix>) -> Result<Arc<Prefix>, RandomError> {
+fn fresh_prefix(xaes: &Xaes, usual: &[u8], sealing: &ArcSwapOption<Prefix>) -> Result<Arc<Prefix>, RandomError> {
     let bytes = random::bytes()?;
-    let fresh = Arc::new(Prefix { bytes, gcm: xaes.derive(&bytes), uses: AtomicU64::new(1) });
+    let ciphers = Ciphers::derived(xaes, &bytes, usual);
+    let fresh = Arc::new(Prefix { bytes, ciphers, uses: AtomicU64::new(1) });
     sealing.store(Some(Arc::clone(&fresh)));
     Ok(fresh)
 }
@@ -228,6 +347,22 @@ fn seal_gcm(gcm: &Gcm, aad: &[u8], random: &mut Batch, body: &mut [u8]) -> Resul
     *nonce = random.take()?;
     *tag = gcm.seal(nonce, aad, plain).map_err(|_| SealError::Unsealable)?;
     Ok(())
+}
+
+/// The same from a short text.
+#[inline]
+fn seal_short(
+    short: &ShortGcm,
+    hash: &mut Option<Hash>,
+    random: &mut Batch,
+    text: &[u8],
+    room: &mut [u8],
+) -> Option<()> {
+    let hash = hash.get_or_insert_with(|| short.hash());
+    let (place, rest) = room.split_first_chunk_mut()?;
+    let nonce = random.take().ok()?;
+    *place = nonce;
+    short.seal(hash, &short.stream(&nonce, text.len()), text, rest)
 }
 
 /// `nonce (12) | ciphertext | tag`
@@ -244,7 +379,7 @@ mod tests {
     use super::*;
 
     fn cipher(suite: Suite) -> Cipher {
-        Cipher::derive(suite, &Secret::from_slice(&[3; 32]).unwrap(), b"info", Arc::default())
+        Cipher::derive(suite, &Secret::from_slice(&[3; 32]).unwrap(), b"info", Arc::default(), b"aad")
     }
 
     fn sealed(cipher: &Cipher, head: usize) -> Vec<u8> {
@@ -283,9 +418,9 @@ mod tests {
     fn a_gcm_key_is_used_so_often_and_no_more() {
         let uses = Arc::new(AtomicU64::new(MAX_PER_GCM_KEY - 1));
         let key = Secret::from_slice(&[3; 32]).unwrap();
-        let one = Cipher::derive(Suite::Gcm, &key, b"info", Arc::clone(&uses));
+        let one = Cipher::derive(Suite::Gcm, &key, b"info", Arc::clone(&uses), b"aad");
         sealed(&one, 12);
-        let again = Cipher::derive(Suite::Gcm, &key, b"info", uses);
+        let again = Cipher::derive(Suite::Gcm, &key, b"info", uses, b"aad");
         for cipher in [one, again] {
             let sealed = cipher.seal(b"aad", &mut Batch::default(), &mut Recent::default(), &mut [0; 40]);
             assert_eq!(sealed, Err(SealError::Exhausted));

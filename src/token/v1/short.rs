@@ -2,7 +2,7 @@
 //! taking a token apart first. What does not go this way goes the other, which says why where it fails.
 
 use super::cipher::{PrefixCache, Recent};
-use super::form::{HEAD_TEXT, body_len};
+use super::form::{HEAD_TEXT, body_len, head_len};
 use super::{FieldKey, InHand, padding};
 use crate::crypto::base64url::{self, Room, SHORT};
 use crate::crypto::random::Batch;
@@ -65,9 +65,11 @@ impl FieldKey {
         random: &mut Batch,
         recent: &mut Recent,
     ) -> Option<()> {
-        let body = room.get_mut(..length)?;
-        body.get_mut(super::form::head_len(self.suite)..)?.get_mut(..text.len())?.copy_from_slice(text);
-        self.cipher.seal(self.of_string.unbound(), random, recent, body).ok()
+        if self.cipher.seal_short(random, recent, text, room).is_some() {
+            return Some(());
+        }
+        room.get_mut(head_len(self.suite)..)?.get_mut(..text.len())?.copy_from_slice(text);
+        self.cipher.seal(self.of_string.unbound(), random, recent, room.get_mut(..length)?).ok()
     }
 
     fn open_in(
@@ -78,9 +80,11 @@ impl FieldKey {
         prefixes: &PrefixCache,
         out: &mut Vec<u8>,
     ) -> Option<()> {
-        let body = room.get_mut(..length)?;
-        let plain = self.cipher.open(self.of_string.unbound(), body, recent, prefixes).ok()?;
-        let plain = body.get(plain)?;
+        let opened = match self.cipher.open_short(recent, room, length) {
+            Some(opened) => opened,
+            None => self.cipher.open(self.of_string.unbound(), room.get_mut(..length)?, recent, prefixes),
+        };
+        let plain = room.get(opened.ok()?)?;
         // Padded ones are rare, and no UTF-8 ends so.
         if !text::is_string_content(plain) {
             return None;
