@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod audit;
 mod authority;
@@ -109,7 +109,7 @@ pub fn main() -> ExitCode {
 /// The same with given arguments and streams.
 pub(crate) fn main_with(args: impl IntoIterator<Item = OsString>, out: &mut Out) -> Exit {
     let args: Vec<OsString> = args.into_iter().collect();
-    let cli = match Cli::try_parse_from(&args) {
+    let cli = match parse(&args) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() && args.iter().any(|arg| arg == "--json") => {
             out.set_json(true);
@@ -128,6 +128,19 @@ pub(crate) fn main_with(args: impl IntoIterator<Item = OsString>, out: &mut Out)
             failure.code
         }
     }
+}
+
+fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
+    let matches = command().try_get_matches_from(args)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command()))
+}
+
+/// The whole command line. No help shows what stands in the environment: it may be a password.
+fn command() -> clap::Command {
+    fn hidden(command: clap::Command) -> clap::Command {
+        command.mut_args(|arg| arg.hide_env_values(true)).mut_subcommands(hidden)
+    }
+    hidden(Cli::command())
 }
 
 fn dispatch(command: &Command, out: &mut Out) -> Result<(), Failure> {
@@ -173,14 +186,13 @@ fn usage(error: &clap::Error, out: &mut Out) -> Exit {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
     use rstest::rstest;
 
     use super::*;
 
     #[test]
     fn the_definition_is_sound() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[rstest]
@@ -197,7 +209,7 @@ mod tests {
 
     #[test]
     fn each_flag_of_the_configuration_has_its_variable() {
-        let command = Cli::command();
+        let command = command();
         let arguments =
             ["run", "authority", "injector"].map(|name| command.find_subcommand(name).unwrap().get_arguments());
         let others = ["help", "version", "json", "openapi"];
@@ -205,7 +217,17 @@ mod tests {
             let long = arg.get_long().unwrap();
             let expected = format!("SIDECLOAK_{}", long.replace('-', "_").to_uppercase());
             assert_eq!(arg.get_env().unwrap().to_str().unwrap(), expected);
-            assert!(arg.is_hide_env_values_set(), "{long}: help must not show the environment");
         }
+    }
+
+    #[test]
+    fn no_help_shows_the_environment() {
+        fn variables(command: &clap::Command) -> usize {
+            let own = command.get_arguments().filter(|arg| arg.get_env().is_some());
+            let own =
+                own.inspect(|arg| assert!(arg.is_hide_env_values_set(), "{} {}", command.get_name(), arg.get_id()));
+            own.count() + command.get_subcommands().map(variables).sum::<usize>()
+        }
+        assert!(variables(&command()) > 50);
     }
 }

@@ -5,6 +5,7 @@
 
 // Floor 0: vocabulary
 pub mod bounded;
+pub mod causes;
 pub mod clock;
 pub mod metrics;
 pub mod name;

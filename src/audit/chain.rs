@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::checkpoint::{self, Checkpoint};
-use super::line::{Content, Line, hash, hex, rfc3339, unhex};
+use super::line::{Content, Line, hash, rfc3339, unhex};
 use crate::clock::SharedClock;
+use crate::crypto::hex::encode as hex;
 use crate::crypto::random;
 use crate::keyring::store::{Put, StoreError};
 use crate::keyring::{Keyring, KeyringError};

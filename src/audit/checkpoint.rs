@@ -3,8 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::line::{hex, unhex};
+use super::line::unhex;
 use crate::crypto::base64url;
+use crate::crypto::hex::encode as hex;
 use crate::crypto::kdf::sha256;
 use crate::crypto::sign::VerifyingKey;
 use crate::keyring::{Keyring, KeyringError};

@@ -160,11 +160,6 @@ pub fn hash(line: &[u8]) -> [u8; 32] {
     sha256(line)
 }
 
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// 32 bytes from 64 lower-case hexadecimal digits.
 pub fn unhex(text: &str) -> Option<[u8; 32]> {
     let digits = text.as_bytes();

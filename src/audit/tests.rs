@@ -4,6 +4,7 @@ use super::line::{Line, hash};
 use super::verify::{Bad, Report, Verifier, each_line};
 use super::*;
 use crate::clock::{Clock, ManualClock};
+use crate::crypto::hex;
 use crate::crypto::kem::KemSuite;
 use crate::keyring::{KeySource, Options};
 
@@ -94,7 +95,7 @@ fn a_whole_log_is_sound_and_its_open_act_is_told() {
     let report = verified(&lines, place.owner(), &[held]).unwrap();
     assert_eq!((report.lines, report.checkpoints, report.signed_up_to), (13, 2, 12));
     assert_eq!(report.open.keys().copied().collect::<Vec<_>>(), [12]);
-    assert_eq!(report.head, line::hex(&hash(lines.last().unwrap())));
+    assert_eq!(report.head, hex::encode(&hash(lines.last().unwrap())));
     assert_eq!(verified(&lines, [7; 32], &[]).unwrap_err().number, 1, "another owner's");
 }
 
@@ -110,7 +111,7 @@ fn a_process_that_starts_again_signs_only_what_nobody_signed() {
     // What only looks like a checkpoint covers nothing.
     let mut forged = Line::decode(lines.last().unwrap()).unwrap();
     forged.content = Content::Checkpoint { signature: "AAAA".into() };
-    let forged: String = forged.encode().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+    let forged: String = hex::encode(&forged.encode().unwrap());
     place.sql(&format!("UPDATE audit SET line = x'{forged}' WHERE number = {}", lines.len()));
     assert!(checkpoint().is_some());
     assert_eq!(place.lines().len(), lines.len() + 1);
@@ -172,7 +173,7 @@ fn who_can_write_but_not_sign_does_not_get_past_a_checkpoint() {
             if i == 0 {
                 line.time = line::rfc3339(0);
             }
-            line.prev = line::hex(&prev);
+            line.prev = hex::encode(&prev);
             let bytes = line.encode().unwrap();
             prev = hash(&bytes);
             forged.push(bytes);
@@ -184,7 +185,7 @@ fn who_can_write_but_not_sign_does_not_get_past_a_checkpoint() {
     for forged in [
         Checkpoint { number: held.number - 1, ..held.clone() },
         Checkpoint { time: line::rfc3339(1), ..held.clone() },
-        Checkpoint { hash: line::hex(&[1; 32]), ..held.clone() },
+        Checkpoint { hash: hex::encode(&[1; 32]), ..held.clone() },
         Checkpoint { instance: String::new(), ..held.clone() },
     ] {
         assert!(!Verifier::new(Some(place.owner())).hold(&forged));
@@ -267,7 +268,7 @@ fn a_line_whose_answer_was_lost_is_not_written_twice() {
         place.sql("ALTER TABLE away RENAME TO audit");
         let lines = place.lines();
         let instance = Line::decode(&lines[1]).unwrap().instance;
-        let (number, prev) = (lines.len() as u64 + 1, line::hex(&hash(lines.last().unwrap())));
+        let (number, prev) = (lines.len() as u64 + 1, hex::encode(&hash(lines.last().unwrap())));
         let line = Line { number, time: line::rfc3339(place.clock.now()), instance, prev, content };
         place.sql(&format!("INSERT INTO audit VALUES ({number}, CAST('{}' AS BLOB))", text(&line)));
         place.clock.advance(90);

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::checkpoint::{self, Checkpoint, owner_key};
-use super::line::{Content, FORMAT, Line, hash, hex, seconds, unhex};
+use super::line::{Content, FORMAT, Line, hash, seconds, unhex};
+use crate::crypto::hex::encode as hex;
 use crate::crypto::kdf::sha256;
 use crate::crypto::sign::VerifyingKey;
 use crate::keyring::{Keyring, KeyringError};

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Authority;
 use crate::audit::{Act, Audit};
+use crate::crypto::hex::encode as hex;
 use crate::crypto::random;
 use crate::directory::{Directory, Ends, Entry};
 use crate::keyring::store::Put;
@@ -22,7 +23,7 @@ mod destruction;
 mod rewrap;
 mod schedule;
 
-pub use destruction::{DEFAULT_WAIT, Destruction, Wait};
+pub use destruction::{DEFAULT_WAIT, Destruction, StillSealing, Wait};
 pub use rewrap::{Goal, Job};
 pub use schedule::Schedule;
 
@@ -286,10 +287,6 @@ impl fmt::Display for Target {
             Self::App(name) => write!(f, "app:{name}"),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Whole seconds, at least one unless it is none.

@@ -18,49 +18,49 @@ use crate::telemetry::{self, Format};
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Args {
     /// Where sidecars (/keyring/v1) and management (/manage/v1) are served [default: 127.0.0.1:8440]
-    #[arg(long, value_name = "ADDRESS", env = "SIDECLOAK_LISTEN", hide_env_values = true)]
+    #[arg(long, value_name = "ADDRESS", env = "SIDECLOAK_LISTEN")]
     pub listen: Option<String>,
     /// Serve Crittora's API there
-    #[arg(long, value_name = "ADDRESS", env = "SIDECLOAK_CRITTORA", hide_env_values = true)]
+    #[arg(long, value_name = "ADDRESS", env = "SIDECLOAK_CRITTORA")]
     pub crittora: Option<String>,
     /// Serve Crypteron's management API there
-    #[arg(long, value_name = "ADDRESS", env = "SIDECLOAK_CRYPTERON", hide_env_values = true)]
+    #[arg(long, value_name = "ADDRESS", env = "SIDECLOAK_CRYPTERON")]
     pub crypteron: Option<String>,
     /// Serve NAVER Cloud KMS's API there
-    #[arg(long, value_name = "ADDRESS", env = "SIDECLOAK_NCLOUD_KMS", hide_env_values = true)]
+    #[arg(long, value_name = "ADDRESS", env = "SIDECLOAK_NCLOUD_KMS")]
     pub ncloud_kms: Option<String>,
     /// Serve ExeQuantum's API there
-    #[arg(long, value_name = "ADDRESS", env = "SIDECLOAK_EXEQUANTUM", hide_env_values = true)]
+    #[arg(long, value_name = "ADDRESS", env = "SIDECLOAK_EXEQUANTUM")]
     pub exequantum: Option<String>,
     /// PEM file of the listeners' certificate and its intermediates; read again when it changes
-    #[arg(long, value_name = "FILE", env = "SIDECLOAK_TLS_CERT", hide_env_values = true)]
+    #[arg(long, value_name = "FILE", env = "SIDECLOAK_TLS_CERT")]
     pub tls_cert: Option<PathBuf>,
     /// PEM file of the certificate's private key
-    #[arg(long, value_name = "FILE", env = "SIDECLOAK_TLS_KEY", hide_env_values = true)]
+    #[arg(long, value_name = "FILE", env = "SIDECLOAK_TLS_KEY")]
     pub tls_key: Option<PathBuf>,
     /// PEM file of who may issue client certificates
-    #[arg(long, value_name = "FILE", env = "SIDECLOAK_CLIENT_CA", hide_env_values = true)]
+    #[arg(long, value_name = "FILE", env = "SIDECLOAK_CLIENT_CA")]
     pub client_ca: Option<PathBuf>,
     /// Turn clients without a certificate away
-    #[arg(long, env = "SIDECLOAK_REQUIRE_CLIENT_CERT", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "SIDECLOAK_REQUIRE_CLIENT_CERT", value_parser = FalseyValueParser::new())]
     pub require_client_cert: bool,
     /// Post-quantum key exchange only
-    #[arg(long, env = "SIDECLOAK_PQ_ONLY", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "SIDECLOAK_PQ_ONLY", value_parser = FalseyValueParser::new())]
     pub pq_only: bool,
     /// Listen beyond loopback without TLS
-    #[arg(long, env = "SIDECLOAK_INSECURE_LISTEN", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "SIDECLOAK_INSECURE_LISTEN", value_parser = FalseyValueParser::new())]
     pub insecure_listen: bool,
     /// Where to answer /livez, /readyz and /metrics
-    #[arg(long, value_name = "ADDRESS", env = "SIDECLOAK_PROBE", hide_env_values = true)]
+    #[arg(long, value_name = "ADDRESS", env = "SIDECLOAK_PROBE")]
     pub probe: Option<String>,
     /// Threads that serve [default: the CPUs allowed]
-    #[arg(long, value_name = "N", env = "SIDECLOAK_WORKERS", hide_env_values = true)]
+    #[arg(long, value_name = "N", env = "SIDECLOAK_WORKERS")]
     pub workers: Option<usize>,
     /// Log from this level on [default: info]
-    #[arg(long, value_name = "LEVEL", env = "SIDECLOAK_LOG", hide_env_values = true)]
+    #[arg(long, value_name = "LEVEL", env = "SIDECLOAK_LOG")]
     pub log: Option<LogArg>,
     /// Make a missing keyring and master key, and keep them anywhere. Not for production
-    #[arg(long, env = "SIDECLOAK_DEV", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "SIDECLOAK_DEV", value_parser = FalseyValueParser::new())]
     pub dev: bool,
     /// Print the OpenAPI document of an API, and end
     #[arg(long, value_name = "API")]

@@ -24,25 +24,25 @@ use crate::sealer::managed::set::Profiles;
 #[command(next_help_heading = "Configuration and keys")]
 pub(crate) struct KeyringArgs {
     /// Configuration file [default: ./sidecloak.yaml if it is there]
-    #[arg(long, global = true, value_name = "FILE", env = "SIDECLOAK_CONFIG", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "FILE", env = "SIDECLOAK_CONFIG")]
     pub config: Option<PathBuf>,
     /// The keyring: a SQLite file, a postgres:// URL, or an authority at https:// [default: ./sidecloak.db]
-    #[arg(long, global = true, value_name = "KEYRING", env = "SIDECLOAK_KEYRING", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "KEYRING", env = "SIDECLOAK_KEYRING")]
     pub keyring: Option<String>,
     /// File with the master key [default: ./master.key]
-    #[arg(long, global = true, value_name = "FILE", env = "SIDECLOAK_MASTER_KEY_FILE", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "FILE", env = "SIDECLOAK_MASTER_KEY_FILE")]
     pub master_key_file: Option<PathBuf>,
     /// Key id of the keyring's owner, pinned by a process without the master key
-    #[arg(long, global = true, value_name = "HEX", env = "SIDECLOAK_OWNER", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "HEX", env = "SIDECLOAK_OWNER")]
     pub owner: Option<String>,
     /// File with the API key that is shown to the authority
-    #[arg(long, global = true, value_name = "FILE", env = "SIDECLOAK_API_KEY_FILE", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "FILE", env = "SIDECLOAK_API_KEY_FILE")]
     pub api_key_file: Option<PathBuf>,
     /// PEM file of who may have issued the authority's certificate [default: whom the system trusts]
-    #[arg(long, global = true, value_name = "FILE", env = "SIDECLOAK_CA", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "FILE", env = "SIDECLOAK_CA")]
     pub ca: Option<PathBuf>,
     /// Keep the keyring on a file system that may lose it (tmpfs, overlay, nfs, cifs, fuse)
-    #[arg(long, global = true, env = "SIDECLOAK_I_KNOW", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    #[arg(long, global = true, env = "SIDECLOAK_I_KNOW", value_parser = FalseyValueParser::new())]
     pub i_know: bool,
 }
 

@@ -1,9 +1,8 @@
 //! `sidecloak completions`: a script that completes commands in a shell.
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::Cli;
+use super::command;
 use super::exit::Failure;
 use super::out::Out;
 
@@ -18,7 +17,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
     // Into memory first: the generator would panic on a pipe that has been closed.
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "sidecloak", &mut script);
+    clap_complete::generate(args.shell, &mut command(), "sidecloak", &mut script);
     out.bytes(&script)
 }
 

@@ -31,10 +31,10 @@ const MAX_BODY: u64 = 64 << 20;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// File or directory of rules
-    #[arg(long, value_name = "PATH", env = "SIDECLOAK_RULES", hide_env_values = true, default_value = "rules")]
+    #[arg(long, value_name = "PATH", env = "SIDECLOAK_RULES", default_value = "rules")]
     pub rules: PathBuf,
     /// Configuration file, for its profiles [default: ./sidecloak.yaml if it is there]
-    #[arg(long, value_name = "FILE", env = "SIDECLOAK_CONFIG", hide_env_values = true)]
+    #[arg(long, value_name = "FILE", env = "SIDECLOAK_CONFIG")]
     pub config: Option<PathBuf>,
     /// The request's method [default: GET, or POST with a request's body]
     #[arg(long, value_name = "METHOD")]

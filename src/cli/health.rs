@@ -29,19 +29,19 @@ const MAX_SECONDS: u64 = 3600;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Configuration file [default: ./sidecloak.yaml if it is there]
-    #[arg(long, value_name = "FILE", env = "SIDECLOAK_CONFIG", hide_env_values = true)]
+    #[arg(long, value_name = "FILE", env = "SIDECLOAK_CONFIG")]
     pub config: Option<PathBuf>,
     /// The process's probe: 127.0.0.1:9902, unix:/PATH, or HOST:9902 of another machine [default: the configuration's]
-    #[arg(long, value_name = "ADDRESS", env = "SIDECLOAK_PROBE", hide_env_values = true)]
+    #[arg(long, value_name = "ADDRESS", env = "SIDECLOAK_PROBE")]
     pub probe: Option<String>,
     /// The process's admin interface, asked if there is no probe [default: the configuration's]
-    #[arg(long, value_name = "ADDRESS", env = "SIDECLOAK_ADMIN", hide_env_values = true)]
+    #[arg(long, value_name = "ADDRESS", env = "SIDECLOAK_ADMIN")]
     pub admin: Option<String>,
     /// File with the token that the admin interface asks for
-    #[arg(long, value_name = "FILE", env = "SIDECLOAK_ADMIN_TOKEN_FILE", hide_env_values = true)]
+    #[arg(long, value_name = "FILE", env = "SIDECLOAK_ADMIN_TOKEN_FILE")]
     pub admin_token_file: Option<PathBuf>,
     /// Key id of the keyring's owner, where the configuration leaves it to the flag or variable
-    #[arg(long, value_name = "HEX", env = "SIDECLOAK_OWNER", hide_env_values = true)]
+    #[arg(long, value_name = "HEX", env = "SIDECLOAK_OWNER")]
     pub owner: Option<String>,
     /// Wait at most this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=MAX_SECONDS))]

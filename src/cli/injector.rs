@@ -17,80 +17,50 @@ use crate::tls::ServerTls;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Where the API server calls: /mutate and /validate
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        env = "SIDECLOAK_LISTEN",
-        hide_env_values = true,
-        default_value = "0.0.0.0:8443"
-    )]
+    #[arg(long, value_name = "ADDRESS", env = "SIDECLOAK_LISTEN", default_value = "0.0.0.0:8443")]
     pub listen: SocketAddr,
     /// PEM file of the webhook's certificate and its intermediates; read again when it changes
-    #[arg(long, value_name = "FILE", env = "SIDECLOAK_TLS_CERT", hide_env_values = true)]
+    #[arg(long, value_name = "FILE", env = "SIDECLOAK_TLS_CERT")]
     pub tls_cert: PathBuf,
     /// PEM file of the certificate's private key
-    #[arg(long, value_name = "FILE", env = "SIDECLOAK_TLS_KEY", hide_env_values = true)]
+    #[arg(long, value_name = "FILE", env = "SIDECLOAK_TLS_KEY")]
     pub tls_key: PathBuf,
     /// PEM file of who may issue the API server's client certificate; callers without one are turned away
-    #[arg(long, value_name = "FILE", env = "SIDECLOAK_CLIENT_CA", hide_env_values = true)]
+    #[arg(long, value_name = "FILE", env = "SIDECLOAK_CLIENT_CA")]
     pub client_ca: Option<PathBuf>,
     /// Where to answer /livez, /readyz and /metrics
-    #[arg(long, value_name = "ADDRESS", env = "SIDECLOAK_PROBE", hide_env_values = true)]
+    #[arg(long, value_name = "ADDRESS", env = "SIDECLOAK_PROBE")]
     pub probe: Option<SocketAddr>,
     /// Image of the sidecar [default: sidecloak:VERSION]
-    #[arg(long, value_name = "IMAGE", env = "SIDECLOAK_IMAGE", hide_env_values = true)]
+    #[arg(long, value_name = "IMAGE", env = "SIDECLOAK_IMAGE")]
     pub image: Option<String>,
     /// ConfigMap of pods that name none
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "SIDECLOAK_CONFIG_MAP",
-        hide_env_values = true,
-        default_value = "sidecloak"
-    )]
+    #[arg(long, value_name = "NAME", env = "SIDECLOAK_CONFIG_MAP", default_value = "sidecloak")]
     pub config_map: String,
     /// Secret of pods that name none
-    #[arg(long, value_name = "NAME", env = "SIDECLOAK_SECRET", hide_env_values = true, default_value = "sidecloak")]
+    #[arg(long, value_name = "NAME", env = "SIDECLOAK_SECRET", default_value = "sidecloak")]
     pub secret: String,
     /// Where sidecars listen in pods that do not say
-    #[arg(long, value_name = "PORT", env = "SIDECLOAK_SIDECAR_PORT", hide_env_values = true, default_value_t = 15080,
+    #[arg(long, value_name = "PORT", env = "SIDECLOAK_SIDECAR_PORT", default_value_t = 15080,
           value_parser = clap::value_parser!(u16).range(1..))]
     pub sidecar_port: u16,
     /// What a sidecar asks of a CPU
-    #[arg(long, value_name = "QUANTITY", env = "SIDECLOAK_CPU_REQUEST", hide_env_values = true, default_value = "50m")]
+    #[arg(long, value_name = "QUANTITY", env = "SIDECLOAK_CPU_REQUEST", default_value = "50m")]
     pub cpu_request: String,
     /// What a sidecar asks of the memory
-    #[arg(
-        long,
-        value_name = "QUANTITY",
-        env = "SIDECLOAK_MEMORY_REQUEST",
-        hide_env_values = true,
-        default_value = "64Mi"
-    )]
+    #[arg(long, value_name = "QUANTITY", env = "SIDECLOAK_MEMORY_REQUEST", default_value = "64Mi")]
     pub memory_request: String,
     /// The most memory that a sidecar may take
-    #[arg(
-        long,
-        value_name = "QUANTITY",
-        env = "SIDECLOAK_MEMORY_LIMIT",
-        hide_env_values = true,
-        default_value = "256Mi"
-    )]
+    #[arg(long, value_name = "QUANTITY", env = "SIDECLOAK_MEMORY_LIMIT", default_value = "256Mi")]
     pub memory_limit: String,
     /// Namespace in which the injector runs itself, whose pods it leaves as they are
-    #[arg(long, value_name = "NAME", env = "SIDECLOAK_NAMESPACE", hide_env_values = true)]
+    #[arg(long, value_name = "NAME", env = "SIDECLOAK_NAMESPACE")]
     pub namespace: Option<String>,
     /// Further namespace whose pods are left as they are, beside kube-system, kube-public and kube-node-lease; may be repeated
-    #[arg(
-        long,
-        value_name = "NAME",
-        value_delimiter = ',',
-        env = "SIDECLOAK_EXCLUDE_NAMESPACE",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', env = "SIDECLOAK_EXCLUDE_NAMESPACE")]
     pub exclude_namespace: Vec<String>,
     /// Log from this level on
-    #[arg(long, value_name = "LEVEL", env = "SIDECLOAK_LOG", hide_env_values = true, default_value = "info")]
+    #[arg(long, value_name = "LEVEL", env = "SIDECLOAK_LOG", default_value = "info")]
     pub log: LogArg,
 }
 

@@ -11,6 +11,7 @@ use super::out::Out;
 use crate::audit::{Act, Audit};
 use crate::clock::SystemClock;
 use crate::config::Purpose;
+use crate::crypto::hex::encode as hex;
 use crate::crypto::kem::KemSuite;
 use crate::keyring::store::StorePlace;
 use crate::keyring::{Keyring, KeyringError, Options, State};
@@ -291,10 +292,6 @@ fn refused(error: KeyringError) -> Failure {
         failure.help = Some("`sidecloak keys list` shows the partitions there are".into());
     }
     failure
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What to know or do beside what was asked for; a machine asked for the result alone.

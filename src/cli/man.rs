@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::CommandFactory;
 use clap_mangen::Man;
 
-use super::Cli;
+use super::command;
 use super::exit::Failure;
 use super::out::Out;
 
@@ -20,11 +19,11 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
     match &args.out {
         Some(directory) => std::fs::create_dir_all(directory)
-            .and_then(|()| clap_mangen::generate_to(Cli::command(), directory))
+            .and_then(|()| clap_mangen::generate_to(command(), directory))
             .map_err(|e| Failure::io(format!("cannot write manual pages to {}", directory.display()), &e)),
         None => {
             let mut page = Vec::new();
-            Man::new(Cli::command()).render(&mut page).map_err(|e| Failure::io("cannot render the manual page", &e))?;
+            Man::new(command()).render(&mut page).map_err(|e| Failure::io("cannot render the manual page", &e))?;
             out.bytes(&page)
         }
     }

@@ -25,7 +25,7 @@ use link::{Link, segment};
 #[command(next_help_heading = "Whom to ask")]
 pub(crate) struct LinkArgs {
     /// The authority: https://HOST:PORT, with a management key in --api-key-file [default: the keyring on this machine]
-    #[arg(long, global = true, value_name = "URL", env = "SIDECLOAK_AUTHORITY", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "URL", env = "SIDECLOAK_AUTHORITY")]
     pub authority: Option<String>,
     #[command(flatten)]
     pub keyring: KeyringArgs,

@@ -26,13 +26,13 @@ const MAX_SNAPSHOT: u64 = 16 << 20;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Configuration file, whose admin interface or probe is asked if nothing else is named [default: ./sidecloak.yaml]
-    #[arg(long, value_name = "FILE", env = "SIDECLOAK_CONFIG", hide_env_values = true)]
+    #[arg(long, value_name = "FILE", env = "SIDECLOAK_CONFIG")]
     pub config: Option<PathBuf>,
     /// A process's admin interface: unix:/PATH or HOST:PORT; repeat it for each replica
     #[arg(long, value_name = "ADDRESS")]
     pub admin: Vec<String>,
     /// File with the token that admin interfaces over TCP ask for
-    #[arg(long, value_name = "FILE", env = "SIDECLOAK_ADMIN_TOKEN_FILE", hide_env_values = true)]
+    #[arg(long, value_name = "FILE", env = "SIDECLOAK_ADMIN_TOKEN_FILE")]
     pub admin_token_file: Option<PathBuf>,
     /// A process's probe: HOST:PORT or unix:/PATH; a name stands for all addresses that it resolves to
     #[arg(long, value_name = "ADDRESS")]

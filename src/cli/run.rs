@@ -20,31 +20,31 @@ use crate::telemetry::{self, Format};
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Args {
     /// Where to listen: 127.0.0.1:8080 or unix:/PATH; may be repeated [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDRESS", value_delimiter = ',', env = "SIDECLOAK_LISTEN", hide_env_values = true)]
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',', env = "SIDECLOAK_LISTEN")]
     pub listen: Vec<String>,
     /// Where to forward: http://host:port or unix:/PATH; may be repeated
-    #[arg(long, value_name = "URL", value_delimiter = ',', env = "SIDECLOAK_UPSTREAM", hide_env_values = true)]
+    #[arg(long, value_name = "URL", value_delimiter = ',', env = "SIDECLOAK_UPSTREAM")]
     pub upstream: Vec<String>,
     /// File or directory of rules [default: rules/ if it is there]
-    #[arg(long, value_name = "PATH", env = "SIDECLOAK_RULES", hide_env_values = true)]
+    #[arg(long, value_name = "PATH", env = "SIDECLOAK_RULES")]
     pub rules: Option<PathBuf>,
     /// The admin interface: unix:/PATH, or a loopback address with --admin-token-file
-    #[arg(long, value_name = "ADDRESS", env = "SIDECLOAK_ADMIN", hide_env_values = true)]
+    #[arg(long, value_name = "ADDRESS", env = "SIDECLOAK_ADMIN")]
     pub admin: Option<String>,
     /// File with the token that the admin interface asks for
-    #[arg(long, value_name = "FILE", env = "SIDECLOAK_ADMIN_TOKEN_FILE", hide_env_values = true)]
+    #[arg(long, value_name = "FILE", env = "SIDECLOAK_ADMIN_TOKEN_FILE")]
     pub admin_token_file: Option<PathBuf>,
     /// Where to answer /livez, /readyz and /metrics
-    #[arg(long, value_name = "ADDRESS", env = "SIDECLOAK_PROBE", hide_env_values = true)]
+    #[arg(long, value_name = "ADDRESS", env = "SIDECLOAK_PROBE")]
     pub probe: Option<String>,
     /// Worker threads [default: the smaller of 2 and the CPUs allowed]
-    #[arg(long, value_name = "N", env = "SIDECLOAK_WORKERS", hide_env_values = true)]
+    #[arg(long, value_name = "N", env = "SIDECLOAK_WORKERS")]
     pub workers: Option<usize>,
     /// Log from this level on [default: info]
-    #[arg(long, value_name = "LEVEL", env = "SIDECLOAK_LOG", hide_env_values = true)]
+    #[arg(long, value_name = "LEVEL", env = "SIDECLOAK_LOG")]
     pub log: Option<LogArg>,
     /// Make a missing keyring and master key, and keep them anywhere. Not for production
-    #[arg(long, env = "SIDECLOAK_DEV", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "SIDECLOAK_DEV", value_parser = FalseyValueParser::new())]
     pub dev: bool,
     #[command(flatten)]
     pub keyring: KeyringArgs,

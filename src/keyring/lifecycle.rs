@@ -70,6 +70,11 @@ impl EpochInfo {
         let Core { kind, created, not_after, .. } = EpochRecord::decode(&row.record).ok()?.core;
         Some(Self { id: row.id, kind, created, not_after, age: now.saturating_sub(created) })
     }
+
+    /// Whether one process alone may seal under it then, and no roll-over keeps it from that.
+    pub fn is_own_at(&self, now: u64) -> bool {
+        self.kind == Kind::Private && now < self.not_after
+    }
 }
 
 /// What `keys list` shows of a recipient.

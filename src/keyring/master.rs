@@ -9,7 +9,7 @@ use crate::crypto::aead::{TAG, Xaes};
 use crate::crypto::kdf::{hkdf, key_id, pae};
 use crate::crypto::kem::{DecapsulationKey, KemSuite};
 use crate::crypto::sign::SigningKey;
-use crate::crypto::{base64url, random};
+use crate::crypto::{base64url, hex, random};
 use crate::secret::{Secret, SecretBytes};
 
 /// A key file holds one line; anything longer is something else.
@@ -262,7 +262,7 @@ pub fn parse_key(line: &SecretBytes, source: &KeySource) -> Result<Secret<32>, K
 
 /// The first bytes of an id in hex, for messages.
 fn prefix(id: &[u8]) -> String {
-    id.iter().take(4).map(|b| format!("{b:02x}")).collect()
+    hex::encode(id.get(..4).unwrap_or(id))
 }
 
 fn damaged(row: &KeyRow) -> KeyringError {

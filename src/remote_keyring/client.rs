@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 use super::events::{self, Heard};
 use super::wire::{self, MAX_RECORD};
 use super::{credential, state};
+use crate::causes;
 use crate::keyring::store::{Credential, Remote, ServiceError, StoreError, check_url};
 use crate::secret::Secret;
 use crate::tls::{self, ClientTls};
@@ -195,7 +196,7 @@ impl Wire {
             Transport::Tls(pool) => pool.request(request).await,
             Transport::Plain(pool) => pool.request(request).await,
         };
-        sent.map_err(|error| reasons(&error))
+        sent.map_err(|error| causes::told(&error))
     }
 
     async fn exchange(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Answer, String> {
@@ -305,15 +306,4 @@ impl Answer {
         problem.detail = problem.detail.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect();
         problem
     }
-}
-
-/// An error with what caused it: "client error (Connect)" alone helps nobody.
-pub(crate) fn reasons(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -17,8 +17,8 @@ use tokio::sync::watch;
 
 use super::pace::Pace;
 use super::{Halt, HaltKind, retry};
+use crate::causes;
 use crate::clock::SharedClock;
-use crate::remote_keyring::client::reasons;
 use crate::tls::{self, ClientTls};
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -235,7 +235,7 @@ impl Client {
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, Lost> {
         let response = self.pool.request(request).await.map_err(|error| {
-            let why = reasons(&error);
+            let why = causes::told(&error);
             if error.is_connect() { Lost::Away(why) } else { Lost::Here(why) }
         })?;
         let (parts, body) = response.into_parts();

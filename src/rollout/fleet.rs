@@ -133,7 +133,7 @@ pub fn classes<'a>(told: impl Iterator<Item = (&'a Snapshot, &'a RuleCounts)>) -
                 all.len() - 1
             });
             if let Some(class) = all.get_mut(at) {
-                class.add(field, snapshot.now);
+                class.add(field, snapshot.process.now);
             }
         }
     }
@@ -143,7 +143,10 @@ pub fn classes<'a>(told: impl Iterator<Item = (&'a Snapshot, &'a RuleCounts)>) -
 /// A process that was named twice counts once.
 pub fn distinct(replicas: Vec<Replica>) -> Vec<Replica> {
     let mut seen = BTreeSet::new();
-    replicas.into_iter().filter(|r| r.told.as_ref().map_or(true, |told| seen.insert(told.instance.clone()))).collect()
+    replicas
+        .into_iter()
+        .filter(|r| r.told.as_ref().map_or(true, |told| seen.insert(told.process.instance.clone())))
+        .collect()
 }
 
 fn more(sum: &mut u64, by: u64) {

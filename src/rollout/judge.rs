@@ -168,7 +168,7 @@ fn fleet_reasons(replicas: &[Replica], question: &Question) -> Vec<Reason> {
     for Replica { address, told } in replicas {
         match told {
             Err(why) => reasons.push(Reason::new(Code::Unreachable, format!("{address} does not tell: {why}"))),
-            Ok(snapshot) if snapshot.reload_failed => {
+            Ok(snapshot) if snapshot.process.reload_failed => {
                 let text = format!("{address} refused newer rules and goes on with older ones");
                 reasons.push(Reason::new(Code::ReloadFailed, text));
             }
@@ -193,12 +193,13 @@ fn accept(reasons: &mut [Reason], question: &Question) {
 impl ReplicaReport {
     fn of(replica: &Replica) -> Self {
         let told = replica.told.as_ref();
+        let process = told.ok().map(|snapshot| &snapshot.process);
         Self {
             address: replica.address.clone(),
             error: told.err().cloned(),
-            instance: told.ok().map(|snapshot| snapshot.instance.clone()),
-            digest: told.ok().and_then(|snapshot| snapshot.digest.clone()),
-            loaded_seconds_ago: told.ok().map(|snapshot| snapshot.now.saturating_sub(snapshot.loaded)),
+            instance: process.map(|process| process.instance.clone()),
+            digest: process.and_then(|process| process.digest.clone()),
+            loaded_seconds_ago: process.map(|process| process.now.saturating_sub(process.loaded)),
         }
     }
 }

@@ -17,18 +17,9 @@ pub const VERSION: u32 = 1;
 pub struct Snapshot {
     /// See [`VERSION`].
     pub version: u32,
-    /// Random, of this process.
-    pub instance: String,
-    /// When this was told (Unix seconds).
-    pub now: u64,
-    /// SHA-256 of the files of rules in force.
-    pub digest: Option<String>,
-    /// When they were loaded.
-    pub loaded: u64,
-    /// Whether a later load failed, so that these stayed.
-    pub reload_failed: bool,
-    /// Whether the process is about to stop.
-    pub draining: bool,
+    /// Which process, and how it is.
+    #[serde(flatten)]
+    pub process: Process,
     /// Those that seal or open.
     pub rules: Vec<RuleCounts>,
 }
@@ -101,29 +92,28 @@ pub struct FieldCounts {
 }
 
 /// What is told beside the counts.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
-    /// See [`Snapshot::instance`].
+    /// Random, of this process.
     pub instance: String,
-    /// See [`Snapshot::now`].
+    /// When this was told (Unix seconds).
     pub now: u64,
-    /// See [`Snapshot::digest`].
+    /// SHA-256 of the files of rules in force.
     pub digest: Option<String>,
-    /// See [`Snapshot::loaded`].
+    /// When they were loaded.
     pub loaded: u64,
-    /// See [`Snapshot::reload_failed`].
+    /// Whether a later load failed, so that these stayed.
     pub reload_failed: bool,
-    /// See [`Snapshot::draining`].
+    /// Whether the process is about to stop.
     pub draining: bool,
 }
 
 impl Snapshot {
     /// What these rules counted; with their selectors or without.
     pub fn of(process: Process, rules: &RuleSet, selectors: bool) -> Self {
-        let Process { instance, now, digest, loaded, reload_failed, draining } = process;
         let acts = |rule: &&std::sync::Arc<Rule>| matches!(rule.kind, RuleKind::Fields { .. });
         let rules = rules.rules.iter().filter(acts).map(|rule| RuleCounts::of(rule, selectors)).collect();
-        Self { version: VERSION, instance, now, digest, loaded, reload_failed, draining, rules }
+        Self { version: VERSION, process, rules }
     }
 }
 

@@ -5,6 +5,8 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 
+use crate::causes;
+
 /// Why the handshake with a client came to nothing.
 pub fn with_client(error: &io::Error) -> &'static str {
     match of(error) {
@@ -72,19 +74,9 @@ pub fn with_server(error: &(dyn StdError + 'static)) -> Option<&'static str> {
     })
 }
 
-/// The error of TLS, however deep it is wrapped. An [`io::Error`] does not name what it holds as its source.
+/// The error of TLS, however deep it is wrapped.
 fn of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(held) => Some(held),
-            None => error.source(),
-        };
-    }
-    None
+    causes::all(error).find_map(|error| error.downcast_ref())
 }
 
 #[cfg(test)]

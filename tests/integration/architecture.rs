@@ -12,7 +12,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (3, &["audit", "directory", "rollout", "rules", "transform"]),
     (2, &["form", "jsonpath", "keyring", "token"]),
     (1, &["crypto", "json"]),
-    (0, &["bounded", "clock", "metrics", "name", "refusal", "report", "secret"]),
+    (0, &["bounded", "causes", "clock", "metrics", "name", "refusal", "report", "secret"]),
 ];
 
 const CRYPTO_CRATES: &[&str] = &[

@@ -73,14 +73,14 @@ fn an_upstream_that_is_silent_is_504() {
 #[test]
 fn an_upload_that_moves_is_no_silence() {
     let up = echo();
-    let proxy = proxy(&[&up]).shared(|s| s.settings.timeouts.first_byte = Duration::from_millis(300)).run();
+    let proxy = proxy(&[&up]).shared(|s| s.settings.timeouts.first_byte = Duration::from_secs(1)).run();
     let mut client = proxy.client();
-    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n");
-    for _ in 0..12 {
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\n\r\n");
+    for _ in 0..14 {
         std::thread::sleep(Duration::from_millis(100));
         client.send("x");
     }
-    assert_eq!(client.receive().text(), "x".repeat(12));
+    assert_eq!(client.receive().text(), "x".repeat(14));
 }
 
 #[test]

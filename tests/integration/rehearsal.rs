@@ -17,6 +17,7 @@ use crate::applications::accounts;
 use crate::cli::Place;
 use crate::cli::process::{Running, free_port};
 use crate::cluster::{Cluster, Settings};
+use crate::stage::eventually;
 use crate::support::{Message, PATIENCE};
 
 const ROWS: usize = 240;
@@ -209,7 +210,13 @@ impl Traffic {
         assert!(failures.is_empty(), "{step}: {} failed requests, first: {}", failures.len(), failures[0]);
     }
 
-    fn end(mut self) -> Arc<Seen> {
+    /// Once it was worth the name: on a busy machine few requests go with each step.
+    fn end_of_enough(mut self) -> Arc<Seen> {
+        eventually("enough requests", || {
+            let is_enough =
+                self.seen.requests.load(Ordering::Relaxed) > 500 && self.seen.created.lock().unwrap().len() > 10;
+            is_enough || !self.seen.failures.lock().unwrap().is_empty()
+        });
         self.over.store(true, Ordering::SeqCst);
         for thread in self.threads.drain(..) {
             thread.join().unwrap();
@@ -440,7 +447,7 @@ fn there_and_all_the_way_back_under_live_traffic() {
         assert_eq!(serde_json::from_slice::<Value>(&answer.body).unwrap()["ssn"], json!(ssn(7)));
     }
 
-    let seen = traffic.end();
+    let seen = traffic.end_of_enough();
     let failures = seen.failures.lock().unwrap();
     assert!(failures.is_empty(), "{failures:?}");
     let other = "select count(*)::text from original o full join customers c using (id) where o.id is not null and
@@ -460,5 +467,4 @@ fn there_and_all_the_way_back_under_live_traffic() {
         "{ROWS} rows and {} created, {requests} requests of callers, {conflicts} of them refused with 412 and repeated, 0 failed",
         created.len()
     );
-    assert!(requests > 500 && created.len() > 10);
 }

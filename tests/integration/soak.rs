@@ -1,6 +1,6 @@
 //! A process under mixed load (HTTP/1.1 and HTTP/2, in the clear and over TLS, chunked, coded, WebSockets) while its rules and
 //! certificates change every second, the application restarts, and clients vanish: no wrong byte, no connection left over, memory
-//! flat. `SOAK_SECONDS` says for how long; a few seconds unless told.
+//! flat. `SOAK_SECONDS` says for how long; a few seconds unless told, and longer where that is too short for a load worth the name.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -219,9 +219,9 @@ struct Target {
     http2: Arc<ClientConfig>,
 }
 
-fn one_client(seed: u64, to: &Target, end: Instant, counts: &Counts) {
+fn one_client(seed: u64, to: &Target, stop: &AtomicBool, counts: &Counts) {
     let mut n = seed;
-    while Instant::now() < end {
+    while !stop.load(Ordering::Relaxed) {
         n += CLIENTS;
         match (n / CLIENTS) % 9 {
             0 => plain(to.front, n, 40, counts),
@@ -385,6 +385,15 @@ fn metric(probe: SocketAddr, name: &str) -> u64 {
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
 }
 
+/// Ends the threads that ask for it, also where a check fails.
+struct Stopping<'a>(&'a AtomicBool);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn under_mixed_load_and_constant_change_no_byte_is_wrong_and_nothing_is_left_over() {
     let seconds = std::env::var("SOAK_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(6);
@@ -406,12 +415,15 @@ fn under_mixed_load_and_constant_change_no_byte_is_wrong_and_nothing_is_left_ove
     let (counts, stop) = (Counts::default(), AtomicBool::new(false));
     let begin = Instant::now();
     let end = begin + Duration::from_secs(seconds);
+    let few = || counts.right.load(Ordering::Relaxed) <= 10 * seconds;
     let mut memory = Vec::new();
-    let (mut reloads, mut restarts) = (0, 0);
+    let (mut reloads, mut noticed, mut restarts) = (0, 0, 0);
     thread::scope(|scope| {
+        // However this scope is left: it waits for its threads.
+        let stopping = Stopping(&stop);
         for seed in 0..CLIENTS {
-            let (to, counts) = (&to, &counts);
-            scope.spawn(move || one_client(seed, to, end, counts));
+            let (to, stop, counts) = (&to, &stop, &counts);
+            scope.spawn(move || one_client(seed, to, stop, counts));
         }
         let restarted = scope.spawn(|| {
             let mut restarts = 0;
@@ -422,16 +434,24 @@ fn under_mixed_load_and_constant_change_no_byte_is_wrong_and_nothing_is_left_ove
             }
             restarts
         });
-        while Instant::now() < end {
+        // On a busy machine for longer, up to a bound.
+        while Instant::now() < end || (few() && reloads < 10 * seconds) {
             thread::sleep(Duration::from_secs(1));
             reloads += 1;
+            let before = metric(probe, "reloads_total");
             // As a ConfigMap or an editor does: another file under the same name.
             place.write("rules.new", rules(reloads));
             fs::rename(place.path("rules.new"), place.path("rules.yaml")).unwrap();
             certificates.swap(&own());
+            // One after the other, or it may take several for one.
+            let is_noticed = (0..500).any(|_| {
+                thread::sleep(Duration::from_millis(20));
+                metric(probe, "reloads_total") > before
+            });
+            noticed += u64::from(is_noticed);
             memory.push(proxy.resident());
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
         restarts = restarted.join().unwrap();
     });
 
@@ -439,8 +459,8 @@ fn under_mixed_load_and_constant_change_no_byte_is_wrong_and_nothing_is_left_ove
     assert!(wrong.is_empty(), "{} wrong answers, such as {}", wrong.len(), wrong[0]);
     assert_eq!(application.leaked.load(Ordering::Relaxed), 0, "requests whose values reached the application unsealed");
     let right = counts.right.load(Ordering::Relaxed);
-    assert!(right > 10 * seconds, "{right} right answers: hardly any load");
-    assert!(metric(probe, "reloads_total") > reloads / 2, "most reloads are noticed");
+    assert!(!few(), "{right} right answers: hardly any load");
+    assert_eq!(noticed, reloads, "every reload is noticed");
 
     proxy.eventually("without an exchange", |_| metric(probe, "in_flight") == 0);
     proxy.eventually("without a connection", |_| metric(probe, "worker_connections") == 0);

@@ -20,6 +20,8 @@ use sidecloak::config::{self, Machine, Overrides, Purpose};
 use sidecloak::proxy::settings::Address;
 use tempfile::TempDir;
 
+use super::support::PATIENCE;
+
 /// What the application holds under a path.
 #[derive(Clone, Default)]
 pub struct Stored {
@@ -206,11 +208,11 @@ pub fn tcp(app: &App, listener: &str) -> SocketAddr {
         .unwrap()
 }
 
-/// Waits until `holds`, at most ten seconds.
+/// Waits until `holds`, but not for ever.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(10), "never: {what}");
+        assert!(start.elapsed() < 3 * PATIENCE, "never: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

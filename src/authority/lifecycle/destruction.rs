@@ -52,6 +52,28 @@ impl Claimed for Destruction {
     }
 }
 
+/// Who may seal under an epoch that is destroyed, until it follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StillSealing {
+    /// Nobody as far as the store knows.
+    Nobody,
+    /// It was the current one until now: every process that has not seen its successor yet.
+    Shared,
+    /// The one process that only encrypts and made it, until then (Unix seconds) unless it sees the end before.
+    Own(u64),
+}
+
+impl StillSealing {
+    /// For machines.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Nobody => "nobody",
+            Self::Shared => "shared",
+            Self::Own(_) => "own",
+        }
+    }
+}
+
 impl Lifecycle {
     /// Destroys a partition with all its epochs, after the wait.
     pub fn destroy_partition(&self, who: &str, name: &PartitionName, wait: Wait) -> Result<(), KeyringError> {
@@ -76,14 +98,22 @@ impl Lifecycle {
         })
     }
 
-    /// Destroys an epoch, after the wait; if it is sealed under now, a new one takes its place at once.
-    pub fn destroy_epoch(&self, who: &str, epoch: EpochId, wait: Wait) -> Result<(), KeyringError> {
+    /// Destroys an epoch, after the wait; if it is sealed under now, a new one takes its place at once. Says who may still seal
+    /// under it when it is destroyed.
+    pub fn destroy_epoch(&self, who: &str, epoch: EpochId, wait: Wait) -> Result<StillSealing, KeyringError> {
         let (id, on) = (format!("epoch:{epoch}"), epoch.to_string());
         let what = if wait == Wait::None { "epoch.destroy" } else { "epoch.destroy-later" };
         self.audit.around(&Act { who, what, on: &on }, || {
             let (name, info) = self.keyring.epoch_info(epoch)?;
+            let end = match wait {
+                Wait::None => self.now(),
+                Wait::For(wait) => self.now().saturating_add(seconds(wait)),
+            };
+            let mut still = if info.is_own_at(end) { StillSealing::Own(info.not_after) } else { StillSealing::Nobody };
             if self.keyring.current_epochs(&name)?.iter().any(|current| current.id == epoch) {
                 match self.keyring.rollover(&name, &[info.kind]) {
+                    // The others follow at their next tick.
+                    Ok(()) if wait == Wait::None => still = StillSealing::Shared,
                     // Nothing is sealed in it now; a paused one rolls when it is destroyed, if it seals by then.
                     Ok(()) | Err(KeyringError::Denied(..)) => {}
                     Err(error) => return Err(error),
@@ -92,10 +122,11 @@ impl Lifecycle {
             match wait {
                 Wait::None => {
                     self.keyring.destroy_epoch(epoch)?;
-                    self.directory.delete(Destruction::KIND, &id).map(drop)
+                    self.directory.delete(Destruction::KIND, &id)?;
                 }
-                Wait::For(wait) => self.enter(who, &id, &name, Some(epoch.0), State::Active, wait),
+                Wait::For(wait) => self.enter(who, &id, &name, Some(epoch.0), State::Active, wait)?,
             }
+            Ok(still)
         })
     }
 

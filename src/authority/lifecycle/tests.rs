@@ -164,7 +164,8 @@ fn an_epoch_to_be_destroyed_is_sealed_under_no_more_and_opens_till_then() {
     let place = Place::new(&["a"]);
     let one = place.lifecycle();
     let epoch = sealing(&one, "a", Kind::Random);
-    one.destroy_epoch("user alice", epoch, Wait::For(Duration::from_secs(60))).unwrap();
+    let still = one.destroy_epoch("user alice", epoch, Wait::For(Duration::from_secs(60))).unwrap();
+    assert_eq!(still, StillSealing::Nobody, "they follow long before");
     assert_ne!(sealing(&one, "a", Kind::Random), epoch);
     assert_eq!(one.keyring.opening(epoch).unwrap().id, epoch);
     place.after(60);

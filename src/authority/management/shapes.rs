@@ -7,6 +7,7 @@ use super::super::apps;
 use super::super::credentials::{self, Purpose};
 use super::super::lifecycle;
 use super::bits;
+use crate::crypto::hex::encode as hex;
 use crate::crypto::kem::KemSuite;
 use crate::directory::Entry;
 use crate::keyring::{EpochInfo, Kind, PartitionInfo, Permissions, RecipientInfo, State};
@@ -544,8 +545,4 @@ impl JsonSchema for Password {
             "type": "string", "format": "password", "writeOnly": true, "minLength": 8, "maxLength": 1024,
         })
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -5,7 +5,11 @@ use serde_json::json;
 use super::super::exit::{Exit, Failure};
 use super::super::out::Out;
 use super::{advise, change, named};
+use crate::audit::line::rfc3339;
 use crate::keyring::{Kind, Options, Permissions, State};
+
+/// Epochs that a roll-over tells of.
+const MOST_OWN: usize = 1_000;
 
 pub(super) fn rollover(options: &Options, partition: &str, kind: &str, out: &mut Out) -> Result<(), Failure> {
     let name = named(partition)?;
@@ -14,15 +18,29 @@ pub(super) fn rollover(options: &Options, partition: &str, kind: &str, out: &mut
         "deterministic" => &[Kind::Deterministic],
         _ => &[Kind::Random, Kind::Deterministic],
     };
-    change(options, ("partition.rollover", name.as_str()), |keyring| keyring.rollover(&name, kinds))?;
+    let own = change(options, ("partition.rollover", name.as_str()), |keyring| {
+        // First: what is done is not told as undone.
+        let own = if kinds.contains(&Kind::Random) { keyring.own_epochs(&name, MOST_OWN)? } else { Vec::new() };
+        keyring.rollover(&name, kinds)?;
+        Ok(own)
+    })?;
     if kinds.contains(&Kind::Deterministic) {
         advise(
             out,
             "note: deterministic tokens from before no longer equal new ones; look-ups outside bodies find them where rules say `rewrite`, others only new records",
         );
     }
+    if let Some(last) = own.iter().map(|epoch| epoch.not_after).max() {
+        let text = format!(
+            "warning: processes that only encrypt go on under {} of their own, the last until {}; each begins another when it is restarted",
+            if own.len() == 1 { "an epoch".to_owned() } else { format!("{} epochs", own.len()) },
+            rfc3339(last)
+        );
+        advise(out, &text);
+    }
+    let own: Vec<_> = own.iter().map(|e| json!({ "epoch": e.id.to_string(), "not_after": e.not_after })).collect();
     let text = format!("partition {name} has a new epoch; what older ones sealed stays readable");
-    done(out, &text, &json!({ "partition": name.as_str(), "rolled": kind }))
+    done(out, &text, &json!({ "partition": name.as_str(), "rolled": kind, "own_epochs": own }))
 }
 
 pub(super) fn state(options: &Options, partition: &str, state: State, out: &mut Out) -> Result<(), Failure> {

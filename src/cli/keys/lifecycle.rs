@@ -13,7 +13,9 @@ use super::list::age;
 use super::{advise, hex, named, open, refused};
 use crate::audit::Audit;
 use crate::audit::line::rfc3339;
-use crate::authority::lifecycle::{DEFAULT_WAIT, Destruction, Goal, Job, Kinds, Lifecycle, Schedule, Target, Wait};
+use crate::authority::lifecycle::{
+    DEFAULT_WAIT, Destruction, Goal, Job, Kinds, Lifecycle, Schedule, StillSealing, Target, Wait,
+};
 use crate::clock::SystemClock;
 use crate::directory::Directory;
 use crate::keyring::Options;
@@ -104,9 +106,10 @@ pub(super) fn destroy(options: &Options, args: &DestroyArgs, out: &mut Out) -> R
         return Err(Failure::new(Exit::Usage, text).help(format!("if that is meant, add `--confirm {what}`")));
     }
     let lifecycle = lifecycle(options)?;
+    let mut still = None;
     let (subject, id) = match &args.epoch {
         Some(text) => {
-            lifecycle.destroy_epoch(&operator(), epoch(text)?, wait).map_err(refused)?;
+            still = Some(lifecycle.destroy_epoch(&operator(), epoch(text)?, wait).map_err(refused)?);
             (format!("epoch {text}"), format!("epoch:{text}"))
         }
         None => {
@@ -116,15 +119,39 @@ pub(super) fn destroy(options: &Options, args: &DestroyArgs, out: &mut Out) -> R
         }
     };
     advise(out, "note: copies count: delete backups, exports and mirrors that hold its epochs, too");
+    if let Some(text) = still.and_then(warning) {
+        advise(out, &text);
+    }
+    let told = |mut value: Value| {
+        if let (Some(still), Some(value)) = (still, value.as_object_mut()) {
+            value.insert("still_sealing".into(), still.word().into());
+        }
+        value
+    };
     let Wait::For(wait) = wait else {
         let text = format!("{subject} is destroyed; what was sealed in it cannot be opened again");
-        return done(out, &text, &json!({ "what": id, "state": "destroyed" }));
+        return done(out, &text, &told(json!({ "what": id, "state": "destroyed" })));
     };
     let text = format!(
         "{subject} is destroyed in {} by any process that runs on this keyring; `sidecloak keys cancel {id}` calls it off",
         age(wait.as_secs())
     );
-    done(out, &text, &json!({ "what": id, "state": "pending", "seconds": wait.as_secs() }))
+    done(out, &text, &told(json!({ "what": id, "state": "pending", "seconds": wait.as_secs() })))
+}
+
+/// What may be sealed under an epoch and lost with it.
+fn warning(still: StillSealing) -> Option<String> {
+    match still {
+        StillSealing::Nobody => None,
+        StillSealing::Shared => Some(
+            "warning: it was sealed under until now; what a process seals under it before it follows (within a second, or `max_stale` where it does not reach the keyring) is lost"
+                .into(),
+        ),
+        StillSealing::Own(until) => Some(format!(
+            "warning: the process that only encrypts and made it may seal under it until {}; restart that first, or what it seals under it before it follows is lost",
+            rfc3339(until)
+        )),
+    }
 }
 
 pub(super) fn cancel(options: &Options, what: &str, out: &mut Out) -> Result<(), Failure> {

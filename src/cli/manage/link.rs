@@ -26,6 +26,7 @@ use super::{LinkArgs, display};
 use crate::authority::management::{self, LocalOperator};
 use crate::authority::{Authority, Settings};
 use crate::bounded;
+use crate::causes;
 use crate::clock::SystemClock;
 use crate::config::Purpose;
 use crate::keyring::{Keyring, check_private};
@@ -109,7 +110,7 @@ impl Link {
             End::There(there) => {
                 request.headers_mut().insert(AUTHORIZATION, there.key.clone());
                 let response = there.client.request(request).await.map_err(|error| {
-                    let why = cause(&error);
+                    let why = causes::behind(&error);
                     let unknown = why.contains("UnknownIssuer");
                     let failure = Failure::new(
                         Exit::Unavailable,
@@ -150,13 +151,6 @@ impl There {
         let base = format!("{}://{}", uri.scheme_str().unwrap_or_default(), uri.authority().map_or("", |a| a.as_str()));
         Ok(Self { client, base, key: key(file)? })
     }
-}
-
-/// What is behind an error, to its end.
-fn cause(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    let text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-    if text.is_empty() { error.to_string() } else { text }
 }
 
 /// A name as a piece of a path.

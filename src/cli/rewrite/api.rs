@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
             out.note("this walk is done, as its state file says; take that away to walk again");
         }
         let shared = walk.shared.clone();
-        if args.all && !args.dry_run {
+        if args.stored.all && !args.written.dry_run {
             shared.pause(SETTLED).await;
         }
         let mut progress = Progress::new(out);
@@ -68,90 +68,90 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
 fn walk(args: &Args, out: &mut Out) -> Result<Walk, Failure> {
     let headers = headers(args)?;
     let manner = Manner {
-        rate: args.rate,
-        tries: args.tries.into(),
-        timeout: Duration::from_secs(args.timeout),
-        max_body: usize::from(args.max_body) << 20,
+        rate: args.pace.rate,
+        tries: args.pace.tries.into(),
+        timeout: Duration::from_secs(args.pace.timeout),
+        max_body: usize::from(args.pace.max_body) << 20,
         tls: ClientTls {
-            ca: args.ca.clone(),
-            identity: args.client_cert.clone().zip(args.client_key.clone()),
+            ca: args.whom.ca.clone(),
+            identity: args.whom.client_cert.clone().zip(args.whom.client_key.clone()),
             pq_only: false,
         },
         headers: headers.clone(),
     };
     let shared = Shared::new(manner, SystemClock::shared());
     let client = |url: &str| Client::new(url, &shared).map_err(failure);
-    for url in std::iter::once(&args.through).chain(&args.direct) {
+    for url in std::iter::once(&args.whom.through).chain(&args.stored.direct) {
         if goes_in_the_clear(url) {
             out.note("warning: values and credentials go over the network in the clear; give an https:// URL if there is one");
         }
     }
     let item = item(args)?;
     let source = source(args)?;
-    let method = args.method.parse().map_err(|_| Failure::internal("a method"))?;
-    let through = client(&args.through)?;
-    let direct = args.direct.as_deref().map(client).transpose()?;
-    if args.direct.is_none() && !args.dry_run && !args.without_direct {
+    let method = args.written.method.parse().map_err(|_| Failure::internal("a method"))?;
+    let through = client(&args.whom.through)?;
+    let direct = args.stored.direct.as_deref().map(client).transpose()?;
+    if args.stored.direct.is_none() && !args.written.dry_run && !args.stored.without_direct {
         let failure = Failure::new(Exit::Usage, "nobody would see whether what is written is stored sealed");
         return Err(failure.help("give --direct URL and --rules PATH; --without-direct goes on without looking"));
     }
-    let rules = match &args.rules {
+    let rules = match &args.stored.rules {
         None => None,
         Some(path) => {
             let mut headers = headers;
             if !headers.contains_key(HOST) {
                 headers.extend(HeaderValue::from_str(through.host()).ok().map(|host| (HOST, host)));
             }
-            let (listener, prefix) = (args.listener.clone(), through.prefix().to_owned());
+            let (listener, prefix) = (args.stored.listener.clone(), through.prefix().to_owned());
             let stored = Stored::new(rules(args, path)?, method, headers, listener, prefix);
-            if args.paths.is_none() {
+            if args.which.paths.is_none() {
                 check(&stored, &item.replace("{id}", "1"), args)?;
             }
             Some(stored)
         }
     };
     // With another size of page a page's number is another place.
-    let page_size = args.list.as_ref().filter(|list| list.contains("{page}")).map(|_| args.page_size);
+    let page_size = args.which.list.as_ref().filter(|list| list.contains("{page}")).map(|_| args.which.page_size);
     let description = json!([
-        args.through,
-        args.list,
+        args.whom.through,
+        args.which.list,
         page_size,
-        args.items,
-        args.id,
-        args.next,
-        args.ids,
-        args.paths,
+        args.which.items,
+        args.which.id,
+        args.which.next,
+        args.which.ids,
+        args.which.paths,
         item,
-        args.method,
-        args.record,
-        args.members,
-        args.without,
-        args.open,
-        args.dry_run,
-        args.all
+        args.written.method,
+        args.written.record,
+        args.written.members,
+        args.written.without,
+        args.written.open,
+        args.written.dry_run,
+        args.stored.all
     ]);
-    let opened = args.state.as_ref().map(|path| Journal::open(path, &description.to_string()));
+    let opened = args.left.state.as_ref().map(|path| Journal::open(path, &description.to_string()));
     let (journal, resumed) = opened.transpose().map_err(failure)?.unzip();
-    let failures = args.failures.as_ref().map(|path| Failures::open(path, args.with_ids));
+    let failures = args.left.failures.as_ref().map(|path| Failures::open(path, args.left.with_ids));
     Ok(Walk {
         source,
-        list: client(&args.through)?,
+        list: client(&args.whom.through)?,
         item,
         records: Records {
             through,
             direct,
             rules,
             shape: shape(args)?,
-            method: args.method.parse().map_err(|_| Failure::internal("a method"))?,
-            without_etag: args.without_etag,
-            all: args.all,
-            opens: args.open,
-            dry: args.dry_run,
+            method: args.written.method.parse().map_err(|_| Failure::internal("a method"))?,
+            without_etag: args.written.without_etag,
+            all: args.stored.all,
+            opens: args.written.open,
+            dry: args.written.dry_run,
             conflicts: CONFLICTS,
             heeds: tokio::sync::Mutex::default(),
         },
-        concurrency: args.concurrency.into(),
-        max_failures: args.max_failures,
+        concurrency: args.pace.concurrency.into(),
+        max_failures: args.left.max_failures,
         journal,
         resumed: resumed.flatten(),
         failures: failures.transpose().map_err(failure)?,
@@ -161,15 +161,16 @@ fn walk(args: &Args, out: &mut Out) -> Result<Walk, Failure> {
 
 /// Rules under which a walk does harm or nothing are refused. A dry run does no harm, and may ask what a walk would do.
 fn check(stored: &Stored, path: &str, args: &Args) -> Result<(), Failure> {
-    match stored.check(path, args.open) {
-        Err(halt) if !args.dry_run || !halt.message.contains("in its mode") => Err(failure(halt)),
+    match stored.check(path, args.written.open) {
+        Err(halt) if !args.written.dry_run || !halt.message.contains("in its mode") => Err(failure(halt)),
         _ => Ok(()),
     }
 }
 
 fn rules(args: &Args, path: &Path) -> Result<crate::rules::RuleSet, Failure> {
-    let profiles = if args.config.is_some() || Path::new(config::DEFAULT_FILE).exists() {
-        let loaded = config::load(args.config.as_deref(), &Overrides::default(), Purpose::Keys, Machine::detect());
+    let profiles = if args.stored.config.is_some() || Path::new(config::DEFAULT_FILE).exists() {
+        let loaded =
+            config::load(args.stored.config.as_deref(), &Overrides::default(), Purpose::Keys, Machine::detect());
         app::context(&Failure::config(loaded)?.0).profiles
     } else {
         Vec::new()
@@ -179,13 +180,13 @@ fn rules(args: &Args, path: &Path) -> Result<crate::rules::RuleSet, Failure> {
 }
 
 fn item(args: &Args) -> Result<String, Failure> {
-    let item = match (&args.item, &args.list) {
+    let item = match (&args.which.item, &args.which.list) {
         (Some(item), _) => item.clone(),
         (None, Some(list)) => format!("{}/{{id}}", list.split('?').next().unwrap_or_default().trim_end_matches('/')),
         (None, None) => return Ok(String::new()),
     };
     let sound = |path: &str| path.starts_with('/') && path.is_ascii();
-    if !item.contains("{id}") || !sound(&item) || args.list.as_ref().is_some_and(|list| !sound(list)) {
+    if !item.contains("{id}") || !sound(&item) || args.which.list.as_ref().is_some_and(|list| !sound(list)) {
         let failure = Failure::new(Exit::Usage, "--list and --item are paths, and --item has {id} where the id stands");
         return Err(failure.help("as in --list '/customers?page={page}' --item '/customers/{id}'"));
     }
@@ -193,15 +194,16 @@ fn item(args: &Args) -> Result<String, Failure> {
 }
 
 fn source(args: &Args) -> Result<Source, Failure> {
-    if let Some(file) = &args.ids {
+    if let Some(file) = &args.which.ids {
         return Ok(Source::Ids(Lines::new(input(file)?)));
     }
-    if let Some(file) = &args.paths {
+    if let Some(file) = &args.which.paths {
         return Ok(Source::Paths(Lines::new(input(file)?)));
     }
-    let path = args.list.clone().unwrap_or_default();
-    let array = args.items.strip_suffix("[*]").map(|array| paths("--items", array)).transpose()?.unwrap_or_default();
-    let next = args.next.as_ref().map(|next| paths("--next", next)).transpose()?.unwrap_or_default();
+    let path = args.which.list.clone().unwrap_or_default();
+    let array =
+        args.which.items.strip_suffix("[*]").map(|array| paths("--items", array)).transpose()?.unwrap_or_default();
+    let next = args.which.next.as_ref().map(|next| paths("--next", next)).transpose()?.unwrap_or_default();
     let known = ["{page}", "{offset}", "{limit}", "{cursor}"];
     let rest = known.iter().fold(path.clone(), |text, name| text.replace(name, ""));
     let usage = |message: &str, help: &str| Err(Failure::new(Exit::Usage, message).help(help));
@@ -220,12 +222,12 @@ fn source(args: &Args) -> Result<Source, Failure> {
     }
     Ok(Source::List(List {
         path,
-        items: paths("--items", &args.items)?,
+        items: paths("--items", &args.which.items)?,
         array,
-        id: paths("--id", &args.id)?,
+        id: paths("--id", &args.which.id)?,
         next,
-        first_page: args.first_page,
-        page_size: args.page_size,
+        first_page: args.which.first_page,
+        page_size: args.which.page_size,
     }))
 }
 
@@ -238,10 +240,10 @@ fn input(path: &Path) -> Result<Box<dyn BufRead + Send>, Failure> {
 }
 
 fn shape(args: &Args) -> Result<Shape, Failure> {
-    let record = args.record.as_ref().map(|record| paths("--record", record)).transpose()?.unwrap_or_default();
-    let content_type = args.content_type.as_ref().map(|text| HeaderValue::from_str(text)).transpose();
+    let record = args.written.record.as_ref().map(|record| paths("--record", record)).transpose()?.unwrap_or_default();
+    let content_type = args.written.content_type.as_ref().map(|text| HeaderValue::from_str(text)).transpose();
     let content_type = content_type.map_err(|_| Failure::new(Exit::Usage, "--content-type is no media type"))?;
-    Ok(Shape { record, members: args.members.clone(), without: args.without.clone(), content_type })
+    Ok(Shape { record, members: args.written.members.clone(), without: args.written.without.clone(), content_type })
 }
 
 fn paths(flag: &str, selector: &str) -> Result<Vec<Arc<JsonPath>>, Failure> {
@@ -251,7 +253,7 @@ fn paths(flag: &str, selector: &str) -> Result<Vec<Arc<JsonPath>>, Failure> {
 
 fn headers(args: &Args) -> Result<HeaderMap, Failure> {
     let mut headers = HeaderMap::new();
-    for line in &args.headers {
+    for line in &args.whom.headers {
         let (name, value) = header("--header", line, 1)?;
         let is_secret = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].contains(&name)
             || SECRET.iter().any(|word| name.as_str().contains(word));
@@ -261,7 +263,7 @@ fn headers(args: &Args) -> Result<HeaderMap, Failure> {
         }
         headers.insert(name, value);
     }
-    if let Some(path) = &args.header_file {
+    if let Some(path) = &args.whom.header_file {
         let text = secret(path, "the file of headers")?;
         for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let (name, mut value) = header("--header-file", line, number + 1)?;
@@ -269,7 +271,7 @@ fn headers(args: &Args) -> Result<HeaderMap, Failure> {
             headers.insert(name, value);
         }
     }
-    if let Some(path) = &args.bearer_file {
+    if let Some(path) = &args.whom.bearer_file {
         let token = secret(path, "the token")?;
         let value = HeaderValue::from_str(&format!("Bearer {}", token.trim()));
         let mut value = value.map_err(|_| Failure::new(Exit::Usage, "--bearer-file holds no token"))?;
@@ -339,7 +341,7 @@ fn report(args: &Args, ended: &Ended, requests: u64, out: &mut Out) -> Result<()
         Some(halt) => {
             let mut failure = failure(halt.clone());
             if halt.kind == HaltKind::Stopped {
-                let resume = if args.state.is_some() {
+                let resume = if args.left.state.is_some() {
                     "run it again to go on"
                 } else {
                     "with --state it would go on where it was"
@@ -350,7 +352,7 @@ fn report(args: &Args, ended: &Ended, requests: u64, out: &mut Out) -> Result<()
         }
         None if counts.failed > 0 => {
             let failure = Failure::new(Exit::No, format!("{} records were not written", counts.failed));
-            Err(match &args.failures {
+            Err(match &args.left.failures {
                 Some(path) => failure.help(format!("{} says which, and why", path.display())),
                 None => failure.help("--failures FILE says which, and why"),
             })

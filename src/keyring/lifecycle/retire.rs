@@ -5,9 +5,10 @@ use super::super::epoch;
 use super::super::record::{EpochRecord, PartitionRecord};
 use super::super::store::EpochRow;
 use super::super::{Keyring, KeyringError, Kind, State};
-use super::{EpochInfo, PartitionInfo};
+use super::{EpochInfo, PAGE, PartitionInfo};
 use crate::crypto::kdf::key_id;
 use crate::name::PartitionName;
+use crate::token::EpochId;
 
 impl Keyring {
     /// One partition.
@@ -26,13 +27,28 @@ impl Keyring {
         Ok(current)
     }
 
+    /// The epochs under which processes that only encrypt may seal now: each makes its own, and goes on until that ends. At most `limit`.
+    pub fn own_epochs(&self, name: &PartitionName, limit: usize) -> Result<Vec<EpochInfo>, KeyringError> {
+        let (now, mut after, mut own) = (self.clock.now(), EpochId([0; 10]), Vec::new());
+        loop {
+            let page = self.store.epochs_of(name, after, PAGE)?;
+            own.extend(page.iter().filter_map(|row| EpochInfo::of(row, now)).filter(|epoch| epoch.is_own_at(now)));
+            match page.last() {
+                Some(last) if page.len() == PAGE && own.len() < limit => after = last.id,
+                _ => break,
+            }
+        }
+        own.truncate(limit);
+        Ok(own)
+    }
+
     /// The names that partitions lie under in the store, up to `limit` of those that sort after `after`.
     pub fn partition_names(&self, after: &str, limit: usize) -> Result<Vec<String>, KeyringError> {
         Ok(self.store.partition_names(after, limit)?)
     }
 
     /// The partition, kind and times of an epoch.
-    pub fn epoch_info(&self, id: crate::token::EpochId) -> Result<(PartitionName, EpochInfo), KeyringError> {
+    pub fn epoch_info(&self, id: EpochId) -> Result<(PartitionName, EpochInfo), KeyringError> {
         let io = self.lock_fresh()?;
         let unknown = || KeyringError::Unknown(format!("there is no epoch {id}"));
         let row = self.store.epoch(id)?.ok_or_else(unknown)?;

@@ -28,7 +28,8 @@ pub(super) fn rule(
     let now = behind.iter().map(|seen| (seen.snapshot, seen.rule));
     let mut classes = fleet::classes(now.clone());
     classes.retain(|class| class.mode == current);
-    let seconds = now.clone().map(|(snapshot, rule)| snapshot.now.saturating_sub(rule.since)).min().unwrap_or_default();
+    let seconds =
+        now.clone().map(|(snapshot, rule)| snapshot.process.now.saturating_sub(rule.since)).min().unwrap_or_default();
     let requests = now.clone().fold(0, |sum: u64, (_, rule)| sum.saturating_add(rule.requests));
 
     let mut step = Step { name, question, current, seconds, reasons: Vec::new(), notes: Vec::new() };
@@ -156,7 +157,9 @@ impl Step<'_> {
     /// Nothing was refused of late, anywhere.
     fn no_trouble(&mut self, have: &[Seen<'_>]) {
         let late = |seen: &&Seen<'_>| {
-            seen.rule.last_refused.is_some_and(|last| seen.snapshot.now.saturating_sub(last) < self.question.window)
+            seen.rule
+                .last_refused
+                .is_some_and(|last| seen.snapshot.process.now.saturating_sub(last) < self.question.window)
         };
         let mut refused: BTreeMap<&str, u64> = BTreeMap::new();
         for (reason, times) in have.iter().filter(late).flat_map(|seen| &seen.rule.refused) {

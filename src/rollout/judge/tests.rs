@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use rstest::rstest;
 
 use super::super::Way;
-use super::super::snapshot::{FieldCounts, VERSION};
+use super::super::snapshot::{FieldCounts, Process, VERSION};
 use super::*;
 use crate::metrics::sketch::Sketch;
 use crate::rules::Verb;
@@ -72,12 +72,14 @@ fn rule_in(mode: Mode) -> RuleCounts {
 fn replica(name: &str, rules: Vec<RuleCounts>) -> Replica {
     let snapshot = Snapshot {
         version: VERSION,
-        instance: name.to_owned(),
-        now: NOW,
-        digest: Some("ab".repeat(32)),
-        loaded: NOW - 86_400,
-        reload_failed: false,
-        draining: false,
+        process: Process {
+            instance: name.to_owned(),
+            now: NOW,
+            digest: Some("ab".repeat(32)),
+            loaded: NOW - 86_400,
+            reload_failed: false,
+            draining: false,
+        },
         rules,
     };
     Replica { address: name.to_owned(), told: Ok(snapshot) }
@@ -289,7 +291,7 @@ fn a_fleet_that_is_not_of_one_mind_is_not_safe() {
     other[1].told.as_mut().unwrap().rules[0].fingerprint = "ffff".into();
     assert_eq!(codes(&judge(other, &question)), ["rules-differ"]);
     let mut failed = fleet(&[Read, Read]);
-    failed[1].told.as_mut().unwrap().reload_failed = true;
+    failed[1].told.as_mut().unwrap().process.reload_failed = true;
     assert_eq!(codes(&judge(failed, &question)), ["reload-failed"]);
     let mut lacking = fleet(&[Read, Read]);
     lacking[1].told.as_mut().unwrap().rules.clear();

@@ -180,6 +180,8 @@ fn a_process_that_only_encrypts() {
         "sealer.yaml",
         format!("keyring: {{ store: 'sqlite:./sidecloak.db', issuer: 'file:./issuer.key', owner: {owner}, master_key: [] }}\n"),
     );
+    let rolled = place.run(&["keys", "rollover", "default", "--json"]).ends(0).json();
+    assert_eq!(rolled["own_epochs"], serde_json::json!([]));
     fs::rename(place.path("master.key"), place.path("away.key")).unwrap();
     let config = ["--config", "sealer.yaml"];
     let sealed = token(&place, &config, "v");
@@ -187,6 +189,47 @@ fn a_process_that_only_encrypts() {
     place.run(&[&["keys", "pause", "default"], &config[..]].concat()).ends(77).says("this one has none");
     let reopened = place.feed(&["open", "--class", "ssn", "--master-key-file", "away.key"], &sealed).ends(0);
     assert_eq!(reopened.out, "\"v\"");
+
+    // Its epoch is its own: a roll-over does not end it, and nothing tells whether the process still runs.
+    let with_key = |args: &[&str]| place.run(&[args, &["--master-key-file", "away.key"]].concat()).ends(0);
+    with_key(&["keys", "rollover", "default"]).says("go on under an epoch of their own");
+    let rolled = with_key(&["keys", "rollover", "default", "--json"]).json();
+    let epoch = place.run(&["inspect", "--json", sealed.trim_matches('"')]).ends(0).json()["epoch"].clone();
+    assert_eq!(rolled["own_epochs"][0]["epoch"], epoch);
+    let rolled = with_key(&["keys", "rollover", "default", "--kind", "deterministic", "--json"]).json();
+    assert_eq!(rolled["own_epochs"], serde_json::json!([]));
+    let epoch = epoch.as_str().unwrap();
+    let destroy = ["keys", "destroy", "--epoch", epoch, "--confirm", epoch];
+    with_key(&[&destroy[..], &["--after", "1h"]].concat()).says("the process that only encrypts and made it");
+    with_key(&["keys", "cancel", &format!("epoch:{epoch}")]);
+    let later = with_key(&[&destroy[..], &["--after", "30d", "--json"]].concat()).json();
+    assert_eq!(later["still_sealing"], "nobody", "it has ended by then");
+    with_key(&["keys", "cancel", &format!("epoch:{epoch}")]);
+    assert_eq!(with_key(&[&destroy[..], &["--now", "--json"]].concat()).json()["still_sealing"], "own");
+}
+
+#[test]
+fn who_destroys_an_epoch_in_use_is_warned() {
+    let place = Place::with_keyring();
+    let epoch = |token: &str| {
+        let shown = place.run(&["inspect", "--json", token.trim_matches('"')]).ends(0).json();
+        shown["epoch"].as_str().unwrap().to_owned()
+    };
+    let destroy = |epoch: &str, more: &[&str]| {
+        place.run(&[&["keys", "destroy", "--epoch", epoch, "--confirm", epoch], more].concat()).ends(0)
+    };
+    let first = epoch(&token(&place, &[], "v"));
+    destroy(&first, &["--now"]).says("sealed under until now");
+    let (second, seals) = (epoch(&token(&place, &[], "v")), |more: &[&str], epoch: &str| {
+        destroy(epoch, &[more, &["--json"]].concat()).json()["still_sealing"].clone()
+    });
+    assert_eq!(seals(&[], &second), "nobody", "processes follow while it waits");
+    place.run(&["keys", "cancel", &format!("epoch:{second}")]).ends(0);
+    assert_eq!(seals(&["--now"], &second), "nobody", "it was rolled over before");
+    let third = epoch(&token(&place, &[], "v"));
+    assert_eq!(seals(&["--now"], &third), "shared");
+    let partition = place.run(&["keys", "destroy", "customers", "--confirm", "customers", "--now", "--json"]).ends(0);
+    assert_eq!(partition.json().get("still_sealing"), None);
 }
 
 /// As on a full disk, writes beyond a file of so many blocks fail.

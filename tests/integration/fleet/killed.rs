@@ -9,7 +9,9 @@ use serde_json::json;
 use super::{App, Cluster, Fleet, Service, exchange, status, until};
 use crate::cluster::Settings;
 
+/// At least; more on a busy machine, until there was enough to lose.
 const KILLS: u32 = 150;
+const MOST_KILLS: u32 = 6 * KILLS;
 /// Documents of one writer.
 const MOST: u64 = 1_500;
 
@@ -42,6 +44,7 @@ fn killed_at_any_moment_the_fleet_loses_nothing_that_was_sealed() {
 
     let (stop, sealed, opened, acts) =
         (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let mut kills = 0;
     let mut services: Vec<Service> = authorities.into_iter().chain(proxies).collect();
     std::thread::scope(|scope| {
         for writer in 0..4 {
@@ -90,7 +93,12 @@ fn killed_at_any_moment_the_fleet_loses_nothing_that_was_sealed() {
             }
         });
         let mut dice = Dice(seed);
-        for _ in 0..KILLS {
+        let is_enough = || {
+            let at_least = |counter: &AtomicU64, count| counter.load(Ordering::Relaxed) > count;
+            at_least(&sealed, 100) && at_least(&opened, 100) && at_least(&acts, 5)
+        };
+        while kills < KILLS || (kills < MOST_KILLS && !is_enough()) {
+            kills += 1;
             std::thread::sleep(Duration::from_millis(dice.below(200)));
             match dice.below(8) {
                 // The database goes as in a power cut, and stays away for a moment.
@@ -127,7 +135,7 @@ fn killed_at_any_moment_the_fleet_loses_nothing_that_was_sealed() {
     }
     fleet.place.run(&["partitions", "resume", "customers"]).ends(0);
     let (sealed, opened, acts) = (sealed.into_inner(), opened.into_inner(), acts.into_inner());
-    println!("{KILLS} kills, {sealed} sealed, {opened} opened, {acts} acts of management");
+    println!("{kills} kills, {sealed} sealed, {opened} opened, {acts} acts of management");
     assert!(sealed > 100 && opened > 100 && acts > 5, "there was something to lose: {sealed} {opened} {acts}");
 
     // Whatever the application was given opens, wherever it was sealed, by every process.

@@ -39,7 +39,7 @@ const WEATHER: usize = 200;
 /// What an outage lasts, in calls: longer than the breakers are patient, and over after some probes.
 const OUTAGE: usize = 16;
 /// Longer than the profiles wait.
-pub const LATE: Duration = Duration::from_millis(900);
+pub const LATE: Duration = Duration::from_secs(3);
 
 /// The script of one double.
 #[derive(Clone)]

@@ -223,7 +223,8 @@ fn configuration(vendor: &Vendor, place: &Place, doubles: &[(&str, Arc<Double>)]
     let crittora = "provider: crittora, username: 'file:username', password: 'file:password', api_key: 'file:api_key', \
                     access_key: 'file:access', secret_key: 'file:secret'";
     let ncloud = "provider: ncloud-kms, access_key: 'file:ncloud.access', secret_key: 'file:ncloud.secret'";
-    let limits = "timeout: 400ms, budget: 900ms, retries: 1, breaker: { failures: 8, pause: 100ms }";
+    // Long for an API on the same machine, however busy, and short for one that hangs.
+    let limits = "timeout: 2s, budget: 5s, retries: 1, breaker: { failures: 8, pause: 100ms }";
     format!(
         "drain: {{ delay: 0s, deadline: 5s }}
 limits: {{ memory: 64MiB }}

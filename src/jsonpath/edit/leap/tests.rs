@@ -1,4 +1,5 @@
-//! A leap changes nothing but the time it takes: the scanner alone is what every way of looking ahead is held against.
+//! A leap changes nothing but the time it takes: the scanner alone is what every way of looking ahead is held against. With
+//! `PROPTEST_CASES` in the environment that is so many generated documents.
 
 use std::sync::Arc;
 
@@ -38,13 +39,17 @@ fn paths(selectors: &[&str]) -> Vec<Arc<Path>> {
     selectors.iter().flat_map(|text| compile(text).unwrap()).map(|compiled| compiled.path).collect()
 }
 
-struct Mark(usize);
+struct Mark {
+    limit: usize,
+    /// A bit for each of the next replacements that are asked for: it waits.
+    waits: u32,
+}
 
 impl Replace for Mark {
     type Error = ();
 
     fn begin(&mut self, _: usize) -> usize {
-        self.0
+        self.limit
     }
 
     fn buffer(&mut self) -> usize {
@@ -56,6 +61,11 @@ impl Replace for Mark {
     }
 
     fn replace(&mut self, selector: usize, raw: &[u8], _: Option<&[u8]>, out: &mut Vec<u8>) -> Result<Step, ()> {
+        let waits = self.waits & 1 == 1;
+        self.waits = self.waits.rotate_right(1);
+        if waits {
+            return Ok(Step::Wait);
+        }
         out.extend_from_slice(format!("<{selector}:").as_bytes());
         out.extend_from_slice(raw);
         out.push(b'>');
@@ -64,22 +74,37 @@ impl Replace for Mark {
 }
 
 /// What leaves, and why it ends early if it does.
-fn edit(sight: Sight, paths: &[Arc<Path>], document: &[u8], chunk: usize, limit: usize) -> (String, Option<String>) {
-    edit_with(Editor::new(paths, 512).seeing(sight), document, chunk, limit)
+type Edited = (String, Option<String>);
+
+fn edit(sight: Sight, paths: &[Arc<Path>], document: &[u8], chunk: usize, limit: usize) -> Edited {
+    edit_with(Editor::new(paths, 512).seeing(sight), document, &[chunk], Mark { limit, waits: 0 })
 }
 
 /// The same with nothing worked out beforehand.
-fn edit_plainly(paths: &[Arc<Path>], document: &[u8], limit: usize) -> (String, Option<String>) {
+fn edit_plainly(paths: &[Arc<Path>], document: &[u8], limit: usize) -> Edited {
     let editor = Editor::over(Selectors::once(paths), 512).seeing(Sight::none());
-    edit_with(editor, document, document.len(), limit)
+    edit_with(editor, document, &[usize::MAX], Mark { limit, waits: 0 })
 }
 
-fn edit_with(mut editor: Editor, document: &[u8], chunk: usize, limit: usize) -> (String, Option<String>) {
-    let mut out = Vec::new();
-    let mut mark = Mark(limit);
-    let fed = document.chunks(chunk.max(1)).try_for_each(|piece| editor.feed(piece, &mut out, &mut mark).map(drop));
-    let end = fed.and_then(|()| editor.finish(&mut out, &mut mark).map(drop));
-    (String::from_utf8_lossy(&out).into_owned(), end.err().map(|error: EditError<()>| error.to_string()))
+/// In pieces of these lengths in turn.
+fn edit_with(mut editor: Editor, document: &[u8], lengths: &[usize], mut mark: Mark) -> Edited {
+    let (mut out, mut rest) = (Vec::new(), document);
+    let mut feed = || {
+        for length in lengths.iter().cycle() {
+            if rest.is_empty() {
+                break;
+            }
+            let (mut piece, after) = rest.split_at(rest.len().min(*length));
+            rest = after;
+            while let Fed::Waiting(taken) = editor.feed(piece, &mut out, &mut mark)? {
+                piece = &piece[taken..];
+            }
+        }
+        while editor.finish(&mut out, &mut mark)? != Fed::All {}
+        Ok(())
+    };
+    let end: Result<(), EditError<()>> = feed();
+    (String::from_utf8_lossy(&out).into_owned(), end.err().map(|error| error.to_string()))
 }
 
 fn holds(document: &[u8], selectors: &[&str], limit: usize, chunks: &[usize]) {
@@ -168,6 +193,27 @@ proptest! {
     ) {
         let document = grammar::document(&choices);
         holds(&document, SELECTORS[which], limit, &[usize::MAX, chunk]);
+    }
+
+    /// Whatever was not looked at when a piece ended, or a value had to wait, is looked at with the next.
+    #[test]
+    fn pieces_and_waits_change_nothing(
+        choices in proptest::collection::vec(any::<u8>(), 0..400),
+        which in 0..SELECTORS.len(),
+        lengths in proptest::collection::vec(prop_oneof![1_usize..6, 60_usize..70, 120_usize..2_100], 1..4),
+        waits: u32,
+        limit in prop_oneof![Just(0_usize), Just(20), Just(100_000)],
+    ) {
+        let document = grammar::document(&choices);
+        let paths = paths(SELECTORS[which]);
+        let expected = edit_plainly(&paths, &document, limit);
+        // Never all of them.
+        let mark = || Mark { limit, waits: waits & !1 };
+        let valid = expected.1.is_none();
+        for sight in Sight::all(true).chain(Sight::all(false).filter(|_| valid)).chain([Sight::none()]) {
+            let editor = Editor::new(&paths, 512).seeing(sight);
+            prop_assert_eq!(&edit_with(editor, &document, &lengths, mark()), &expected, "{:?}", sight);
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::super::StoreError;
 use super::place::{DatabaseTls, PostgresPlace, TlsMode};
+use crate::causes;
 
 /// Most calls come one at a time, from under the keyring's lock; the directory and the audit log come beside it.
 const CONNECTIONS: usize = 4;
@@ -200,23 +201,17 @@ fn silent(name: &str) -> StoreError {
 /// Says what happened and what to do, in our own words: the server's may repeat what was sent.
 pub fn explain(name: &str, error: &Error) -> StoreError {
     let Some(code) = error.code() else {
-        let mut source = error.source();
-        while let Some(cause) = source {
-            let io = cause.downcast_ref::<io::Error>();
-            let inner =
-                io.and_then(io::Error::get_ref).map_or(cause, |inner| inner as &(dyn std::error::Error + 'static));
-            if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
-                return StoreError::Unavailable(format!(
-                    "{name}: TLS failed ({tls}); check the server's certificate and `sslrootcert`"
-                ));
-            }
-            if let Some(io) = io.filter(|io| io.get_ref().is_none()) {
-                return StoreError::Unavailable(format!(
-                    "{name} cannot be reached: {}; check that the database runs",
-                    io.kind()
-                ));
-            }
-            source = inner.source();
+        if let Some(tls) = causes::all(error).find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
+            return StoreError::Unavailable(format!(
+                "{name}: TLS failed ({tls}); check the server's certificate and `sslrootcert`"
+            ));
+        }
+        let mut of_io = causes::all(error).filter_map(|cause| cause.downcast_ref::<io::Error>());
+        if let Some(io) = of_io.find(|io| io.get_ref().is_none()) {
+            return StoreError::Unavailable(format!(
+                "{name} cannot be reached: {}; check that the database runs",
+                io.kind()
+            ));
         }
         let text = error.to_string();
         if error.source().is_some_and(|cause| cause.to_string().contains("does not support TLS")) {

@@ -5,6 +5,7 @@ use std::error::Error;
 use hyper_util::client::legacy::Error as ClientError;
 
 use super::super::Fault;
+use crate::causes;
 
 /// Of a cause's text.
 const MAX_TEXT: usize = 300;
@@ -12,7 +13,7 @@ const MAX_TEXT: usize = 300;
 /// What kind it is, and a text for the log.
 pub(super) fn of_connection(error: &ClientError) -> (Fault, String) {
     if error.is_connect() {
-        return (Fault::Connection, unconnected(&causes(error)));
+        return (Fault::Connection, unconnected(&reason(error)));
     }
     match inner(error) {
         Some(error) if error.is_parse() => {
@@ -53,16 +54,9 @@ fn unconnected(causes: &str) -> String {
     format!("cannot connect: {causes}{way}")
 }
 
-/// An error with what caused it: "client error (Connect)" alone helps nobody.
-fn causes(error: &ClientError) -> String {
-    let mut texts = Vec::new();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        texts.push(error.to_string());
-        cause = error.source();
-    }
-    let text = if texts.is_empty() { error.to_string() } else { texts.join(": ") };
-    text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect()
+/// What is behind it, on one line.
+fn reason(error: &ClientError) -> String {
+    causes::behind(error).chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect()
 }
 
 #[cfg(test)]
