@@ -7,7 +7,7 @@ use super::kept::All;
 use super::{Cached, Epoch, Keyring, Kind, Partition, State};
 use crate::crypto::random::Batch;
 use crate::name::{Class, PartitionName};
-use crate::token::v1::InHand;
+use crate::token::v1::{FieldKey, InHand, Recent};
 use crate::token::{EpochId, Suite};
 
 /// Field keys that are remembered: of as many classes as most bodies have.
@@ -37,12 +37,12 @@ struct Keys {
     next: usize,
 }
 
-/// Keys that their epoch keeps, each in hand once it was wanted. All come with one look at the epoch.
+/// Keys that their epoch keeps, and what is in hand of each that was wanted. All come with one look at the epoch.
 #[derive(Debug)]
 struct KeptKeys {
     epoch: EpochId,
     all: Arc<All>,
-    hands: Vec<Option<InHand>>,
+    recent: Vec<Option<Recent>>,
     next: usize,
 }
 
@@ -51,7 +51,8 @@ struct Held {
     epoch: EpochId,
     suite: Suite,
     class: Class,
-    key: InHand,
+    key: Arc<FieldKey>,
+    recent: Recent,
 }
 
 /// An epoch that may be used now, and what else sealing and opening under it takes.
@@ -66,7 +67,7 @@ pub struct Recalled<'m> {
 impl<'m> Recalled<'m> {
     /// As [`Keyring::field_key`], and random bytes for its nonces.
     #[inline]
-    pub fn key(self, keyring: &Keyring, suite: Suite, class: &Class) -> (&'m mut InHand, &'m mut Batch) {
+    pub fn key(self, keyring: &Keyring, suite: Suite, class: &Class) -> (InHand<'m>, &'m mut Batch) {
         let Self { epoch, keys: Keys { kept, all, next }, random } = self;
         if suite != Suite::Gcm
             && let Some(key) = kept.get_or_insert_with(|| KeptKeys::of(epoch)).key(keyring, epoch, suite, class)
@@ -80,20 +81,21 @@ impl<'m> Recalled<'m> {
         };
         *next = if at + 1 < all.len() { at + 1 } else { 0 };
         #[expect(clippy::indexing_slicing, reason = "it was found there, or put there, just now")]
-        (&mut all[at].key, random)
+        let Held { key, recent, .. } = &mut all[at];
+        (InHand::new(key, recent), random)
     }
 }
 
 impl KeptKeys {
     fn of(epoch: &Epoch) -> Self {
         let all = epoch.kept().all();
-        let hands = (0..all.len()).map(|_| None).collect();
-        Self { epoch: epoch.id, all, hands, next: 0 }
+        let recent = (0..all.len()).map(|_| None).collect();
+        Self { epoch: epoch.id, all, recent, next: 0 }
     }
 
     /// The key, if it is one of them.
     #[inline]
-    fn key(&mut self, keyring: &Keyring, epoch: &Epoch, suite: Suite, class: &Class) -> Option<&mut InHand> {
+    fn key(&mut self, keyring: &Keyring, epoch: &Epoch, suite: Suite, class: &Class) -> Option<InHand<'_>> {
         if self.epoch != epoch.id {
             return None;
         }
@@ -101,13 +103,12 @@ impl KeptKeys {
             true => self.next,
             false => self.all.position(suite, class)?,
         };
-        self.next = if at + 1 < self.hands.len() { at + 1 } else { 0 };
-        let hand = self.hands.get_mut(at)?;
-        if hand.is_none() {
+        self.next = if at + 1 < self.recent.len() { at + 1 } else { 0 };
+        let recent = self.recent.get_mut(at)?.get_or_insert_with(|| {
             keyring.caches.found_field_key();
-            *hand = Some(InHand::new(Arc::clone(self.all.key(at)?)));
-        }
-        hand.as_mut()
+            Recent::default()
+        });
+        Some(InHand::new(self.all.key(at)?, recent))
     }
 }
 
@@ -117,8 +118,8 @@ fn hold(all: &mut Vec<Held>, keyring: &Keyring, (epoch, suite, class): (&Epoch, 
     if all.len() >= KEYS {
         all.swap_remove(0);
     }
-    let key = InHand::new(keyring.field_key(epoch, suite, class));
-    all.push(Held { epoch: epoch.id, suite, class: class.clone(), key });
+    let key = keyring.field_key(epoch, suite, class);
+    all.push(Held { epoch: epoch.id, suite, class: class.clone(), key, recent: Recent::default() });
     all.len() - 1
 }
 

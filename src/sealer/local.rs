@@ -173,7 +173,7 @@ impl Sealer for Local {
         } else {
             Vec::new()
         };
-        let (key, _) = recalled.key(&self.0, suite, job.class);
+        let (mut key, _) = recalled.key(&self.0, suite, job.class);
         Ok(Ready::Now(key.open_in_place(job.token, job.record_id, &signers, self.0.prefixes())?))
     }
 
@@ -182,7 +182,7 @@ impl Sealer for Local {
             return false;
         }
         let Some(recalled) = self.0.sealing_again(memo, of.partition) else { return false };
-        let (key, random) = recalled.key(&self.0, of.suite, of.class);
+        let (mut key, random) = recalled.key(&self.0, of.suite, of.class);
         key.seal_short(text, random, out).is_some()
     }
 
@@ -191,7 +191,7 @@ impl Sealer for Local {
         if of.suite == Suite::Siv || recalled.epoch.kind == Kind::Deterministic {
             return false;
         }
-        let (key, _) = recalled.key(&self.0, of.suite, of.class);
+        let (mut key, _) = recalled.key(&self.0, of.suite, of.class);
         key.open_short(token, self.0.prefixes(), out).is_some()
     }
 

@@ -13,8 +13,8 @@ use crate::secret::{Secret, SecretBytes, wipe};
 
 use super::{EpochId, Suite};
 use aad::Head;
-pub use cipher::PrefixCache;
-use cipher::{Cipher, Recent};
+use cipher::Cipher;
+pub use cipher::{PrefixCache, Recent};
 pub use form::{AnyToken, Inspection, Parser, Token, inspect, parse, parse_any, token_len};
 pub use short::HeadText;
 
@@ -23,6 +23,7 @@ mod cipher;
 mod form;
 pub mod managed;
 mod padding;
+mod prefix;
 mod short;
 
 /// The longest value that is sealed; longer ones than any limit of a configuration allows.
@@ -41,11 +42,11 @@ pub struct FieldKey {
     of_other: Head,
 }
 
-/// A key in the hands of one piece of work. Holds what the key was used with last, so nobody keeps it for longer than that.
+/// A key in the hands of one piece of work, and what that has in hand of it, which nobody keeps for longer.
 #[derive(Debug)]
-pub struct InHand {
-    key: Arc<FieldKey>,
-    recent: Recent,
+pub struct InHand<'k> {
+    key: &'k FieldKey,
+    recent: &'k mut Recent,
 }
 
 /// What is sealed.
@@ -137,16 +138,10 @@ impl FieldKey {
 
     /// Appends the token's text to `out`; on failure nothing.
     pub fn seal(&self, plain: &Plain<'_>, out: &mut Vec<u8>) -> Result<(), SealError> {
-        self.seal_with(plain, &mut Batch::default(), &mut Recent::default(), out)
+        self.seal_with(plain, &mut Batch::default(), out)
     }
 
-    fn seal_with(
-        &self,
-        plain: &Plain<'_>,
-        random: &mut Batch,
-        recent: &mut Recent,
-        out: &mut Vec<u8>,
-    ) -> Result<(), SealError> {
+    fn seal_with(&self, plain: &Plain<'_>, random: &mut Batch, out: &mut Vec<u8>) -> Result<(), SealError> {
         let signed = plain.signer.is_some();
         if self.suite == Suite::Siv && (signed || plain.record_id.is_some()) {
             return Err(SealError::NotDeterministic);
@@ -160,7 +155,7 @@ impl FieldKey {
         }
         let signature = plain.signer.map(|signer| self.signature(signer, plain)).transpose()?;
         let start = out.len();
-        let sealed = self.append(plain, (padded, signature.as_deref()), (random, recent), out);
+        let sealed = self.append(plain, (padded, signature.as_deref()), random, out);
         if sealed.is_err() {
             // It may hold the plaintext.
             wipe(out.get_mut(start..).unwrap_or_default());
@@ -174,7 +169,7 @@ impl FieldKey {
         &self,
         plain: &Plain<'_>,
         (padded, signature): (usize, Option<&[u8]>),
-        (random, recent): (&mut Batch, &mut Recent),
+        random: &mut Batch,
         out: &mut Vec<u8>,
     ) -> Result<(), SealError> {
         const NO_ROOM: SealError = SealError::Unsealable;
@@ -196,7 +191,7 @@ impl FieldKey {
         }
         let (mut made, mut bound) = (None, Vec::new());
         let head = self.head((plain.is_string, signature.is_some(), plain.record_id.is_some()), &mut made);
-        self.cipher.seal(head.aad(plain.record_id, &mut bound), random, recent, body)?;
+        self.cipher.seal(head.aad(plain.record_id, &mut bound), random, body)?;
         let (head_text, text) = text.split_first_chunk_mut().ok_or(NO_ROOM)?;
         *head_text = *head.text();
         base64url::encode_public_to(body, text);
@@ -297,15 +292,15 @@ impl FieldKey {
     }
 }
 
-impl InHand {
-    /// Nothing was done with it yet.
-    pub fn new(key: Arc<FieldKey>) -> Self {
-        Self { key, recent: Recent::default() }
+impl<'k> InHand<'k> {
+    /// `recent`: of this key, and new to begin with.
+    pub fn new(key: &'k FieldKey, recent: &'k mut Recent) -> Self {
+        Self { key, recent }
     }
 
     /// As [`FieldKey::seal`], with random bytes that serve several values.
-    pub fn seal(&mut self, plain: &Plain<'_>, random: &mut Batch, out: &mut Vec<u8>) -> Result<(), SealError> {
-        self.key.seal_with(plain, random, &mut self.recent, out)
+    pub fn seal(&self, plain: &Plain<'_>, random: &mut Batch, out: &mut Vec<u8>) -> Result<(), SealError> {
+        self.key.seal_with(plain, random, out)
     }
 
     /// As [`FieldKey::open`]; the plaintext takes the place of the token's body.
@@ -316,7 +311,7 @@ impl InHand {
         signers: &[VerifyingKey],
         prefixes: &PrefixCache,
     ) -> Result<Opened, OpenError> {
-        self.key.open_in_place(token, record_id, signers, &mut self.recent, prefixes)
+        self.key.open_in_place(token, record_id, signers, self.recent, prefixes)
     }
 }
 

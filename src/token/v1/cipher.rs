@@ -4,18 +4,14 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::ArcSwapOption;
-
+use super::prefix::{Derived, Hashing, Opened, Sealing};
 use super::{OpenError, SealError};
 use crate::crypto::aead::{Gcm, Siv, TAG, Xaes};
 use crate::crypto::kdf::hkdf;
-use crate::crypto::random::{self, Batch, RandomError};
+use crate::crypto::random::Batch;
 use crate::crypto::short::{self, Hash, ShortGcm};
 use crate::secret::Secret;
 use crate::token::Suite;
-
-/// Values sealed under one XAES prefix: with 12 random bytes each, two nonces meet with probability under 2^-36.
-const MAX_PER_PREFIX: u64 = 1 << 30;
 
 /// Values sealed under one key of suite 2 by one process; 256 processes stay under the 2^32 of SP 800-38D 8.3.
 const MAX_PER_GCM_KEY: u64 = 1 << 24;
@@ -46,9 +42,8 @@ pub(super) enum Cipher {
         xaes: Box<Xaes>,
         /// Names this object in a [`PrefixCache`], where no key may stand for another's.
         serial: u64,
-        sealing: ArcSwapOption<Prefix>,
-        /// What the last value was opened with: neighbours are often of one process.
-        opened: ArcSwapOption<Derived>,
+        sealing: Sealing,
+        opened: Opened,
         /// What is authenticated with most values.
         usual: Box<[u8]>,
     },
@@ -67,41 +62,15 @@ pub(super) struct Ciphers {
     short: Option<ShortGcm>,
 }
 
-/// A prefix and its key.
-#[derive(Debug)]
-pub(super) struct Derived {
-    bytes: [u8; 12],
-    ciphers: Arc<Ciphers>,
-}
-
-/// The prefix that nonces begin with for now, and its key.
-#[derive(Debug)]
-pub(super) struct Prefix {
-    bytes: [u8; 12],
-    ciphers: Ciphers,
-    uses: AtomicU64,
-}
-
-/// Uses that a piece of work which goes on sealing counts at once.
-const USES: u64 = 32;
-
-/// What a key was used with last by one piece of work, which asks the key, that all threads share, but once.
+/// What one piece of work has in hand of a key, which all threads share.
 #[derive(Debug, Default)]
-pub(super) struct Recent {
-    sealing: Option<InUse<Prefix>>,
-    /// Uses of `sealing` that are counted already.
-    counted: u64,
-    opened: Option<InUse<Derived>>,
-    /// Of the key itself, where there are no prefixes.
-    hash: Option<Hash>,
+pub struct Recent {
+    hash: Hashing,
+    last: Option<Arc<Derived>>,
 }
 
-#[derive(Debug)]
-struct InUse<K> {
-    key: Arc<K>,
-    /// For its short texts.
-    hash: Option<Hash>,
-}
+/// Stands for the prefix of a key that has none.
+const NONE: &[u8; 12] = &[0; 12];
 
 impl Cipher {
     /// The cipher whose key HKDF makes of `dek` and `info`.
@@ -112,8 +81,8 @@ impl Cipher {
             Suite::Xaes => Self::Xaes {
                 xaes: Box::new(Xaes::new(hkdf::<32>(dek.expose(), info).expose())),
                 serial: SERIAL.fetch_add(1, Ordering::Relaxed),
-                sealing: ArcSwapOption::empty(),
-                opened: ArcSwapOption::empty(),
+                sealing: Sealing::default(),
+                opened: Opened::default(),
                 usual: usual.into(),
             },
             Suite::Gcm => {
@@ -126,19 +95,13 @@ impl Cipher {
     /// Encrypts `body` in place: [`super::form::head_len`] bytes are left for the nonce or synthetic IV, then comes the plaintext,
     /// then room for the tag, where the suite has one.
     #[inline]
-    pub(super) fn seal(
-        &self,
-        aad: &[u8],
-        random: &mut Batch,
-        recent: &mut Recent,
-        body: &mut [u8],
-    ) -> Result<(), SealError> {
+    pub(super) fn seal(&self, aad: &[u8], random: &mut Batch, body: &mut [u8]) -> Result<(), SealError> {
         let (gcm, body) = match self {
             Self::Xaes { xaes, sealing, usual, .. } => {
                 let (before, rest) = body.split_first_chunk_mut::<12>().ok_or(SealError::Unsealable)?;
-                let InUse { key, .. } = recent.prefix(xaes, usual, sealing)?;
-                *before = key.bytes;
-                (&key.ciphers.gcm, rest)
+                let prefix = sealing.prefix(|bytes| Ciphers::derived(xaes, bytes, usual))?;
+                *before = prefix.bytes;
+                (&prefix.ciphers.gcm, rest)
             }
             Self::Gcm { ciphers, uses } => {
                 count(uses)?;
@@ -168,14 +131,15 @@ impl Cipher {
         match self {
             Self::Xaes { xaes, sealing, usual, .. } => {
                 let (before, rest) = room.split_first_chunk_mut::<12>()?;
-                let InUse { key, hash } = recent.prefix(xaes, usual, sealing).ok()?;
-                *before = key.bytes;
-                seal_short(key.ciphers.short.as_ref()?, hash, random, text, rest)
+                let prefix = sealing.prefix(|bytes| Ciphers::derived(xaes, bytes, usual)).ok()?;
+                *before = prefix.bytes;
+                let short = prefix.ciphers.short.as_ref()?;
+                seal_short(short, recent.hash.of(&prefix.bytes, short), random, text, rest)
             }
             Self::Gcm { ciphers, uses } => {
                 let short = ciphers.short.as_ref()?;
                 count(uses).ok()?;
-                seal_short(short, &mut recent.hash, random, text, room)
+                seal_short(short, recent.hash.of(NONE, short), random, text, room)
             }
             Self::Siv(_) => None,
         }
@@ -193,8 +157,8 @@ impl Cipher {
         let (gcm, body, before) = match self {
             Self::Xaes { opened, .. } => {
                 let (prefix, rest) = body.split_first_chunk_mut::<12>().ok_or(TOO_SHORT)?;
-                match recent.derived(prefix, opened) {
-                    Some(last) => (&last.key.ciphers.gcm, rest, prefix.len()),
+                match opened.find(prefix, &mut recent.last) {
+                    Some(ciphers) => (&ciphers.gcm, rest, prefix.len()),
                     None => return self.open_under(prefix, aad, rest, prefixes),
                 }
             }
@@ -218,24 +182,23 @@ impl Cipher {
         room: &mut [u8],
         len: usize,
     ) -> Option<Result<Range<usize>, OpenError>> {
-        let (ciphers, hash, before) = match self {
+        let (ciphers, prefix, before) = match self {
             Self::Xaes { opened, .. } => {
-                let InUse { key, hash } = recent.derived(room.first_chunk()?, opened)?;
-                (&*key.ciphers, hash, key.bytes.len())
+                let prefix = room.first_chunk()?;
+                (opened.find(prefix, &mut recent.last)?, *prefix, prefix.len())
             }
-            Self::Gcm { ciphers, .. } => (&**ciphers, &mut recent.hash, 0),
+            Self::Gcm { ciphers, .. } => (&**ciphers, *NONE, 0),
             Self::Siv(_) => return None,
         };
         let (nonce, rest) = room.get_mut(before..)?.split_first_chunk_mut()?;
         let from = before + nonce.len();
         let text = len.checked_sub(from + TAG).filter(|text| *text <= short::MOST)?;
         let short = ciphers.short.as_ref()?;
-        let hash = hash.get_or_insert_with(|| short.hash());
-        let opened = short.open(hash, &short.stream(nonce, text), rest, text);
+        let opened = short.open(recent.hash.of(&prefix, short), &short.stream(nonce, text), rest, text);
         Some(opened.map(|()| from..from + text).ok_or(OpenError::NotAuthentic))
     }
 
-    /// Under another prefix than the last one.
+    /// Under a prefix that is not at hand.
     #[inline(never)]
     fn open_under(
         &self,
@@ -254,7 +217,7 @@ impl Cipher {
         if !is_known {
             prefixes.0.insert(place, Arc::clone(&ciphers));
         }
-        opened.store(Some(Arc::new(Derived { bytes: *prefix, ciphers })));
+        opened.keep(prefix, ciphers);
         Ok(plain.start + prefix.len()..plain.end + prefix.len())
     }
 }
@@ -269,74 +232,12 @@ impl Ciphers {
     }
 }
 
-impl Recent {
-    /// The prefix for one more value.
-    #[inline]
-    fn prefix(
-        &mut self,
-        xaes: &Xaes,
-        usual: &[u8],
-        sealing: &ArcSwapOption<Prefix>,
-    ) -> Result<&mut InUse<Prefix>, RandomError> {
-        if self.counted == 0 {
-            self.count(xaes, usual, sealing)?;
-        }
-        self.counted -= 1;
-        self.sealing.as_mut().ok_or(RandomError)
-    }
-
-    #[inline(never)]
-    fn count(&mut self, xaes: &Xaes, usual: &[u8], sealing: &ArcSwapOption<Prefix>) -> Result<(), RandomError> {
-        let (current, uses) = match self.sealing.take() {
-            Some(current) => (Some(current), USES),
-            None => (sealing.load_full().map(InUse::of), 1),
-        };
-        (self.sealing, self.counted) = match current.filter(|current| current.key.is_good_for(uses)) {
-            Some(current) => (Some(current), uses),
-            None => (Some(InUse::of(fresh_prefix(xaes, usual, sealing)?)), 1),
-        };
-        Ok(())
-    }
-
-    /// What was opened with last, if this is its prefix.
-    #[inline]
-    fn derived(&mut self, prefix: &[u8; 12], opened: &ArcSwapOption<Derived>) -> Option<&mut InUse<Derived>> {
-        if self.opened.as_ref().is_none_or(|last| last.key.bytes != *prefix) {
-            self.opened = opened.load_full().map(InUse::of);
-        }
-        self.opened.as_mut().filter(|last| last.key.bytes == *prefix)
-    }
-}
-
-impl<K> InUse<K> {
-    fn of(key: Arc<K>) -> Self {
-        Self { key, hash: None }
-    }
-}
-
-impl Prefix {
-    /// Counts so many uses.
-    fn is_good_for(&self, uses: u64) -> bool {
-        self.uses.fetch_add(uses, Ordering::Relaxed) <= MAX_PER_PREFIX - uses
-    }
-}
-
 /// Counts a use of a key of suite 2.
 fn count(uses: &AtomicU64) -> Result<(), SealError> {
     if uses.fetch_add(1, Ordering::Relaxed) >= MAX_PER_GCM_KEY {
         return Err(SealError::Exhausted);
     }
     Ok(())
-}
-
-/// Puts a new prefix in the place of one that is used up, and counts one use of it. Two threads that do so at once make two: both
-/// are good, the later one stays.
-fn fresh_prefix(xaes: &Xaes, usual: &[u8], sealing: &ArcSwapOption<Prefix>) -> Result<Arc<Prefix>, RandomError> {
-    let bytes = random::bytes()?;
-    let ciphers = Ciphers::derived(xaes, &bytes, usual);
-    let fresh = Arc::new(Prefix { bytes, ciphers, uses: AtomicU64::new(1) });
-    sealing.store(Some(Arc::clone(&fresh)));
-    Ok(fresh)
 }
 
 /// `nonce (12) | plaintext | room for the tag`
@@ -351,14 +252,7 @@ fn seal_gcm(gcm: &Gcm, aad: &[u8], random: &mut Batch, body: &mut [u8]) -> Resul
 
 /// The same from a short text.
 #[inline]
-fn seal_short(
-    short: &ShortGcm,
-    hash: &mut Option<Hash>,
-    random: &mut Batch,
-    text: &[u8],
-    room: &mut [u8],
-) -> Option<()> {
-    let hash = hash.get_or_insert_with(|| short.hash());
+fn seal_short(short: &ShortGcm, hash: &mut Hash, random: &mut Batch, text: &[u8], room: &mut [u8]) -> Option<()> {
     let (place, rest) = room.split_first_chunk_mut()?;
     let nonce = random.take().ok()?;
     *place = nonce;
@@ -386,7 +280,7 @@ mod tests {
         let mut body = vec![0; head];
         body.extend_from_slice(b"value");
         body.extend_from_slice(&[0; TAG]);
-        cipher.seal(b"aad", &mut Batch::default(), &mut Recent::default(), &mut body).unwrap();
+        cipher.seal(b"aad", &mut Batch::default(), &mut body).unwrap();
         body
     }
 
@@ -402,8 +296,8 @@ mod tests {
         let (first, second) = (sealed(&cipher, 24), sealed(&cipher, 24));
         assert_eq!(first[..12], second[..12]);
         assert_ne!(first[12..24], second[12..24]);
-        let Cipher::Xaes { sealing, .. } = &cipher else { panic!() };
-        sealing.load_full().unwrap().uses.store(MAX_PER_PREFIX, Ordering::Relaxed);
+        let Cipher::Xaes { sealing, xaes, usual, .. } = &cipher else { panic!() };
+        sealing.prefix(|bytes| Ciphers::derived(xaes, bytes, usual)).unwrap().use_up();
         let third = sealed(&cipher, 24);
         assert_ne!(first[..12], third[..12]);
         assert_eq!(third[..12], sealed(&cipher, 24)[..12]);
@@ -413,8 +307,9 @@ mod tests {
     fn a_prefix_that_is_used_up_in_one_hand_takes_its_hash_along() {
         let cipher = cipher(Suite::Xaes);
         let (mut random, mut recent) = (Batch::default(), Recent::default());
+        let Cipher::Xaes { sealing, xaes, usual, .. } = &cipher else { panic!() };
         let mut prefixes = std::collections::HashSet::new();
-        for _ in 0..3 * USES {
+        for round in 1..10 {
             let mut room = [0; 24 + 16 + TAG];
             if cipher.seal_short(&mut random, &mut recent, b"value", &mut room).is_none() {
                 return;
@@ -422,9 +317,11 @@ mod tests {
             let body = &room[..24 + 5 + TAG];
             assert_eq!(opened(&cipher, b"aad", body, &PrefixCache::new(10)).unwrap(), b"value");
             prefixes.insert(body[..12].to_vec());
-            recent.sealing.as_ref().unwrap().key.uses.store(MAX_PER_PREFIX, Ordering::Relaxed);
+            if round % 3 == 0 {
+                sealing.prefix(|bytes| Ciphers::derived(xaes, bytes, usual)).unwrap().use_up();
+            }
         }
-        assert!(prefixes.len() >= 3, "{}", prefixes.len());
+        assert_eq!(prefixes.len(), 3);
     }
 
     #[test]
@@ -440,7 +337,7 @@ mod tests {
         sealed(&one, 12);
         let again = Cipher::derive(Suite::Gcm, &key, b"info", uses, b"aad");
         for cipher in [one, again] {
-            let sealed = cipher.seal(b"aad", &mut Batch::default(), &mut Recent::default(), &mut [0; 40]);
+            let sealed = cipher.seal(b"aad", &mut Batch::default(), &mut [0; 40]);
             assert_eq!(sealed, Err(SealError::Exhausted));
         }
     }

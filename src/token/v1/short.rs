@@ -12,7 +12,7 @@ use crate::secret::wipe;
 /// The beginning of a token's text: what its header says, all of it.
 pub type HeadText = [u8; HEAD_TEXT];
 
-impl InHand {
+impl InHand<'_> {
     /// Appends the token of a string between quotes, as [`InHand::seal`] makes it; `None`, and nothing appended, if that has to do it.
     pub fn seal_short(&mut self, text: &[u8], random: &mut Batch, out: &mut Vec<u8>) -> Option<()> {
         let Self { key, recent } = self;
@@ -69,7 +69,7 @@ impl FieldKey {
             return Some(());
         }
         room.get_mut(head_len(self.suite)..)?.get_mut(..text.len())?.copy_from_slice(text);
-        self.cipher.seal(self.of_string.unbound(), random, recent, room.get_mut(..length)?).ok()
+        self.cipher.seal(self.of_string.unbound(), random, room.get_mut(..length)?).ok()
     }
 
     fn open_in(
@@ -99,8 +99,6 @@ impl FieldKey {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use rstest::rstest;
 
     use super::super::{Plain, parse};
@@ -110,10 +108,10 @@ mod tests {
     use crate::token::{EpochId, Suite};
 
     /// The same key, with prefixes of its own each time, as of another process.
-    fn key(suite: Suite) -> Arc<FieldKey> {
+    fn key(suite: Suite) -> FieldKey {
         let dek = Secret::from_slice(&[1; 32]).unwrap();
         let (partition, class) = (PartitionName::default_name(), Class::new("ssn"));
-        Arc::new(FieldKey::derive(&dek, EpochId([7; 10]), suite, &partition, &class))
+        FieldKey::derive(&dek, EpochId([7; 10]), suite, &partition, &class)
     }
 
     #[rstest]
@@ -122,12 +120,14 @@ mod tests {
         let mut random = Batch::default();
         let of_room = SHORT - body_len(suite, 0, false);
         // Tokens of two processes in turns, so that keys in use change.
-        let (others, mut opener) = ([key(suite), key(suite)], InHand::new(key(suite)));
-        let mut sealers = others.clone().map(InHand::new);
+        let ([here, other], opener) = ([key(suite), key(suite)], key(suite));
+        let [mut one, mut two, mut three] = std::array::from_fn(|_| Recent::default());
+        let mut opener = InHand::new(&opener, &mut one);
+        let mut sealers = [(InHand::new(&here, &mut two), &here), (InHand::new(&other, &mut three), &other)];
         for length in (0..=of_room + 1).chain([11; 5]) {
             let text: Vec<u8> = (0..length).map(|n| b'a' + u8::try_from(n % 26).unwrap()).collect();
             let quoted = [b"\"", text.as_slice(), b"\""].concat();
-            for (sealer, other) in sealers.iter_mut().zip(&others) {
+            for (sealer, other) in &mut sealers {
                 let mut sealed = b"kept".to_vec();
                 let short = sealer.seal_short(&text, &mut random, &mut sealed);
                 if length > of_room {

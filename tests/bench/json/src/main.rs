@@ -159,7 +159,7 @@ fn fields(options: &Options, summary: &mut Summary) {
     use sidecloak::crypto::short::ShortGcm;
     use sidecloak::name::{Class, PartitionName};
     use sidecloak::secret::Secret;
-    use sidecloak::token::v1::{FieldKey, InHand, Plain};
+    use sidecloak::token::v1::{FieldKey, InHand, Plain, Recent};
     use sidecloak::token::{EpochId, Suite};
     for length in [16, 40, 64] {
         let text = vec![b'x'; length];
@@ -170,7 +170,8 @@ fn fields(options: &Options, summary: &mut Summary) {
             &PartitionName::new("default").expect("a name"),
             &Class::new("ssn"),
         );
-        let mut key = InHand::new(std::sync::Arc::new(key));
+        let mut recent = Recent::default();
+        let mut key = InHand::new(&key, &mut recent);
         let plain = Plain { text: &text, is_string: true, record_id: None, pad: None, signer: None };
         let cipher = Aes256Gcm::new(&[7; 32].into());
         let aad = [0_u8; 41];
