@@ -34,6 +34,7 @@ tools() {
 
 # In a folder of its own: cargo does not know by what means a program was made that counts its own steps.
 profile() {
+  rm -rf target/layout
   SIDECLOAK_PROFILE=generate CARGO_TARGET_DIR=target/layout cargo build --release --locked --bin sidecloak >&2
   python3 layout/guide.py --binary target/layout/release/sidecloak
   # Neither does it know by what profile.
