@@ -8,7 +8,8 @@
 use std::fmt;
 use std::sync::LazyLock;
 
-use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
+use aes::cipher::consts::U16;
+use aes::cipher::{Array, BlockCipherEncBackend, BlockCipherEncClosure, BlockCipherEncrypt, BlockSizeUser, KeyInit};
 use aes::{Aes256Enc, Block};
 use fearless_simd::prelude::*;
 use fearless_simd::{Bytes as _, Level, Simd, dispatch, u8x16, u64x2};
@@ -44,16 +45,16 @@ pub struct ShortGcm {
 #[derive(Clone)]
 pub struct Hash(Polyval);
 
-/// What a text and its tag are encrypted with under one nonce.
-pub struct Stream([Bytes; BLOCKS]);
+/// What a text and its tag are encrypted with under one nonce. Blocks that no text of its length has are no key stream.
+struct Stream([Bytes; BLOCKS]);
 
 impl ShortGcm {
     /// `None` where the processor has no instructions for it, and the general way is faster.
-    pub fn new(key: &[u8; 32], aad: &[u8]) -> Option<Self> {
+    pub fn new(key: &[u8; 32], aad: &[u8]) -> Option<Box<Self>> {
         has_instructions().then(|| Self::of(key, aad))
     }
 
-    fn of(key: &[u8; 32], aad: &[u8]) -> Self {
+    fn of(key: &[u8; 32], aad: &[u8]) -> Box<Self> {
         let cipher = Aes256Enc::new(key.into());
         let mut h = Block::default();
         cipher.encrypt_block(&mut h);
@@ -68,7 +69,8 @@ impl ShortGcm {
         blocks.iter().chain((!rest.is_empty()).then_some(&last)).for_each(|block| hash.add(reversed(*block)));
         let (aad, aad_bits) = (hash.sum(), ((aad.len() as u128 * 8) << 64).to_le_bytes());
         hash.0.reset();
-        Self { cipher, hash, aad, aad_bits }
+        // Copies, since what is moved is not wiped where it was.
+        Box::new(Self { cipher: cipher.clone(), hash: hash.clone(), aad, aad_bits })
     }
 
     /// The hash in hand.
@@ -76,24 +78,16 @@ impl ShortGcm {
         self.hash.clone()
     }
 
-    /// What a text of so many bytes is encrypted with. `nonce` must never repeat under one key.
-    #[inline]
-    pub fn stream(&self, nonce: &[u8; 12], len: usize) -> Stream {
-        let mut stream = Stream([[0; BLOCK]; BLOCKS]);
-        counters(nonce, &mut stream.0);
-        let blocks = stream.0.get_mut(..=len.div_ceil(BLOCK)).unwrap_or_default();
-        self.cipher.encrypt_blocks(Array::cast_slice_from_core_mut(blocks));
-        stream
-    }
-
     /// Writes what `text` is encrypted to, and the tag behind it, to the beginning of `room`; `None`, and nothing is written: the text is
-    /// longer than [`MOST`], or there is no room for whole blocks and the tag.
+    /// longer than [`MOST`], or there is no room for whole blocks and the tag. `nonce` must never repeat under one key.
     #[inline]
-    pub fn seal(&self, hash: &mut Hash, stream: &Stream, text: &[u8], room: &mut [u8]) -> Option<()> {
+    pub fn seal(&self, hash: &mut Hash, nonce: &[u8; 12], text: &[u8], room: &mut [u8]) -> Option<()> {
         let len = text.len();
         if len > MOST || room.len() < len + TAG {
             return None;
         }
+        let mut stream = Stream([[0; BLOCK]; BLOCKS]);
+        self.fill(&mut stream, nonce, len);
         let (blocks, _) = room.get_mut(..len.next_multiple_of(BLOCK))?.as_chunks_mut();
         let tag = dispatch!(Level::baseline(), simd => {
             let (whole, rest) = text.as_chunks();
@@ -111,13 +105,15 @@ impl ShortGcm {
         Some(())
     }
 
-    /// Decrypts the first `len` bytes of `room` in place if the tag behind them is theirs; `None`, and nothing is changed, if it is
-    /// not, or the text is longer than [`MOST`], or there is no room for whole blocks.
+    /// Decrypts the first `len` bytes of `room` in place if the tag behind them is theirs, and spoils up to a block of that; `None`, and
+    /// nothing is changed, if it is not, or the text is longer than [`MOST`], or there is no room for whole blocks.
     #[inline]
-    pub fn open(&self, hash: &mut Hash, stream: &Stream, room: &mut [u8], len: usize) -> Option<()> {
+    pub fn open(&self, hash: &mut Hash, nonce: &[u8; 12], room: &mut [u8], len: usize) -> Option<()> {
         if len > MOST {
             return None;
         }
+        let mut stream = Stream([[0; BLOCK]; BLOCKS]);
+        self.fill(&mut stream, nonce, len);
         let given: Bytes = *room.get(len..)?.first_chunk()?;
         let (blocks, _) = room.get_mut(..len.next_multiple_of(BLOCK))?.as_chunks_mut();
         let mut text = [[0; BLOCK]; BLOCKS - 1];
@@ -137,6 +133,14 @@ impl ShortGcm {
         })
     }
 
+    /// For a text of `len` bytes, at most [`MOST`].
+    #[inline]
+    fn fill(&self, stream: &mut Stream, nonce: &[u8; 12], len: usize) {
+        counters(nonce, &mut stream.0);
+        let blocks = stream.0.get_mut(..=len.div_ceil(BLOCK)).unwrap_or_default();
+        self.cipher.encrypt_with_backend(OneByOne(Array::cast_slice_from_core_mut(blocks)));
+    }
+
     /// Of a ciphertext of `len` bytes, zeros behind them.
     #[inline(always)]
     fn tag<S: Simd>(&self, simd: S, hash: &mut Hash, blocks: &[Bytes], len: usize) -> u8x16<S> {
@@ -153,6 +157,7 @@ impl ShortGcm {
         }
         hash.0.reset();
         hash.0.update(Array::cast_slice_from_core(&hashed));
+        wipe(hashed.as_flattened_mut());
         vector(simd, &reversed(hash.sum()))
     }
 }
@@ -163,7 +168,7 @@ impl Hash {
         self.0.update(&[block.into()]);
     }
 
-    /// Only the sum of the copy is ever made.
+    /// Of the copy the optimised program makes the sum alone.
     #[inline]
     fn sum(&self) -> Bytes {
         self.0.clone().finalize().into()
@@ -176,6 +181,28 @@ impl Drop for Hash {
         static BLANK: LazyLock<Polyval> = LazyLock::new(|| Polyval::new(&Block::default()));
         self.0.clone_from(&BLANK);
         optimization_barrier(&self.0);
+    }
+}
+
+/// Blocks to encrypt. All at once the library would lay its round keys out on the stack for more blocks than there ever are here, and
+/// leave them there.
+struct OneByOne<'a>(&'a mut [Block]);
+
+impl BlockSizeUser for OneByOne<'_> {
+    type BlockSize = U16;
+}
+
+impl BlockCipherEncClosure for OneByOne<'_> {
+    #[inline(always)]
+    fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
+        self.0.iter_mut().for_each(|block| backend.encrypt_block(block.into()));
+    }
+}
+
+impl Drop for ShortGcm {
+    fn drop(&mut self) {
+        // The key of the hash can be worked out from it.
+        wipe(&mut self.aad);
     }
 }
 
@@ -312,10 +339,10 @@ mod tests {
             for test in group.tests.iter().filter(|test| test.ct.len() <= MOST) {
                 let short = ShortGcm::of(test.key.as_slice().try_into().unwrap(), &test.aad);
                 let (mut hash, len) = (short.hash(), test.ct.len());
-                let stream = short.stream(test.nonce.as_slice().try_into().unwrap(), len);
+                let nonce = test.nonce.as_slice().try_into().unwrap();
                 let sealed = room(&test.ct, &test.tag, 0xa5);
                 let mut opened = sealed.clone();
-                let done = short.open(&mut hash, &stream, &mut opened, len);
+                let done = short.open(&mut hash, nonce, &mut opened, len);
                 ran += 1;
                 assert_eq!(done.is_some(), !test.result.must_fail(), "{}", test.tc_id);
                 if done.is_none() {
@@ -324,7 +351,7 @@ mod tests {
                 }
                 assert_eq!(opened[..len], test.pt[..]);
                 let mut again = room(&[], &[], 0xa5);
-                short.seal(&mut hash, &stream, &test.pt, &mut again).unwrap();
+                short.seal(&mut hash, nonce, &test.pt, &mut again).unwrap();
                 assert_eq!(again[..len + TAG], sealed[..len + TAG]);
             }
         }
@@ -345,18 +372,17 @@ mod tests {
                 let len = text.len();
                 let mut buffer = text.clone();
                 let tag = gcm.seal(nonce, &aad, &mut buffer).unwrap();
-                let stream = short.stream(nonce, len);
                 let mut sealed = room(&[], &[], 0xa5);
-                short.seal(&mut hash, &stream, text, &mut sealed).unwrap();
+                short.seal(&mut hash, nonce, text, &mut sealed).unwrap();
                 prop_assert_eq!(&sealed[..len + TAG], &[buffer.as_slice(), &tag].concat()[..]);
                 let mut opened = room(&buffer, &tag, 0xa5);
-                short.open(&mut hash, &stream, &mut opened, len).unwrap();
+                short.open(&mut hash, nonce, &mut opened, len).unwrap();
                 prop_assert_eq!(&opened[..len], &text[..]);
                 let mut forged = room(&buffer, &tag, 0xa5);
                 let at = flip % ((len + TAG) * 8);
                 forged[at / 8] ^= 1 << (at % 8);
                 let before = forged.clone();
-                prop_assert!(short.open(&mut hash, &stream, &mut forged, len).is_none());
+                prop_assert!(short.open(&mut hash, nonce, &mut forged, len).is_none());
                 prop_assert_eq!(forged, before);
             }
         }
@@ -365,12 +391,12 @@ mod tests {
     #[test]
     fn what_has_no_room_is_refused() {
         let short = ShortGcm::of(&[7; 32], b"aad");
-        let (mut hash, stream) = (short.hash(), short.stream(&[1; 12], MOST));
+        let (mut hash, nonce) = (short.hash(), &[1; 12]);
         for (len, room) in [(MOST + 1, 2 * MOST), (17, 31), (17, 17 + TAG - 1), (1, 16), (0, TAG - 1)] {
             let mut room = vec![0; room];
-            assert!(short.seal(&mut hash, &stream, &vec![1; len], &mut room).is_none(), "{len}");
+            assert!(short.seal(&mut hash, nonce, &vec![1; len], &mut room).is_none(), "{len}");
             assert!(room.iter().all(|byte| *byte == 0));
-            assert!(short.open(&mut hash, &stream, &mut room, len).is_none(), "{len}");
+            assert!(short.open(&mut hash, nonce, &mut room, len).is_none(), "{len}");
         }
         assert_eq!(format!("{short:?} {hash:?}"), "ShortGcm(…) Hash(…)");
     }

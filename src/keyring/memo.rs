@@ -115,12 +115,18 @@ impl KeptKeys {
 /// Takes a key in hand, and says where.
 #[inline(never)]
 fn hold(all: &mut Vec<Held>, keyring: &Keyring, (epoch, suite, class): (&Epoch, Suite, &Class)) -> usize {
-    if all.len() >= KEYS {
-        all.swap_remove(0);
-    }
     let key = keyring.field_key(epoch, suite, class);
-    all.push(Held { epoch: epoch.id, suite, class: class.clone(), key, recent: Recent::default() });
-    all.len() - 1
+    let held = Held { epoch: epoch.id, suite, class: class.clone(), key, recent: Recent::default() };
+    if all.len() < KEYS {
+        // Once: what is moved is not wiped where it was.
+        all.reserve_exact(KEYS - all.len());
+        all.push(held);
+        return all.len() - 1;
+    }
+    if let Some(first) = all.first_mut() {
+        *first = held;
+    }
+    0
 }
 
 impl Held {

@@ -59,7 +59,7 @@ pub(super) enum Cipher {
 pub(super) struct Ciphers {
     gcm: Gcm,
     /// For short texts beside what is authenticated with most values.
-    short: Option<ShortGcm>,
+    short: Option<Box<ShortGcm>>,
 }
 
 /// What one piece of work has in hand of a key, which all threads share.
@@ -194,7 +194,7 @@ impl Cipher {
         let from = before + nonce.len();
         let text = len.checked_sub(from + TAG).filter(|text| *text <= short::MOST)?;
         let short = ciphers.short.as_ref()?;
-        let opened = short.open(recent.hash.of(&prefix, short), &short.stream(nonce, text), rest, text);
+        let opened = short.open(recent.hash.of(&prefix, short), nonce, rest, text);
         Some(opened.map(|()| from..from + text).ok_or(OpenError::NotAuthentic))
     }
 
@@ -256,7 +256,7 @@ fn seal_short(short: &ShortGcm, hash: &mut Hash, random: &mut Batch, text: &[u8]
     let (place, rest) = room.split_first_chunk_mut()?;
     let nonce = random.take().ok()?;
     *place = nonce;
-    short.seal(hash, &short.stream(&nonce, text.len()), text, rest)
+    short.seal(hash, &nonce, text, rest)
 }
 
 /// `nonce (12) | ciphertext | tag`

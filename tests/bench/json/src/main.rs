@@ -202,11 +202,10 @@ fn fields(options: &Options, summary: &mut Summary) {
             })),
         ];
         let short = ShortGcm::new(&[7; 32], &aad).filter(|_| length <= sidecloak::crypto::short::MOST);
-        let mut hash = short.as_ref().map(ShortGcm::hash);
+        let mut hash = short.as_ref().map(|short| short.hash());
         if let (Some(short), Some(hash)) = (&short, &mut hash) {
             work.push(("crypto::short", Box::new(|| {
-                let stream = short.stream(&next(&mut made), length);
-                short.seal(hash, &stream, &text, &mut room).expect("short");
+                short.seal(hash, &next(&mut made), &text, &mut room).expect("short");
                 usize::from(room[length])
             })));
         }
