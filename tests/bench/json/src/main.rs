@@ -177,6 +177,8 @@ fn fields(options: &Options, summary: &mut Summary) {
         let aad = [0_u8; 41];
         let own = Gcm::new(&[7; 32]);
         let (mut out, mut buffer, mut ours, mut room) = (Vec::new(), Vec::new(), Vec::new(), [0; 128]);
+        let short = ShortGcm::new(&[7; 32], &aad).filter(|_| length <= sidecloak::crypto::short::MOST);
+        let mut hash = short.as_ref().map(|short| short.hash());
         // As the values of one body share them.
         let mut random = Batch::default();
         let (mut count, mut used, mut made) = (0, 0, 0);
@@ -201,8 +203,6 @@ fn fields(options: &Options, summary: &mut Summary) {
                 usize::from(own.seal(&next(&mut used), &aad, &mut ours).expect("short")[0])
             })),
         ];
-        let short = ShortGcm::new(&[7; 32], &aad).filter(|_| length <= sidecloak::crypto::short::MOST);
-        let mut hash = short.as_ref().map(|short| short.hash());
         if let (Some(short), Some(hash)) = (&short, &mut hash) {
             work.push(("crypto::short", Box::new(|| {
                 short.seal(hash, &next(&mut made), &text, &mut room).expect("short");
