@@ -1,6 +1,6 @@
 //! Counting without locked instructions, each of which waits until what was written before has reached the cache: some forty cycles, and
-//! a message with a few fields is counted in a hundred places. The first worker, which is the only one of most sidecars, has places of
-//! its own that nobody else writes to.
+//! a message with a few fields is counted in a hundred places. The first worker has places of its own that nobody else writes to; all
+//! others share the second place and pay for it.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
